@@ -1,0 +1,33 @@
+# Every target makes .venv when it is missing or pyproject.toml has changed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test test-slow lint tensorboard clean
+
+run: .venv/installed
+	$(BIN)/python scripts/run.py experiments/cats_dogs_finetune.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+tensorboard: .venv/installed
+	$(BIN)/tensorboard --logdir runs
+
+clean:
+	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Leyden needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@echo "installing into .venv: a few minutes and about 6 GB, once"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[offline,dev]'
+	touch $@

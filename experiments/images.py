@@ -1,0 +1,89 @@
+"""Any folder of pictures: fine-tune a pretrained backbone; root/{class} or root/{train,val,test}/{class}."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeVar
+
+from src import datamodules, models, tasks
+from src.experiment import Augment, DataSpec, Experiment, Optim, replace
+
+Folder = TypeVar("Folder", bound="datamodules.ImageFolder")
+
+
+class ImageData(Experiment):
+    """The data that all image experiments share; each adds its model."""
+
+    monitor = "val/acc"
+    mode = "max"
+
+    image_size: int = 224
+    """Side in pixels of the pictures that the model sees."""
+    augment: Augment = Augment()
+    """Random changes of training pictures."""
+    cache: bool = True
+    """Keep decoded pictures in a memory-mapped file; otherwise decode them again each epoch."""
+    optim: Optim = Optim()
+    """Optimiser and schedule."""
+
+    def datamodule(self) -> datamodules.ImageFolder:
+        return self.folder(datamodules.ImageFolder)
+
+    def folder(self, kind: type[Folder]) -> Folder:
+        """Build a data module of pictures with the experiment's fields."""
+        return kind(
+            self.data_dir,
+            source=self.source,
+            image_size=self.image_size,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            seed=self.seed,
+            augment=self.augment,
+            cache=self.cache,
+        )
+
+
+class Images(ImageData):
+    """Fine-tune an ImageNet backbone on a folder of pictures.
+
+    The frozen backbone runs once and the head is solved on its features; then the upper part is trained, with rates
+    that fall towards the input. What was best on the validation split is kept, be it the solved head.
+
+    python scripts/run.py experiments/images.py --data-dir my_pictures
+    """
+
+    kept_features: ClassVar[Literal["no", "start", "training"]] = "start"
+
+    weights = "imagenet"
+    max_epochs = 4
+    patience = 2
+    optim = Optim(lr=1e-4, weight_decay=0.05, layer_decay=0.7, warmup=0.1)
+
+    backbone: str = "resnet50"
+    """Any timm backbone."""
+    offline_backbone: str = "tf_efficientnet_lite0"
+    """Stands in where the weights of `backbone` cannot be had; its own come with a pip package."""
+    frozen: float = 0.5
+    """Share of the backbone's depth, from the input, that stays as it is."""
+    dropout: float = 0.2
+    """Dropout before the head."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all classes."""
+
+    def resolve(self) -> Images:
+        return replace(self, backbone=models.available_backbone(self.backbone, self.offline_backbone, self.weights))
+
+    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+        model = models.ResNet(
+            self.backbone,
+            spec.num_classes,
+            weights=self.weights,
+            frozen=self.frozen,
+            fixed_norm=True,
+            dropout=self.dropout,
+        )
+        return tasks.ImageClassification(
+            model, spec, self.optim, label_smoothing=self.label_smoothing, kept_features=self.kept_features
+        )
+
+
+DEFAULT = Images

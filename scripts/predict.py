@@ -1,0 +1,46 @@
+"""Predict with a run: `python scripts/predict.py runs/<Experiment>/<id> photo.jpg folder/ --out predictions.csv`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+from src import cli
+from src.experiment import Accelerator, InputError
+
+
+def main(
+    run: tyro.conf.Positional[Path],
+    inputs: tyro.conf.Positional[tuple[Path, ...]],
+    out: Path | None = None,
+    accelerator: Accelerator = "auto",
+) -> int:
+    """Write `id,label,prob_<class>...,error` for every input; a file that does not open is a row with its error.
+
+    Args:
+        run: Run directory, runs/<Experiment>/<id>.
+        inputs: Files, and folders to search through.
+        out: CSV to write; without it the rows are printed.
+        accelerator: Device to run on.
+    """
+    from src import prediction, records
+
+    text, failed = prediction.predict(run, inputs, accelerator=accelerator)
+    if out is None:
+        print(text, end="")
+    else:
+        records.write_whole(out, text)
+    rows = text.count("\n") - 1
+    print(f"{rows} rows, {failed} with an error{f', in {out}' if out else ''}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(tyro.cli(main, description=__doc__))
+    except InputError as error:
+        sys.exit(cli.fail(error))

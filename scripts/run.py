@@ -1,0 +1,29 @@
+"""Run experiments: `python scripts/run.py experiments/cats_dogs_finetune.py [flags]`; `--help` shows the flags."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src import cli
+from src.experiment import InputError
+
+
+def main() -> int:
+    """Return 0 if every run is done, 1 if one failed, 2 for a bad command line, 130 or 143 if interrupted."""
+    try:
+        command = cli.parse(sys.argv[1:])
+        # Imports torch and lightning: only once the command line is known to be right.
+        from src import runner
+
+        return runner.run_all(command.experiments, command.flags)
+    except InputError as error:
+        return cli.fail(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

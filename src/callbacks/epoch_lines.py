@@ -1,0 +1,51 @@
+"""One plain line an epoch, and the speed of training."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
+
+
+class EpochLines(Callback):
+    """Prints an epoch's losses, scores, seconds and samples/s; logs train/samples_per_s, validation left out."""
+
+    def __init__(self) -> None:
+        self.started = self.validating = 0.0
+        self.validated = 0.0
+        self.samples = 0
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and trainer.num_sanity_val_steps == float("inf"):
+            print(f"start      {scores(trainer)}", flush=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started, self.validated, self.samples = time.monotonic(), 0.0, 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.samples += len(batch["index"]) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validating = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated += time.monotonic() - self.validating
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seconds = time.monotonic() - self.started
+        speed = self.samples / (seconds - self.validated)
+        for logger in trainer.loggers:
+            logger.log_metrics({"train/samples_per_s": speed, "epoch": trainer.current_epoch}, step=trainer.global_step)
+        if trainer.is_global_zero:
+            number = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            print(f"{number:<10} {scores(trainer)}   {seconds:.1f} s, {speed:.3g} samples/s", flush=True)
+
+
+def scores(trainer: Trainer) -> str:
+    values = trainer.callback_metrics
+    return "  ".join(f"{name} {float(values[name]):.4f}" for name in SHOWN if name in values)

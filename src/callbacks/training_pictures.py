@@ -1,0 +1,20 @@
+"""The first training pictures as the network sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torchvision.utils import make_grid
+
+from src.loggers import TensorBoard
+
+
+class TrainingPictures(Callback):
+    """Writes the first batch of the first two epochs to TensorBoard, cropped, flipped and coloured as trained on."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0 and trainer.current_epoch < 2 and "image" in batch:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoard):
+                    logger.experiment.add_image("train/pictures", make_grid(batch["image"][:32]), trainer.global_step)

@@ -1,0 +1,120 @@
+"""The command line of run.py: which experiments, which run flags, and every field as a flag."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from src import records
+from src.experiment import Experiment, InputError, load, replace
+
+USAGE = """usage: run.py EXPERIMENT.py[:Name] ... [flags]      --help after an experiment shows its flags
+       run.py --resume runs/<Experiment>/<id> [flags]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """How to run; the fields below say what."""
+
+    seeds: tuple[int, ...] = ()
+    """Run each experiment once a seed, instead of the one --seed."""
+    test: bool = False
+    """Read the test set once, with the best checkpoint; the record counts it."""
+    dry_run: bool = False
+    """Show the resolved plan, train nothing."""
+    resume: Path | None = None
+    """Go on with an interrupted run in its own directory; with --test, test a finished one."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A parsed command line: what to run, each with its seed in place."""
+
+    experiments: list[Experiment]
+    flags: RunFlags
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """Parse the arguments of run.py.
+
+    Raises:
+        InputError: an experiment that is not there, a flag that contradicts another.
+        SystemExit: an unknown flag or value (exit code 2, with a suggestion) or --help (0), from tyro.
+    """
+    targets, flags = _split(argv)
+    if not targets and "--resume" in flags:
+        return _parse_resume(flags)
+    if not targets:
+        print(f"{USAGE}\n\n{_listing()}")
+        raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
+    if _given(flags, "--seed") and _given(flags, "--seeds"):
+        raise InputError("--seed and --seeds: give one of the two.")
+    parsed = [_parse_one(load(target)(), flags, f"run.py {target}") for target in targets]
+    run_flags = parsed[0][1]
+    if run_flags.resume:
+        raise InputError(f"--resume {run_flags.resume}: the run knows its experiment; leave {targets[0]} out.")
+    return Command([replace(e, seed=seed) for e, _ in parsed for seed in run_flags.seeds or (e.seed,)], run_flags)
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split into the experiments, which come first, and the flags. A glob's `__init__.py` is no experiment."""
+    first = next((i for i, arg in enumerate(argv) if arg.startswith("-")), len(argv))
+    return [arg for arg in argv[:first] if Path(arg).name != "__init__.py"], list(argv[first:])
+
+
+def _given(flags: Sequence[str], name: str) -> bool:
+    return any(flag == name or flag.startswith(f"{name}=") for flag in flags)
+
+
+def _parse_one(default: Experiment, flags: Sequence[str], prog: str) -> tuple[Experiment, RunFlags]:
+    """Parse fields and run flags together; `name=""` joins the two groups without a prefix."""
+    kind: Any = type(default)
+    bare = tyro.conf.arg(name="")
+    joint = make_dataclass(
+        "Flags",
+        [
+            ("run", Annotated[tyro.conf.FlagCreatePairsOff[RunFlags], bare], RunFlags()),
+            ("experiment", Annotated[kind, bare], default),
+        ],
+        frozen=True,
+    )
+    found: Any = tyro.cli(joint, args=flags, prog=prog, description=kind.__doc__)
+    return found.experiment, found.run
+
+
+def _parse_resume(flags: list[str]) -> Command:
+    """`--resume RUN [flags]`: the run's own experiment and fields, changed by the flags given."""
+    at = flags.index("--resume")
+    if at + 1 == len(flags):
+        raise InputError("--resume: name the run directory, runs/<Experiment>/<id>.")
+    record = records.load(Path(flags[at + 1]))
+    before = load(record["experiment"]).from_json(record["fields"])
+    experiment, run_flags = _parse_one(before, flags, "run.py")
+    if run_flags.seeds or experiment.seed != before.seed:
+        raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
+    return Command([experiment], run_flags)
+
+
+def _listing() -> str:
+    """Return a line for each experiment file: its docstring's first line, read without importing it."""
+    lines = []
+    for path in sorted((records.ROOT / "experiments").glob("*.py")):
+        if path.name != "__init__.py":
+            try:
+                title = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+            except SyntaxError as error:
+                title = f"(line {error.lineno}: {error.msg})"
+            lines.append(f"  experiments/{path.name:<24} {title}")
+    return "experiments:\n" + "\n".join(lines)
+
+
+def fail(error: InputError) -> int:
+    """Print an error that the user can put right, without a traceback; return the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2

@@ -1,0 +1,137 @@
+"""What every data module offers the runner, and how its loaders are made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from src.datamodules.batches import Batches
+from src.experiment import DataSpec, InputError
+
+Sample = TypeVar("Sample")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Found(Generic[Sample]):
+    """What a source served: the examples of each split and how they were split."""
+
+    source: str
+    """For the log and the record: 'folder /data/x', 'drawn'."""
+    split: str
+    """How the splits were made: 'as given', 'stratified 70/15/15, seed 0'."""
+    samples: Mapping[str, Sequence[Sample]]
+    """Split -> examples; 'test' may be missing."""
+    stand_in: bool = False
+    """Whether this only stands in for real data, so that no number from it is taken for one from the real thing."""
+
+
+class DataModule(LightningDataModule):
+    """Base of the data modules.
+
+    A subclass lists its sources in `sources` and, in `setup`, fills `spec`, `found`, `fingerprint` and the data sets.
+    `setup` may be called any number of times. A data set takes a list of keys (see `Batches`) and returns a whole
+    batch, a dict with at least 'target' and 'index', the example's position in its split.
+    """
+
+    spec: DataSpec
+    found: Found[Any]
+    fingerprint: str
+    """Hash of names and contents: two runs with the same one saw the same data."""
+
+    def __init__(self, *, source: str = "auto", batch_size: int = 32, num_workers: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        self.source, self.batch_size, self.num_workers, self.seed = source, batch_size, num_workers, seed
+        self.notes: list[str] = []
+        """What the user should know of the data: files left out, duplicates across splits."""
+
+    def sources(self) -> dict[str, Callable[[], Found[Any] | None]]:
+        """Return the sources in their order; each returns None where it cannot be had on this machine."""
+        raise NotImplementedError
+
+    def find(self) -> Found[Any]:
+        """Return what the first available source serves, or the forced one.
+
+        Raises:
+            InputError: the forced source is unknown or cannot be had here, or none can.
+        """
+        sources = self.sources()
+        if self.source != "auto" and self.source not in sources:
+            raise InputError(f"--source {self.source}: unknown here. Choose from auto, {', '.join(sources)}.")
+        names = list(sources) if self.source == "auto" else [self.source]
+        for name in names:
+            if (found := sources[name]()) is not None:
+                return found
+        raise InputError(
+            f"--source {self.source}: cannot be had here ({', '.join(names)}: no network, or no such folder)."
+        )
+
+    def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
+        """Return a split's data set, augmented if `train`."""
+        raise NotImplementedError
+
+    def ids(self, split: str) -> Sequence[str]:
+        """Return the name of each example of a split, by position."""
+        raise NotImplementedError
+
+    def targets(self, split: str) -> torch.Tensor:
+        """Return the targets of a split, by position."""
+        raise NotImplementedError
+
+    def predict_rows(self, inputs: Sequence[Path], spec: DataSpec) -> tuple[Sequence[str], DataLoader[Any]]:
+        """Return the id of each input and a loader of them, for prediction alone: neither data nor `setup` is needed.
+
+        A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot predict on files")
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of examples of each split that there is."""
+        return {split: len(self.ids(split)) for split in SPLITS if split in self.found.samples}
+
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """Return split -> class -> examples; empty where there are no classes."""
+        if not self.spec.classes:
+            return {}
+        counts = {split: torch.bincount(self.targets(split), minlength=self.spec.num_classes) for split in self.sizes()}
+        return {split: dict(zip(self.spec.classes, count.tolist(), strict=True)) for split, count in counts.items()}
+
+    def loader(self, split: str, *, train: bool = False) -> DataLoader[Any]:
+        """Return the batches of a split: shuffled and augmented if `train`, else in order and complete."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        size = len(self.ids(split))
+        batches = Batches(size, self.batch_size, train=train, seed=self.seed, rank=rank, world_size=world)
+        return self.load(self.dataset(split, train=train), batches)
+
+    def load(self, dataset: Dataset[dict[str, Any]], batches: Iterable[list[int]]) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self.loader("train", train=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        if "test" not in self.found.samples:
+            raise InputError(f"--test: {self.found.source} has no test split.")
+        return self.loader("test")
+
+
+def fingerprint(items: Iterable[str]) -> str:
+    """Return 16 hex digits that stand for the items, in any order."""
+    return hashlib.sha256("\n".join(sorted(items)).encode()).hexdigest()[:16]

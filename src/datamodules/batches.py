@@ -1,0 +1,52 @@
+"""The order in which examples are seen: seeded, sharded over devices, the same whatever loads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class Batches(Sampler[list[int]]):
+    """Yields whole batches of keys, for a `DataLoader(dataset, sampler=Batches(...), batch_size=None)`.
+
+    A key is `epoch * size + index`: it carries the epoch to the worker that augments the example, so that every random
+    draw can derive from (seed, epoch, example) and not from who draws it. `index = key % size`.
+
+    Args:
+        size: examples in the split.
+        batch_size: examples a batch and device.
+        train: new order each epoch; equal shares for all devices and full batches only (all of them if there is not one
+            full batch). Otherwise in order and complete: shards may differ by one, so that no example counts twice.
+        seed: of the order.
+        rank, world_size: this device among all.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, *, train: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of {world_size}")
+        self.size, self.batch_size, self.train, self.seed = size, batch_size, train, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls it before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        share = len(range(self.rank, self.size, self.world_size))
+        if not self.train:
+            return -(-share // self.batch_size)
+        return max(1, self.size // self.world_size // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.size)
+        if self.train:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+            order = order[: self.size // self.world_size * self.world_size]
+        keys = self.epoch * self.size + order[self.rank :: self.world_size]
+        for batch in range(len(self)):
+            yield keys[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()

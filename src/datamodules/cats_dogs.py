@@ -1,0 +1,68 @@
+"""Cats or dogs: the user's photographs, else the Oxford-IIIT Pet data set, else drawn pictures."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from torchvision.datasets import OxfordIIITPet
+
+from src import records
+from src.datamodules.base import Found
+from src.datamodules.image_folder import (
+    SPLIT_SEED,
+    VAL_SHARE,
+    ImageFolder,
+    Sample,
+    divide,
+)
+from src.experiment import InputError
+from src.network import reachable
+
+
+class CatsDogs(ImageFolder):
+    """Pictures of cats and dogs; arguments as for `ImageFolder`.
+
+    Sources in order: 'folder' (`data/cats_dogs`), 'oxford-pet' (a download of 0.8 GB; Parkhi et al. 2012,
+    https://www.robots.ox.ac.uk/~vgg/data/pets/), 'drawn'.
+    """
+
+    folder_name = "cats_dogs"
+    CLASSES: ClassVar = ("cat", "dog")
+
+    def sources(self) -> dict[str, Callable[[], Found[Sample] | None]]:
+        return {"folder": self.from_folder, "oxford-pet": self.from_oxford_pet, "drawn": self.from_drawn}
+
+    def from_oxford_pet(self) -> Found[Sample] | None:
+        """Return Oxford-IIIT Pet by kind of animal; its official test split stays the test split."""
+        root = records.cache_dir()
+        folder = root / "oxford-iiit-pet"
+        if not folder.is_dir():
+            if not reachable(OxfordIIITPet._RESOURCES[0][0]):
+                return None
+            download(folder)
+        splits = {}
+        for split in ("trainval", "test"):
+            pets = OxfordIIITPet(root, split=split, target_types="binary-category")
+            splits[split] = [
+                (file, self.CLASSES[kind]) for file, kind in zip(pets._images, pets._bin_labels, strict=True)
+            ]
+        parts = divide(splits["trainval"], {"val": VAL_SHARE}, root)
+        how = f"official test, val {VAL_SHARE:.0%} of trainval by class, seed {SPLIT_SEED}"
+        return Found("Oxford-IIIT Pet", how, parts | {"test": splits["test"]})
+
+
+def download(folder: Path) -> None:
+    """Download Oxford-IIIT Pet; `folder` appears when all of it is there."""
+    print(f"data       downloading Oxford-IIIT Pet, 0.8 GB, to {folder}", flush=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".oxford-iiit-pet-", dir=folder.parent) as temporary:
+        try:
+            OxfordIIITPet(temporary, download=True)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"--source oxford-pet: the download broke off ({error}). Try again, or take --source drawn."
+            ) from error
+        (Path(temporary) / folder.name).rename(folder)

@@ -1,0 +1,256 @@
+"""Any folder of pictures: root/{train,val,test}/{class}/ or root/{class}/, however many classes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from src import records
+from src.datamodules import drawn
+from src.datamodules.base import SPLITS, DataModule, Found, fingerprint
+from src.datamodules.batches import Batches
+from src.datamodules.pictures import Decoded, Files, Pictures, decode_all
+from src.experiment import Augment, DataSpec, InputError
+
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_SEED = 0
+VAL_SHARE = TEST_SHARE = 0.15
+
+Sample = tuple[Path, str]
+"""A picture's file and class."""
+
+
+class ImageFolder(DataModule):
+    """Pictures in class folders, decoded once into a memory-mapped cache.
+
+    Args:
+        data_dir: the folder; None takes `data/<folder_name>` if that is there, else the next source.
+        source: 'auto', 'folder' or 'drawn'.
+        image_size: side of the pictures that the model sees.
+        augment: random changes of training pictures.
+        cache: decode once and keep; otherwise each time (slow, for comparison).
+        unreadable_limit: greatest share of files that may fail to open before the run stops.
+
+    Without split folders the split is made by class with a fixed seed; without a validation split it is taken from
+    train.
+    """
+
+    folder_name: ClassVar[str] = "images"
+    """Folder below `data/` that is looked for without --data-dir."""
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        source: str = "auto",
+        image_size: int = 224,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: Augment | None = None,
+        cache: bool = True,
+        unreadable_limit: float = 0.05,
+    ) -> None:
+        super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.data_dir, self.image_size, self.augment, self.cache = data_dir, image_size, augment or Augment(), cache
+        self.unreadable_limit = unreadable_limit
+        self.stored_size = round(image_size * 8 / 7)  # the usual 256 for 224
+
+    def sources(self) -> dict[str, Callable[[], Found[Sample] | None]]:
+        return {"folder": self.from_folder, "drawn": self.from_drawn}
+
+    def from_folder(self) -> Found[Sample] | None:
+        """Return the user's folder; None where none was named and `data/<folder_name>` is not there."""
+        root = self.data_dir or Path("data") / self.folder_name
+        if self.data_dir is None and not root.is_dir():
+            return None
+        samples, split = scan(root)
+        return Found(f"folder {root}", split, samples)
+
+    def from_drawn(self) -> Found[Sample] | None:
+        """Return cats and dogs drawn on the spot, a stand-in for photographs."""
+        version = hashlib.sha256(Path(drawn.__file__).read_bytes()).hexdigest()[:8]  # other code draws other pictures
+        root = records.cache_dir() / f"drawn_cats_dogs-{version}"
+        drawn.draw_folder(root)
+        return Found("drawn cats and dogs (NOT photographs)", "as drawn", scan(root)[0], stand_in=True)
+
+    def find(self) -> Found[Sample]:
+        """As in the base; a folder that the user names is never replaced by another source."""
+        if self.data_dir is not None and self.source == "auto":
+            found = self.from_folder()
+            assert found is not None
+            return found
+        return super().find()
+
+    def setup(self, stage: str) -> None:
+        if hasattr(self, "found"):
+            return
+        found = self.find()
+        samples = {split: list(items) for split, items in found.samples.items()}
+        files = [path for items in samples.values() for path, _ in items]
+        self._decoded = decode_all(files, self.stored_size)
+        classes = sorted({name for _, name in samples["train"]})
+        self._rows: dict[str, np.ndarray] = {}
+        start = 0
+        for split, items in samples.items():
+            rows = np.arange(start, start + len(items))
+            self._rows[split] = rows[[row not in self._decoded.unreadable for row in rows.tolist()]]
+            start += len(items)
+        self._files = files
+        self._targets = torch.tensor([classes.index(name) for items in samples.values() for _, name in items])
+        self._root = Path(_common_root(files))
+        self._check(found)
+        names = (str(path.relative_to(self._root)) for path in files)
+        self.fingerprint = fingerprint(map(" ".join, zip(names, self._decoded.digests, strict=True)))
+        self.spec = DataSpec(classes=tuple(classes), input_shape=(3, self.image_size, self.image_size))
+        self.found = found
+
+    def _check(self, found: Found[Sample]) -> None:
+        """Refuse too many unreadable files and empty classes; note the few, and pictures that stand in two splits."""
+        broken = self._decoded.unreadable
+        names = [f"{self._files[i]} ({why})" for i, why in sorted(broken.items())]
+        if len(broken) > self.unreadable_limit * len(self._files):
+            shown = "".join(f"\n  {name}" for name in names[:10])
+            raise InputError(
+                f"{found.source}: {len(broken)} of {len(self._files)} files do not open as pictures, more than the "
+                f"{self.unreadable_limit:.0%} that a run leaves out. Repair or remove them:{shown}"
+            )
+        if broken:
+            self.notes.append(
+                f"{len(broken)} of {len(self._files)} files do not open and are left out: {', '.join(names[:5])}"
+            )
+        for split, rows in self._rows.items():
+            missing = set(range(int(self._targets.max()) + 1)) - set(self._targets[rows].tolist())
+            if missing:
+                raise InputError(f"{found.source}: no readable picture of class number {min(missing)} in {split}.")
+        if repeated := repeated_across_splits(self._rows, self._decoded):
+            first = ", ".join(str(self._files[i].relative_to(self._root)) for i in repeated[0])
+            self.notes.append(
+                f"{len(repeated)} pictures stand in more than one split, which flatters the score: {first}"
+            )
+
+    def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
+        rows = self._rows[split]
+        return Pictures(
+            [self._files[row] for row in rows],
+            self._decoded.pixels if self.cache else None,
+            rows,
+            self.targets(split),
+            stored_size=self.stored_size,
+            image_size=self.image_size,
+            augment=self.augment if train else None,
+            seed=self.seed,
+        )
+
+    def ids(self, split: str) -> Sequence[str]:
+        return [str(self._files[row].relative_to(self._root)) for row in self._rows[split]]
+
+    def targets(self, split: str) -> torch.Tensor:
+        return self._targets[self._rows[split]]
+
+    def predict_rows(self, inputs: Sequence[Path], spec: DataSpec) -> tuple[Sequence[str], DataLoader[Any]]:
+        files = [file for path in inputs for file in (_files_below(path) if path.is_dir() else [path])]
+        if missing := [path for path in inputs if not path.exists()]:
+            raise InputError(f"{missing[0]}: no such file or folder.")
+        if not files:
+            raise InputError(f"{inputs[0]}: an empty folder, nothing to predict.")
+        data = Files(files, stored_size=self.stored_size, image_size=spec.input_shape[-1])
+        return [str(file) for file in files], self.load(data, Batches(len(files), self.batch_size, train=False))
+
+
+def scan(root: Path) -> tuple[dict[str, list[Sample]], str]:
+    """Return the pictures of each split of a folder, and how the split was made. Hidden files are passed over.
+
+    Raises:
+        InputError: no such folder, nothing in it, one class, or classes that differ between splits.
+    """
+    if not root.is_dir():
+        raise InputError(f"--data-dir {root}: no such folder.")
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    given = {SPLIT_NAMES[path.name.lower()]: path for path in folders if path.name.lower() in SPLIT_NAMES}
+    if "train" in given:
+        splits = {split: _class_folder(given[split]) for split in SPLITS if split in given}
+        how = "as given"
+        if "val" not in splits:
+            parts = divide(splits["train"], {"val": VAL_SHARE}, root)
+            splits |= {"train": parts["train"], "val": parts["val"]}
+            how = f"as given, but val {VAL_SHARE:.0%} of train by class, seed {SPLIT_SEED}"
+    else:
+        splits = divide(_class_folder(root), {"val": VAL_SHARE, "test": TEST_SHARE}, root)
+        how = f"by class, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
+    classes = {split: {name for _, name in items} for split, items in splits.items()}
+    if len(classes["train"]) < 2:
+        there = ", ".join(sorted(classes["train"])) or "none"
+        raise InputError(
+            f"--data-dir {root}: a classifier needs at least two class folders with files; found: {there}. "
+            "Expected <folder>/<class>/<picture> or <folder>/{train,val,test}/<class>/<picture>."
+        )
+    for split, found in classes.items():
+        if found != classes["train"]:
+            odd = ", ".join(sorted(found ^ classes["train"]))
+            raise InputError(
+                f"--data-dir {root}: {split} and train differ in classes: {odd}. Each split needs every class."
+            )
+    return splits, how
+
+
+def _class_folder(root: Path) -> list[Sample]:
+    """Return (file, class) of every file below root/{class}, in sorted order."""
+    return [
+        (file, folder.name)
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+        for file in _files_below(folder)
+    ]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    inside = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    return sorted(path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def divide(samples: Sequence[Sample], shares: Mapping[str, float], root: Path) -> dict[str, list[Sample]]:
+    """Divide by class, seeded: each split of `shares` gets its share of every class, at least one; train the rest.
+
+    Raises:
+        InputError: a class has too few files for every split.
+    """
+    by_class: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_class[sample[1]].append(sample)
+    parts: dict[str, list[Sample]] = {split: [] for split in ("train", *shares)}
+    for number, (name, items) in enumerate(sorted(by_class.items())):
+        if len(items) <= len(shares):
+            raise InputError(
+                f"--data-dir {root}: class {name} has {len(items)} files, too few for train and {', '.join(shares)}."
+            )
+        order = np.random.default_rng([SPLIT_SEED, number]).permutation(len(items)).tolist()
+        for split, share in shares.items():
+            count = max(1, round(share * len(items)))
+            parts[split] += [items[i] for i in sorted(order[:count])]
+            order = order[count:]
+        parts["train"] += [items[i] for i in sorted(order)]
+    return parts
+
+
+def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> list[list[int]]:
+    """Return groups of files with equal bytes that stand in more than one split."""
+    split_of = {row: split for split, found in rows.items() for row in found.tolist()}
+    counts = Counter(decoded.digests[row] for row in split_of)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row in split_of:
+        if counts[decoded.digests[row]] > 1:
+            groups[decoded.digests[row]].append(row)
+    return [group for group in groups.values() if len({split_of[row] for row in group}) > 1]
+
+
+def _common_root(files: Sequence[Path]) -> str:
+    return os.path.commonpath([file.parent for file in files])

@@ -1,0 +1,313 @@
+"""An experiment: one short typed class whose fields are its command-line flags and whose methods build its parts.
+
+Read this file first. It imports nothing heavy, so that `--help` and a mistyped flag answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+if TYPE_CHECKING:
+    from src.datamodules import DataModule
+    from src.tasks import Task
+
+Accelerator = Literal["auto", "cpu", "gpu", "tpu", "mps"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+
+
+class InputError(Exception):
+    """Something that the user can put right: the message names the file, flag or field and the way out."""
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return ' Did you mean X?' for the known word nearest to `word`, else ''."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """All that a model and a task may know of the data. Saved in the run, so that prediction needs no data."""
+
+    classes: tuple[str, ...] = ()
+    """Class names; position is the target's value."""
+    input_shape: tuple[int, ...] = ()
+    """One example without the batch; for pictures (channels, height, width)."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """Optimiser and learning-rate schedule, one value. Built by `src/tasks/base.py`."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    """Optimiser, torch's own."""
+    lr: float = 1e-3
+    """Peak learning rate: that of the head where `layer_decay` lowers it for the layers below."""
+    weight_decay: float = 0.01
+    """Decay of weight matrices and kernels; norms and biases are never decayed."""
+    momentum: float = 0.9
+    """Momentum of sgd; adam and adamw do not read it."""
+    layer_decay: float = 1.0
+    """Factor on the rate for each layer group further from the head (ULMFiT, Howard & Ruder 2018, 3.2)."""
+    schedule: Literal["cosine", "linear", "step", "constant"] = "cosine"
+    """Course of the rate after the warm-up: to zero by cosine or line, by steps, or none."""
+    warmup: float = 0.0
+    """Share of all steps over which the rate rises linearly from zero."""
+    step_share: float = 0.33
+    """Share of all steps between two drops of the step schedule."""
+    step_factor: float = 0.1
+    """Factor of each drop of the step schedule."""
+    l1: float = 0.0
+    """Weight of the L1 penalty on what weight decay would act on."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("warmup", 0, 1), ("layer_decay", 0, 1), ("step_share", 0, 1), ("momentum", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"--optim.{name.replace('_', '-')} {getattr(self, name)}: between {low} and {high}.")
+        for name in ("lr", "weight_decay", "l1"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--optim.{name.replace('_', '-')} {getattr(self, name)}: cannot be negative.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random changes of a training picture, by torchvision's v2 transforms; drawn anew from (seed, epoch, picture)."""
+
+    crop: tuple[float, float] = (0.6, 1.0)
+    """Least and greatest share of the area that a random resized crop keeps; 1 1 crops nothing."""
+    flip: bool = True
+    """Mirror left to right, every second picture."""
+    rotation: float = 0.0
+    """Turn by up to so many degrees either way."""
+    colour: float = 0.0
+    """Change brightness, contrast and saturation by up to this share."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise InputError(
+                f"--augment.crop {self.crop[0]} {self.crop[1]}: two shares with 0 < least <= greatest <= 1."
+            )
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Base of all experiments. A subclass overrides fields by plain assignment (`max_epochs = 3`), adds its own with
+    an annotation and a docstring, and builds its parts in `datamodule` and `task`. A bare name that is no field is
+    refused when the class is made.
+    """
+
+    monitor: ClassVar[str] = "val/loss"
+    """Validation metric that chooses the best checkpoint and stops early."""
+    mode: ClassVar[Literal["min", "max"]] = "min"
+    """Whether less or more of `monitor` is better."""
+
+    seed: int = 0
+    """Seeds weights, order, augmentation and dropout. The data split does not depend on it."""
+    data_dir: Path | None = None
+    """Your data; without it `data/<name>` if that is there."""
+    source: str = "auto"
+    """Where the data must come from; auto tries the data module's sources in order."""
+    weights: str = "none"
+    """Start: imagenet (downloaded or packaged), none (random), or a file with a state dict."""
+    max_epochs: int = 10
+    """Passes over the training data."""
+    batch_size: int = 32
+    """Examples a step and device."""
+    num_workers: int = 0
+    """Processes that load data; 0 loads in the main one, best where the data is in memory or the CPU does all."""
+    accelerator: Accelerator = "auto"
+    """Device to run on."""
+    devices: str = "auto"
+    """How many devices (2), which (0,1) or auto."""
+    num_nodes: int = 1
+    """Machines."""
+    strategy: str = "auto"
+    """How several devices share the work: auto, ddp, ddp_spawn, fsdp, deepspeed, ..."""
+    precision: Precision = "auto"
+    """Arithmetic; auto takes bf16-mixed where the device has it in hardware, else 32-true."""
+    grad_clip: float | None = None
+    """Greatest norm of the gradient."""
+    accumulate: int = 1
+    """Batches whose gradients are added before a step."""
+    patience: int | None = None
+    """Stop after so many epochs without a better `monitor`."""
+    max_time: str | None = None
+    """Stop after DD:HH:MM:SS with the best so far."""
+    limit_train_batches: int | None = None
+    """Batches a training epoch at the most (for smoke tests)."""
+    limit_val_batches: int | None = None
+    """Batches a validation at the most (for smoke tests)."""
+    limit_test_batches: int | None = None
+    """Batches a test at the most (for smoke tests)."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        hints = get_type_hints(cls)
+        annotations = dict(inspect.get_annotations(cls))
+        known = {f.name: f.type for f in fields(cls)}
+        constants = [name for name, hint in hints.items() if get_origin(hint) is ClassVar]
+        for name, value in vars(cls).items():
+            if name.startswith("_") or name in annotations or name in constants or _is_method(value):
+                continue
+            if name not in known:
+                hint = did_you_mean(name, [*known, *constants])
+                raise TypeError(f"{cls.__name__}.{name} is no field.{hint} (A new field needs an annotation.)")
+            annotations[name] = known[name]
+        if len(cls.__bases__) > 1:  # dataclass would take the last base's defaults; Python's own order is meant
+            for name in known.keys() - annotations.keys():
+                setattr(cls, name, getattr(cls, name))
+                annotations[name] = known[name]
+        # Resolved types, not strings: a subclass's module need not import the names that its base's annotations use.
+        cls.__annotations__ = {name: hints.get(name, kind) for name, kind in annotations.items()}
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "accumulate", "num_nodes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1.")
+
+    def resolve(self) -> Self:
+        """Return the experiment with what cannot be had on this machine replaced; the change is shown and recorded."""
+        return self
+
+    def datamodule(self) -> DataModule:
+        """Build the data. Must not read anything yet: `setup` does."""
+        raise NotImplementedError(f"{type(self).__name__} has no datamodule(): see src/datamodules")
+
+    def task(self, spec: DataSpec) -> Task:
+        """Build the model and its training. Receives the data's spec only, so that prediction needs no data."""
+        raise NotImplementedError(f"{type(self).__name__} has no task(): see src/tasks")
+
+    def trainer_kwargs(self) -> dict[str, Any]:
+        """Return further arguments of `lightning.Trainer`; they win over the fields."""
+        return {}
+
+    @classmethod
+    def dotted_name(cls) -> str:
+        return f"{cls.__module__}.{cls.__qualname__}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field as JSON types; `from_json` reads it back."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Build from what `to_json` returned.
+
+        Raises:
+            InputError: a field that the class does not have (the run is of another version of the code).
+        """
+        hints = get_type_hints(cls)
+        if unknown := sorted(values.keys() - {f.name for f in fields(cls)}):
+            raise InputError(
+                f"{cls.dotted_name()} has no field {unknown[0]}: the record is of another version of the code."
+            )
+        return cls(**{name: _from_json(hints[name], value) for name, value in values.items()})
+
+
+def _is_method(value: object) -> bool:
+    return isinstance(value, FunctionType | classmethod | staticmethod | property)
+
+
+def _from_json(kind: Any, value: Any) -> Any:
+    """Turn a JSON value into the field type `kind`: nested dataclass, tuple, path, or as it is."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{name: _from_json(hints[name], item) for name, item in value.items()})
+    if get_origin(kind) is tuple:
+        return tuple(value)
+    if Path in (kind, *get_args(kind)) and value is not None:
+        return Path(value)
+    return value
+
+
+def load(target: str) -> type[Experiment]:
+    """Turn `experiments/x.py`, `experiments/x.py:Name` or `experiments.x.Name` into the class.
+
+    The file is imported as the module `experiments.x`, never by location: a second class object would not unpickle in
+    spawned workers.
+
+    Raises:
+        InputError: no such file or class, no DEFAULT, or the file does not import.
+    """
+    if target.endswith(".py") or ".py:" in target:
+        path, _, name = target.partition(":")
+        module = _import_file(Path(path))
+    else:
+        dotted, _, name = target.rpartition(".")
+        module = _import(dotted, target)
+    found = {k: v for k, v in vars(module).items() if _is_experiment(v) and v.__module__ == module.__name__}
+    if not name:
+        default: Any = getattr(module, "DEFAULT", None)
+        if not _is_experiment(default):
+            raise InputError(
+                f"{target}: sets no DEFAULT = <Experiment>. Name one: {target}:{'|'.join(found) or 'Name'}"
+            )
+        return default
+    if name not in found:
+        raise InputError(f"{target}: no experiment {name}.{did_you_mean(name, [*found])} There: {', '.join(found)}.")
+    return found[name]
+
+
+def _is_experiment(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Experiment)
+
+
+def _import_file(path: Path) -> ModuleType:
+    root = Path(__file__).resolve().parents[1]
+    if not path.is_file():
+        near = did_you_mean(str(path), [str(p.relative_to(root)) for p in root.glob("experiments/*.py")])
+        raise InputError(f"{path}: no such experiment file.{near} All: ls experiments")
+    try:
+        dotted = ".".join(path.resolve().relative_to(root).with_suffix("").parts)
+    except ValueError:
+        raise InputError(f"{path}: experiments live in {root}/experiments; move or copy the file there.") from None
+    return _import(dotted, str(path))
+
+
+def _import(dotted: str, shown: str) -> ModuleType:
+    try:
+        return importlib.import_module(dotted)
+    except InputError:
+        raise
+    except SyntaxError as error:
+        raise InputError(f"{error.filename}:{error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
+    except Exception as error:
+        where = _line_in(dotted, error)
+        raise InputError(f"{shown}{where}: {type(error).__name__}: {error}") from error
+
+
+def _line_in(dotted: str, error: Exception) -> str:
+    """Return ':<line>' of the deepest frame of `error` within the module, '' where there is none."""
+    line, trace = "", error.__traceback__
+    while trace:
+        if trace.tb_frame.f_globals.get("__name__") == dotted:
+            line = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
+
+
+__all__ = ["Accelerator", "Augment", "DataSpec", "Experiment", "InputError", "Optim", "field", "load", "replace"]

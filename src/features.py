@@ -1,0 +1,73 @@
+"""Features of a frozen backbone: computed once, kept in the cache, trained on as tensors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from src import records
+from src.datamodules import DataModule
+from src.tasks import Task
+
+Kept = dict[str, dict[str, Tensor]]
+"""Split -> 'features' [examples, num_features] float32 and 'target' [examples]."""
+
+
+def keep_features(task: Task, datamodule: DataModule, trainer: Trainer) -> Kept:
+    """Run the frozen part of a task over 'train' and 'val', unaugmented, unless the cache has the result already."""
+    key = _key(task, datamodule, trainer)
+    kept: Kept = {}
+    for split in ("train", "val"):
+        path = records.cache_dir() / "features" / f"{key}-{split}.npy"
+        features = _read(path, len(datamodule.ids(split)))
+        if features is None:
+            features = _compute(task, datamodule, trainer, split)
+            with records.replacing(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, features.numpy(), allow_pickle=False)
+        kept[split] = {"features": features, "target": datamodule.targets(split)}
+    return kept
+
+
+@torch.no_grad()
+def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -> Tensor:
+    device = trainer.strategy.root_device
+    task.to(device).eval()
+    parts: list[Tensor] = []
+    with trainer.precision_plugin.forward_context():
+        for batch in datamodule.loader(split):
+            parts.append(task.features({name: value.to(device) for name, value in batch.items()}).float().cpu())
+    task.train()
+    return torch.cat(parts)
+
+
+def _read(path: object, rows: int) -> Tensor | None:
+    """Return the kept features; None where there are none or the file is damaged."""
+    try:
+        found = np.load(str(path), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return torch.from_numpy(found) if len(found) == rows else None
+
+
+def _key(task: Task, datamodule: DataModule, trainer: Trainer) -> str:
+    """Name the result by all that it depends on: the weights, the data, how they are prepared, and the arithmetic."""
+    digest = hashlib.sha256()
+    state: Mapping[str, Tensor] = task.model.state_dict()
+    for name, value in state.items():
+        if not name.startswith("head."):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    for part in (
+        datamodule.fingerprint,
+        datamodule.spec,
+        datamodule.ids("train"),
+        datamodule.ids("val"),
+        trainer.precision,
+    ):
+        digest.update(repr(part).encode())
+    return digest.hexdigest()[:24]

@@ -1,0 +1,85 @@
+"""Where metrics go: `metrics.csv`, which everything else reads, and TensorBoard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.tensorboard.summary import hparams
+from typing_extensions import override
+
+
+class MetricsCsv(Logger):
+    """Appends `time,epoch,step,name,value` to the run's `metrics.csv`; nothing before is ever rewritten, as Lightning's
+    CSVLogger does when a run is resumed. Epochs count from 1; 0 is before training.
+
+    Args:
+        run: the run directory.
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.path = run / "metrics.csv"
+        self.epoch = 0
+
+    @property
+    @override
+    def name(self) -> str:
+        return ""
+
+    @property
+    @override
+    def version(self) -> str:
+        return ""
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.epoch = int(metrics.get("epoch", self.epoch - 1)) + 1
+        now = round(time.time(), 3)
+        rows = [
+            f"{now},{self.epoch},{step or 0},{name},{float(value)!r}\n"
+            for name, value in metrics.items()
+            if name != "epoch"
+        ]
+        new = not self.path.exists()
+        with open(self.path, "a") as file:
+            file.write(("time,epoch,step,name,value\n" if new else "") + "".join(rows))
+
+    @override
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: fields are in run.json."""
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoardLogger writing into the run directory itself, without its `hparams.yaml`.
+
+    Args:
+        run: the run directory.
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, name="", version="", default_hp_metric=False)
+
+    @override
+    @rank_zero_only
+    def save(self) -> None:
+        """Flush. The base would write an empty `hparams.yaml`; fields are in run.json."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def log_run(self, fields: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Fill the HPARAMS tab, once, at the end: flat fields, and the metrics to compare runs by."""
+        shown = {
+            name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in fields.items()
+        }
+        writer = self.experiment
+        for name, value in metrics.items():
+            writer.add_scalar(name, value)
+        for summary in hparams(shown, dict(metrics)):
+            writer._get_file_writer().add_summary(summary)
+        writer.flush()

@@ -1,0 +1,43 @@
+"""A local file as the start of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from src.experiment import InputError
+
+
+def load_file(model: nn.Module, path: Path, *, prefix: str, drop: str = "\0") -> str:
+    """Load a state dict into `model`, all of it and nothing else, and return the source for the record.
+
+    Args:
+        model: takes the tensors.
+        path: a state dict saved by torch or safetensors, or a checkpoint of a run.
+        prefix: where the model's tensors stand in a run's checkpoint; a plain state dict has none.
+        drop: keys that start with this are left out (a classifier of other classes).
+
+    Raises:
+        InputError: no such file, no state dict of tensors, or keys or shapes that do not fit.
+    """
+    if not path.is_file():
+        raise InputError(f"--weights {path}: no such file. Give a file with a state dict, or none.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file as load_safetensors
+
+            state = load_safetensors(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+        if any(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        model.load_state_dict({name: value for name, value in state.items() if not name.startswith(drop)})
+    except Exception as error:  # torch raises a dozen kinds for files that are no checkpoint
+        reason = str(error).partition("\n")[2].strip() or str(error)
+        raise InputError(
+            f"--weights {path}: not a state dict of this {type(model).__name__}: {reason[:300]}"
+        ) from error
+    return f"file {path}"

@@ -1,0 +1,61 @@
+"""Predictions from a run directory: the same preparation, weights and arithmetic as in the run's own evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src import records, runner
+from src.callbacks.evaluation import predictions_csv
+from src.experiment import Accelerator, DataSpec, Experiment, InputError, load, replace
+from src.tasks import Task
+
+
+def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
+    """Return a run's experiment, data spec and task with its best weights.
+
+    Raises:
+        InputError: no run, no checkpoint in it, or one that is damaged or of other code.
+    """
+    record = records.load(run)
+    path = run / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise InputError(f"{path}: not there; the run is {record['state']} and has saved no best checkpoint.")
+    experiment = load(record["experiment"]).from_json(record["fields"])
+    spec = DataSpec(**{name: tuple(value) for name, value in record["spec"].items()})
+    task = replace(experiment, weights="none").task(spec)
+    try:
+        task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise InputError(f"{path}: cannot be loaded: {str(error).strip()[:300]}") from error
+    return experiment, spec, task
+
+
+def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "auto") -> tuple[str, int]:
+    """Predict every input.
+
+    Args:
+        run: the run directory; nothing else of the run is needed, neither its data nor its first weights.
+        inputs: files and folders (searched through).
+        accelerator: the device, as `--accelerator` of run.py.
+
+    Returns:
+        The CSV `id,label,prob_<class>...,error`, a row an input in their order, and the number of inputs with an error.
+    """
+    experiment, spec, task = load_run(run)
+    ids, loader = experiment.datamodule().predict_rows(inputs, spec)
+    trainer = runner.build_trainer(
+        replace(experiment, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto"), [], logger=False
+    )
+    prob = np.zeros((len(ids), spec.num_classes), np.float32)
+    errors = [""] * len(ids)
+    batches: list[Any] = trainer.predict(task, loader) or []
+    for batch in batches:
+        prob[batch["index"]] = batch["prob"].float()
+        for position, why in batch["error"].items():
+            errors[position] = why
+    return predictions_csv(ids, prob, spec.classes, errors=errors), sum(map(bool, errors))

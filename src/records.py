@@ -1,0 +1,175 @@
+"""The run directory: made, written and read. Every file but the append-only metrics is written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.metadata
+import inspect
+import json
+import os
+import platform
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from src.experiment import Experiment, InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+VERSIONS = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "pillow", "scikit-learn")
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made again: LEYDEN_CACHE, else `.cache` of the checkout."""
+    return Path(os.environ.get("LEYDEN_CACHE") or ROOT / ".cache")
+
+
+def runs_dir() -> Path:
+    """Return the folder that holds the runs: LEYDEN_RUNS, else `runs` of the working directory."""
+    return Path(os.environ.get("LEYDEN_RUNS") or "runs")
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader, a crash or a full disk never sees half of it: temporary sibling, fsync, rename."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` to write to; it takes the name `path` on success and goes away on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would lock colleagues out of a shared disk
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def create(experiment: type[Experiment]) -> Path:
+    """Make a new directory `runs/<Experiment>/<time>-<random>` that no other run can have, and return it."""
+    while True:
+        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        run = runs_dir() / experiment.__name__ / stamp
+        try:
+            run.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(
+                f"{run}: cannot make the run directory ({error.strerror}). Set LEYDEN_RUNS to another folder."
+            ) from error
+        return run
+
+
+def head(experiment: Experiment, asked: Experiment) -> dict[str, Any]:
+    """Return the first part of a record: what runs, and what of the fields asked for had to be replaced."""
+    fields, wanted = experiment.to_json(), asked.to_json()
+    return {
+        "experiment": experiment.dotted_name(),
+        "fields": fields,
+        "asked": {name: value for name, value in wanted.items() if value != fields[name]},
+        "seed": experiment.seed,
+    }
+
+
+def start(run: Path, experiment: Experiment, asked: Experiment) -> None:
+    """Write the first record of a run, with a copy of its experiment file and of the uncommitted changes."""
+    commit, dirty = git_state()
+    record = head(experiment, asked) | {
+        "state": "running",
+        "reason": "",
+        "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "git": {"commit": commit, "dirty": bool(dirty)},
+        "versions": versions(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "command": sys.argv,
+        "tests_read": 0,
+    }
+    write_json(run / "run.json", record)
+    if (source := inspect.getsourcefile(type(experiment))) is not None:
+        shutil.copyfile(source, run / Path(source).name)
+    if dirty:
+        write_whole(run / "uncommitted.diff", dirty)
+
+
+def update(run: Path, **changes: Any) -> None:
+    write_json(run / "run.json", load(run) | changes)
+
+
+def load(run: Path) -> dict[str, Any]:
+    """Return a run's record.
+
+    Raises:
+        InputError: the directory is no run, or its record is damaged.
+    """
+    path = run / "run.json"
+    try:
+        record = json.loads(path.read_text())
+        if missing := {"experiment", "fields", "state"} - set(record):
+            raise KeyError(*missing)
+    except (FileNotFoundError, NotADirectoryError):
+        known = [str(p.parent) for p in sorted(run.parent.glob("*/run.json"))][-3:] if run.parent.is_dir() else []
+        there = f" There: {', '.join(known)}." if known else " A run is a directory runs/<Experiment>/<id>."
+        raise InputError(f"{run}: no run (it has no run.json).{there}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged record ({error}).") from None
+    return record
+
+
+def metrics(run: Path) -> list[tuple[int, int, str, float]]:
+    """Return the rows (epoch, step, name, value) of metrics.csv; a last row cut short by a crash is left out."""
+    path, rows = run / "metrics.csv", []
+    if not path.is_file():
+        return rows
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            with contextlib.suppress(TypeError, ValueError):
+                rows.append((int(row["epoch"]), int(row["step"]), row["name"], float(row["value"])))
+    return rows
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_state() -> tuple[str, str]:
+    """Return the checkout's commit and its uncommitted diff; both empty outside git or without a commit."""
+    commit = _git("rev-parse", "HEAD").strip()
+    return commit, _git("diff", "HEAD") if commit else ""
+
+
+def _git(*args: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,356 @@
+"""From an experiment to a finished, recorded run: the one place that calls `Trainer.fit`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import statistics
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+
+from src import records, summary
+from src.callbacks import (
+    Checkpoints,
+    EpochLines,
+    Evaluation,
+    FiniteLoss,
+    GracefulStop,
+    Interrupted,
+    TrainingPictures,
+    WholeCheckpointIO,
+)
+from src.callbacks.graceful_stop import handling, interrupt
+from src.cli import RunFlags
+from src.datamodules import DataModule, Tensors
+from src.experiment import Experiment, InputError
+from src.features import keep_features
+from src.loggers import MetricsCsv, TensorBoard
+from src.tasks import Task
+
+QUIET = (
+    ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
+    ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
+    ".*No positive samples in targets.*",  # --limit-val-batches that leave out a class
+    ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
+    ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
+    ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the summary
+)
+"""Lightning's and torchmetrics' warnings that tell a user of Leyden nothing."""
+
+
+def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
+    """Run or plan each experiment; a failure is recorded and the rest go on.
+
+    Returns:
+        Exit code: 0 if all are done, 1 if one failed, 128 + signal if interrupted.
+    """
+    _quieten()
+    failed = 0
+    with handling(interrupt):
+        for number, experiment in enumerate(experiments):
+            if number:
+                print(flush=True)
+            try:
+                if flags.dry_run:
+                    plan(experiment)
+                else:
+                    run(experiment, test=flags.test, resume=flags.resume)
+            except Interrupted as stop:
+                return stop.exit_code
+            except Exception as error:
+                failed += 1
+                if not isinstance(error, InputError):
+                    traceback.print_exception(error)
+                print(f"error: {type(experiment).__name__}: {explain(error)}", file=sys.stderr, flush=True)
+    if failed and len(experiments) > 1:
+        print(f"{failed} of {len(experiments)} runs failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def explain(error: BaseException) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
+
+def _quieten() -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+
+
+def plan(asked: Experiment) -> None:
+    """Print what a run would be; train nothing and write no run directory."""
+    experiment = asked.resolve()
+    trainer = build_trainer(experiment, [], logger=False)
+    datamodule, task = build_parts(experiment)
+    record = records.head(experiment, asked) | describe(experiment, datamodule, task, trainer)
+    summary.before(record, None)
+
+
+def run(asked: Experiment, *, test: bool = False, resume: Path | None = None) -> Path:
+    """Train an experiment, evaluate its best checkpoint, and return the run directory.
+
+    Args:
+        asked: as the user wants it; what cannot be had here is replaced by `Experiment.resolve`.
+        test: read the test set too.
+        resume: the directory of a run to go on with. If that is done, it is only evaluated.
+
+    Raises:
+        InputError: anything the user can put right. The record says failed, and why.
+        Interrupted: the record says interrupted; `last.ckpt` is there if a step was made.
+    """
+    main = getattr(rank_zero_only, "rank", 0) == 0  # the other processes of a distributed run write nothing
+    folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    started = time.monotonic()
+    try:
+        _run(asked, folder, test=test, resume=resume is not None)
+    except BaseException as error:
+        if main:
+            record_failure(asked, folder, error, time.monotonic() - started)
+        raise
+    return folder
+
+
+def record_failure(asked: Experiment, folder: Path, error: BaseException, seconds: float) -> None:
+    """Write why a run ended early; one that was done before stays done."""
+    if not (folder / "run.json").exists():
+        records.start(folder, asked, asked)
+    before = records.load(folder)
+    if before["state"] != "done":
+        state = "interrupted" if isinstance(error, Interrupted) else "failed"
+        seconds += before.get("wall_s", 0.0)
+        records.update(folder, state=state, reason=explain(error), wall_s=round(seconds, 1))
+        if isinstance(error, Interrupted):
+            summary.interrupted(folder)
+
+
+def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
+    started = time.monotonic()
+    experiment = asked.resolve()
+    before = records.load(folder) if resume else {}
+    finished = before.get("state") == "done"
+    if finished and not test:
+        raise InputError(f"{folder}: the run is done. Add --test to test it, or start a new one.")
+    trainer = build_trainer(
+        experiment, build_callbacks(experiment, folder), logger=[MetricsCsv(folder), TensorBoard(folder)]
+    )
+    main = trainer.is_global_zero
+    if main and not resume:
+        records.start(folder, experiment, asked)
+    datamodule, task = build_parts(experiment)
+    if resume and before["data"]["fingerprint"] != datamodule.fingerprint:
+        raise InputError(
+            f"{folder}: the data has changed since the run began ({before['data']['source']}); start a new one."
+        )
+    if main:
+        records.update(
+            folder, **describe(experiment, datamodule, task, trainer), state="done" if finished else "running"
+        )
+        records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
+        summary.before(records.load(folder), folder)
+    if not finished:
+        fit(experiment, trainer, task, datamodule, folder / "checkpoints" / "last.ckpt")
+    result = evaluate(trainer, task, datamodule, folder, test=test)
+    if main:
+        if not finished:
+            seconds = before.get("wall_s", 0.0) + time.monotonic() - started
+            result |= {"state": "done", "reason": why_stopped(trainer, experiment), "wall_s": round(seconds, 1)}
+            result |= training_figures(folder, experiment)
+        records.update(folder, **result, tests_read=before.get("tests_read", 0) + test)
+        record = records.load(folder)
+        board(trainer).log_run(*summary.comparable(record, folder))
+        summary.after(record, folder)
+
+
+def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataModule, last: Path) -> None:
+    """Train, from `last` if that is there."""
+    data = prepare_features(task, datamodule, trainer, resumed=last.exists()) or datamodule
+    if experiment.compile:
+        task.model.compile()
+    trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+
+
+def board(trainer: Trainer) -> TensorBoard:
+    return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoard))
+
+
+def build_parts(experiment: Experiment) -> tuple[DataModule, Task]:
+    """Seed everything, set up the data, and build the task from the data's spec."""
+    lightning.seed_everything(experiment.seed, workers=True, verbose=False)
+    datamodule = experiment.datamodule()
+    datamodule.setup("fit")
+    lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
+    return datamodule, experiment.task(datamodule.spec)
+
+
+def build_callbacks(experiment: Experiment, folder: Path) -> list[Callback]:
+    checkpoints = folder / "checkpoints"
+    callbacks: list[Callback] = [
+        FiniteLoss(),
+        EpochLines(),
+        TrainingPictures(),
+        GracefulStop(checkpoints / "last.ckpt"),
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(TQDMProgressBar(leave=False))
+    if experiment.patience is not None:
+        callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
+    return [*callbacks, Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode)]
+
+
+def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: Any) -> Trainer:
+    """Return Lightning's Trainer with the experiment's fields; `trainer_kwargs` wins.
+
+    Raises:
+        InputError: the accelerator, device, strategy or precision is not to be had here.
+    """
+    arguments: dict[str, Any] = {
+        "accelerator": experiment.accelerator,
+        "devices": int(experiment.devices) if experiment.devices.isdigit() else experiment.devices,
+        "num_nodes": experiment.num_nodes,
+        "strategy": experiment.strategy,
+        "precision": choose_precision(experiment),
+        "max_epochs": experiment.max_epochs,
+        "max_time": experiment.max_time,
+        "limit_train_batches": experiment.limit_train_batches,
+        "limit_val_batches": experiment.limit_val_batches,
+        "limit_test_batches": experiment.limit_test_batches,
+        "gradient_clip_val": experiment.grad_clip,
+        "accumulate_grad_batches": experiment.accumulate,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 10,
+        "enable_checkpointing": bool(callbacks),
+        "enable_progress_bar": any(isinstance(callback, TQDMProgressBar) for callback in callbacks),
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,  # src/datamodules/batches.py shards, and repeats no example in validation
+        "callbacks": callbacks,
+        "logger": logger,
+        "plugins": [WholeCheckpointIO()],
+    }
+    try:
+        return Trainer(**arguments | experiment.trainer_kwargs())
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        has = ", ".join(name for name, there in accelerators().items() if there)
+        asked = (
+            f"--accelerator {experiment.accelerator} --devices {experiment.devices} --strategy {experiment.strategy}"
+        )
+        raise InputError(f"{asked} --precision {experiment.precision}: {error} This machine has: {has}.") from error
+
+
+def accelerators() -> dict[str, bool]:
+    """Return which accelerators this machine has."""
+    from lightning.pytorch.accelerators import (
+        CUDAAccelerator,
+        MPSAccelerator,
+        XLAAccelerator,
+    )
+
+    kinds = {"gpu": CUDAAccelerator, "mps": MPSAccelerator, "tpu": XLAAccelerator}
+    return {"cpu": True} | {name: bool(kind.is_available()) for name, kind in kinds.items()}
+
+
+def choose_precision(experiment: Experiment) -> str:
+    """Return the experiment's precision; for 'auto' bf16-mixed where the device multiplies bfloat16 in hardware."""
+    if experiment.precision != "auto":
+        return experiment.precision
+    there = accelerators()
+    if experiment.accelerator == "tpu" or (experiment.accelerator == "auto" and there["tpu"]):
+        return "bf16-true"
+    if experiment.accelerator != "cpu" and there["gpu"]:
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if experiment.accelerator == "mps" or (experiment.accelerator == "auto" and there["mps"]):
+        return "32-true"
+    cpu = torch.cpu.get_capabilities()
+    return "bf16-mixed" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else "32-true"
+
+
+def prepare_features(task: Task, datamodule: DataModule, trainer: Trainer, *, resumed: bool) -> DataModule | None:
+    """Compute the features that the task keeps and hand them over; return the data to train on if that is they."""
+    if task.kept_features == "no" or (task.kept_features == "start" and resumed):
+        return None
+    kept = keep_features(task, datamodule, trainer)
+    line = task.start_from(kept)
+    if trainer.is_global_zero:
+        print(f"head       {line}", flush=True)
+    if task.kept_features == "training":
+        ids = {split: datamodule.ids(split) for split in kept}
+        return Tensors(kept, datamodule.spec, ids=ids, batch_size=datamodule.batch_size, seed=datamodule.seed)
+    trainer.num_sanity_val_steps = float("inf")  # validate the solved head in full: it may be the best
+    return None
+
+
+def evaluate(trainer: Trainer, task: Task, datamodule: DataModule, folder: Path, *, test: bool) -> dict[str, Any]:
+    """Validate, and test if asked, the best checkpoint; return 'metrics' and 'per_class' for the record."""
+    evaluation = Evaluation(folder, datamodule, board(trainer))
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    callbacks.append(evaluation)
+    loggers, trainer.loggers = trainer.loggers, []  # these numbers are no point of the training's curves
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(folder / "checkpoints" / "best.ckpt")
+    metrics: dict[str, float] = {}
+    for evaluated in (trainer.validate, trainer.test) if test else (trainer.validate,):
+        metrics |= evaluated(task, datamodule=datamodule, ckpt_path=best, verbose=False, weights_only=True)[0]
+    trainer.loggers = loggers
+    return {"metrics": metrics, "per_class": evaluation.per_class}
+
+
+def describe(experiment: Experiment, datamodule: DataModule, task: Task, trainer: Trainer) -> dict[str, Any]:
+    """Return what the record says of data, weights, model and device before training."""
+    found = datamodule.found
+    return {
+        "data": {
+            "source": found.source,
+            "stand_in": found.stand_in,
+            "split": found.split,
+            "fingerprint": datamodule.fingerprint,
+            "sizes": datamodule.sizes(),
+            "class_counts": datamodule.class_counts(),
+            "notes": datamodule.notes,
+        },
+        "spec": dataclasses.asdict(datamodule.spec),
+        "weights": {"source": task.weights_source},
+        "model": {
+            "name": type(task.model).__name__,
+            "parameters": sum(p.numel() for p in task.parameters()),
+            "trained": sum(p.numel() for p in task.parameters() if p.requires_grad),
+        },
+        "device": f"{trainer.strategy.root_device.type} x {trainer.world_size}",
+        "precision": trainer.precision,
+        "steps": planned_steps(experiment, datamodule, trainer),
+    }
+
+
+def planned_steps(experiment: Experiment, datamodule: DataModule, trainer: Trainer) -> int:
+    """Return the optimiser steps of all epochs, early stopping aside."""
+    batches = max(1, datamodule.sizes()["train"] // trainer.world_size // datamodule.batch_size)
+    batches = min(batches, experiment.limit_train_batches or batches)
+    return -(-batches // experiment.accumulate) * experiment.max_epochs
+
+
+def training_figures(folder: Path, experiment: Experiment) -> dict[str, Any]:
+    """Return the best value of `monitor`, the first of equals, and the training's speed, from the run's metrics."""
+    rows = records.metrics(folder)
+    points = [(value, epoch, step) for epoch, step, name, value in rows if name == experiment.monitor]
+    value, epoch, step = (min if experiment.mode == "min" else max)(points, key=lambda point: point[0])
+    speeds = [value for _, _, name, value in rows if name == "train/samples_per_s"]
+    best = {"name": experiment.monitor, "value": value, "epoch": epoch, "step": step}
+    return {"best": best, "samples_per_s": round(statistics.median(speeds), 2) if speeds else None}
+
+
+def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
+    if any(isinstance(c, EarlyStopping) and c.stopped_epoch for c in trainer.early_stopping_callbacks):
+        return f"no better {experiment.monitor} for {experiment.patience} epochs"
+    if trainer.current_epoch < experiment.max_epochs and experiment.max_time:
+        return f"max_time {experiment.max_time} is over"
+    return f"max_epochs {experiment.max_epochs} reached"

@@ -1,0 +1,95 @@
+"""What a run says before and after: one resolved plan, one result, and the commands that come next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src import records
+
+
+def before(record: Mapping[str, Any], folder: Path | None) -> None:
+    """Print the resolved plan of a run; `folder` is None for a dry run."""
+    fields, data, model = record["fields"], record["data"], record["model"]
+    module, _, name = record["experiment"].rpartition(".")
+    print(f"{name}, seed {record['seed']}  ({module})", flush=True)
+    _line("data", f"{data['source']}; splits {data['split']}")
+    for split, size in data["sizes"].items():
+        counts = data["class_counts"].get(split, {})
+        shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:8])
+        more = f", {len(counts) - 8} more classes" if len(counts) > 8 else ""
+        _line("", f"{split:<5} {size:>6}{f'  ({shown}{more})' if counts else ''}")
+    for note in data["notes"]:
+        _line("NOTE", note)
+    if data["stand_in"]:
+        _line(
+            "STAND-IN",
+            "no folder and no network: these data only stand in; no score on them holds for real ones (--data-dir)",
+        )
+    backbone = f" {fields['backbone']}" if "backbone" in fields else ""
+    trained = f", {model['trained'] / 1e6:.2f} M trained" if model["trained"] < model["parameters"] else ""
+    _line("model", f"{model['name']}{backbone}, {model['parameters'] / 1e6:.2f} M parameters{trained}")
+    _line("weights", record["weights"]["source"])
+    for name, wanted in record["asked"].items():
+        _line("STAND-IN", f"{name} {fields[name]} in place of {wanted}, whose weights cannot be had here")
+    _line("recipe", recipe(fields, record["steps"]))
+    _line("device", f"{record['device']}, precision {record['precision']}")
+    _line("run", str(folder) if folder else "none (dry run)")
+
+
+def recipe(fields: Mapping[str, Any], steps: int) -> str:
+    """Return optimiser, rate, schedule, epochs, batch and steps in one line."""
+    parts = [f"batch {fields['batch_size']}", f"up to {fields['max_epochs']} epochs, {steps} steps"]
+    if fields["accumulate"] > 1:
+        parts.append(f"{fields['accumulate']} batches a step")
+    if fields["patience"] is not None:
+        parts.append(f"patience {fields['patience']}")
+    if optim := fields.get("optim"):
+        warmup = f" after {optim['warmup']:.0%} warm-up" if optim["warmup"] else ""
+        decay = f", x{optim['layer_decay']:g} a layer down" if optim["layer_decay"] < 1 else ""
+        parts.insert(0, f"{optim['name']}, lr {optim['lr']:g}{decay}, {optim['schedule']}{warmup}")
+    return ", ".join(parts)
+
+
+def after(record: Mapping[str, Any], folder: Path) -> None:
+    """Print the result of a finished run and what can be done with it."""
+    best, metrics = record["best"], record["metrics"]
+    stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
+    when = f"at epoch {best['epoch']}" if best["epoch"] else "before training, with the solved head"
+    _line("best", f"{best['name']} {best['value']:.4f} {when}; stopped: {record['reason']}{stand_in}")
+    for split in ("val", "test"):
+        found = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{split}/")}
+        if found:
+            _line(split, "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    speed = f", {record['samples_per_s']:.3g} samples/s while training" if record["samples_per_s"] else ""
+    _line("time", f"{record['wall_s']:.1f} s{speed}")
+    if record["tests_read"] > 1:
+        _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
+    _line("run", str(folder))
+    _line("next", f"tensorboard --logdir {folder.parent.parent}")
+    _line("", f"python scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
+    if not record["tests_read"] and "test" in record["data"]["sizes"]:
+        _line("", f"python scripts/run.py --resume {folder} --test")
+
+
+def interrupted(folder: Path) -> None:
+    """Print how to go on with a run that was stopped."""
+    if (folder / "checkpoints" / "last.ckpt").exists():
+        _line("stopped", f"saved; go on with: python scripts/run.py --resume {folder}")
+    else:
+        _line("stopped", f"before the first step was saved; nothing to go on with in {folder}")
+
+
+def comparable(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return flat fields, and final and best metrics, for TensorBoard's HPARAMS tab."""
+    flat = {"data": record["data"]["source"], "weights_source": record["weights"]["source"]}
+    for name, value in record["fields"].items():
+        flat |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    final = {name: value for _, _, name, value in records.metrics(folder) if name.startswith("val/")}
+    best = {f"best/{name}": value for name, value in record["metrics"].items()}
+    return flat, {f"final/{name}": value for name, value in final.items()} | best
+
+
+def _line(label: str, text: str) -> None:
+    print(f"{label:<10} {text}", flush=True)

@@ -1,0 +1,3 @@
+from .base import Task as Task
+from .classification import Classification as Classification
+from .classification import ImageClassification as ImageClassification

@@ -1,0 +1,128 @@
+"""What every task shares: one step for training, validation and test, and the optimiser that an `Optim` describes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from src.experiment import Optim
+
+Batch = dict[str, Tensor]
+Stage = Literal["train", "val", "test"]
+
+
+class Model(Protocol):
+    """What a task asks of a network besides being a `nn.Module`."""
+
+    weights_source: str
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return the parameters by depth, from the input to the head."""
+        ...
+
+
+class Task(LightningModule):
+    """Base of the tasks. A subclass gives `_step`; the rest of the training follows from `optim`.
+
+    Args:
+        model: the network.
+        optim: optimiser and schedule.
+    """
+
+    kept_features: Literal["no", "start", "training"] = "no"
+    """What the features of a frozen backbone, computed once, are for: nothing, a solved head to start from, or all of
+    the training. The runner computes them with `features` and hands them to `start_from`."""
+
+    def __init__(self, model: nn.Module, optim: Optim) -> None:
+        super().__init__()
+        self.model = model
+        self.optim = optim
+
+    @property
+    def weights_source(self) -> str:
+        """Where the model's first weights came from."""
+        return cast(Model, self.model).weights_source
+
+    def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
+        """Return 'loss', and for validation and test what predictions are made of; log the stage's metrics."""
+        raise NotImplementedError
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return what the frozen part of the model makes of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no features")
+
+    def start_from(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
+        """Take the features of 'train' and 'val' before training; return a line for the summary."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no features")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        out = self._step(batch, "train")
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
+        if self.optim.l1:
+            out["loss"] = out["loss"] + self.optim.l1 * torch.stack([p.abs().sum() for p in self.decayed()]).sum()
+        return out
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._step(batch, "test")
+
+    def decayed(self) -> list[nn.Parameter]:
+        """Return the trained matrices and kernels: all that weight decay and L1 act on."""
+        return [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = build_optimizer(cast(Model, self.model).layer_groups(), self.optim)
+        steps = int(self.trainer.estimated_stepping_batches) if self.trainer.max_epochs != -1 else 0
+        schedule = LambdaLR(optimizer, lambda step: rate_factor(step, steps, self.optim))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Optimizer:
+    """Return torch's optimiser over the trained parameters.
+
+    The rate is `optim.lr` for the last group and `optim.layer_decay` times lower for each before it; norms and biases,
+    whatever has fewer than two dimensions, get no weight decay.
+    """
+    groups: list[dict[str, Any]] = []
+    for depth, layer in enumerate(reversed(layer_groups)):
+        trained = [p for p in layer if p.requires_grad]
+        for decay, params in (
+            (optim.weight_decay, [p for p in trained if p.ndim > 1]),
+            (0.0, [p for p in trained if p.ndim <= 1]),
+        ):
+            if params:
+                groups.append({"params": params, "lr": optim.lr * optim.layer_decay**depth, "weight_decay": decay})
+    match optim.name:
+        case "adamw":
+            return AdamW(groups, fused=True)
+        case "adam":
+            return Adam(groups, fused=True)
+        case "sgd":
+            return SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+
+
+def rate_factor(step: int, steps: int, optim: Optim) -> float:
+    """Return the learning rate at `step` of `steps` as a share of its peak: linear warm-up, then `optim.schedule`."""
+    warmup = round(optim.warmup * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    match optim.schedule:
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        case "linear":
+            return 1 - done
+        case "step":
+            return optim.step_factor ** int(done / optim.step_share) if optim.step_share else 1.0
+        case "constant":
+            return 1.0

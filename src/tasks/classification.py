@@ -1,0 +1,138 @@
+"""Classification: one base for whatever is classified, and pictures over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassCalibrationError,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+from src.experiment import DataSpec, Optim
+from src.tasks.base import Batch, Stage, Task
+
+
+class Classification(Task):
+    """One label an example: cross-entropy, and torchmetrics' scores. A subclass gives `forward(batch)` -> logits.
+
+    Args:
+        model: the network; `features` and `head` apart where `kept_features` is used.
+        spec: names the classes.
+        optim: optimiser and schedule.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
+        kept_features: see `Task.kept_features`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: DataSpec,
+        optim: Optim,
+        *,
+        label_smoothing: float = 0.0,
+        kept_features: Literal["no", "start", "training"] = "no",
+    ) -> None:
+        super().__init__(model, optim)
+        self.spec, self.label_smoothing, self.kept_features = spec, label_smoothing, kept_features
+        if kept_features == "training":
+            model.requires_grad_(False)
+            self.head.requires_grad_(True)
+        full = classification_metrics(spec.num_classes)
+        self.metrics = nn.ModuleDict(
+            {
+                "train_metrics": MetricCollection({"acc": full["acc"].clone()}, prefix="train/"),
+                "val_metrics": full.clone(prefix="val/"),
+                "test_metrics": full.clone(prefix="test/"),
+            }
+        )
+
+    @property
+    def head(self) -> Any:
+        return self.model.head
+
+    def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
+        target = batch["target"]
+        logits = self(batch).float()
+        loss = F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        prob = logits.detach().softmax(-1)
+        metrics: Any = self.metrics[f"{stage}_metrics"]
+        metrics.update(prob, target)
+        if stage == "train":
+            self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(target))
+        self.log(f"{stage}/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(target))
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
+        return {"loss": loss, "prob": prob, "target": target, "index": batch["index"]}
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Return 'index', 'prob' [batch, num_classes] for them, and the batch's 'error' {index: why}."""
+        prob = self(batch).float().softmax(-1) if len(batch["index"]) else torch.empty(0, self.spec.num_classes)
+        return {"index": batch["index"], "prob": prob, "error": batch["error"]}
+
+    def start_from(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
+        """Solve the head on the features of a frozen backbone where they are only the start."""
+        train, val = kept["train"], kept["val"]
+        if self.kept_features == "training":
+            return f"trained on kept features {list(train['features'].shape)}"
+        l2 = self.head.solve((train["features"], train["target"]), (val["features"], val["target"]))
+        return f"solved on kept features {list(train['features'].shape)}, L2 {l2:g} chosen on val"
+
+
+class ImageClassification(Classification):
+    """Pictures, uint8 [batch, channels, height, width], or their kept features [batch, num_features] -> logits.
+
+    Args:
+        model, spec, optim, label_smoothing, kept_features: as for `Classification`.
+        channels_last: keep the channels innermost in memory, which makes convolutions up to twice as fast.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: DataSpec,
+        optim: Optim,
+        *,
+        label_smoothing: float = 0.0,
+        kept_features: Literal["no", "start", "training"] = "no",
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__(model, spec, optim, label_smoothing=label_smoothing, kept_features=kept_features)
+        self.memory_format: Any = torch.channels_last if channels_last else torch.contiguous_format
+        self.model.to(memory_format=self.memory_format)
+
+    def forward(self, batch: Batch) -> Tensor:
+        if "features" in batch:
+            return self.head(batch["features"])
+        return self.model(self.pixels(batch["image"]))
+
+    def features(self, batch: Batch) -> Tensor:
+        model: Any = self.model
+        return model.features(self.pixels(batch["image"]))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Return the pictures as floats in [0, 1], the whole batch at once and on its device."""
+        return images.to(self.dtype).div_(255).contiguous(memory_format=self.memory_format)
+
+
+def classification_metrics(num_classes: int) -> MetricCollection:
+    """Return the metrics of a validation or test, macro-averaged but for acc; ece has 15 bins (Guo et al. 2017)."""
+    return MetricCollection(
+        {
+            "acc": MulticlassAccuracy(num_classes, average="micro"),
+            "balanced_acc": MulticlassAccuracy(num_classes, average="macro"),
+            "precision": MulticlassPrecision(num_classes, average="macro"),
+            "recall": MulticlassRecall(num_classes, average="macro"),
+            "f1": MulticlassF1Score(num_classes, average="macro"),
+            "auroc": MulticlassAUROC(num_classes, average="macro"),
+            "ece": MulticlassCalibrationError(num_classes, n_bins=15),
+        }
+    )
