@@ -54,15 +54,15 @@ class Images(ImageData):
     kept_features: ClassVar[Literal["no", "start", "training"]] = "start"
 
     weights = "imagenet"
-    max_epochs = 4
+    max_epochs = 3
     patience = 2
-    optim = Optim(lr=1e-4, weight_decay=0.05, layer_decay=0.7, warmup=0.1)
+    optim = Optim(lr=3e-4, weight_decay=0.05, layer_decay=0.7, warmup=0.1)
 
     backbone: str = "resnet50"
     """Any timm backbone."""
     offline_backbone: str = "tf_efficientnet_lite0"
     """Stands in where the weights of `backbone` cannot be had; its own come with a pip package."""
-    frozen: float = 0.5
+    frozen: float = 0.7
     """Share of the backbone's depth, from the input, that stays as it is."""
     dropout: float = 0.2
     """Dropout before the head."""

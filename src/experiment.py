@@ -195,11 +195,11 @@ class Experiment:
 
     def datamodule(self) -> DataModule:
         """Build the data. Must not read anything yet: `setup` does."""
-        raise NotImplementedError(f"{type(self).__name__} has no datamodule(): see src/datamodules")
+        raise InputError(f"{type(self).__name__} has no datamodule(): it is a base for other experiments.")
 
     def task(self, spec: DataSpec) -> Task:
         """Build the model and its training. Receives the data's spec only, so that prediction needs no data."""
-        raise NotImplementedError(f"{type(self).__name__} has no task(): see src/tasks")
+        raise InputError(f"{type(self).__name__} has no task(): it is a base for other experiments.")
 
     def trainer_kwargs(self) -> dict[str, Any]:
         """Return further arguments of `lightning.Trainer`; they win over the fields."""
@@ -259,7 +259,7 @@ def load(target: str) -> type[Experiment]:
     else:
         dotted, _, name = target.rpartition(".")
         module = _import(dotted, target)
-    found = {k: v for k, v in vars(module).items() if _is_experiment(v) and v.__module__ == module.__name__}
+    found = {v.__name__: v for v in vars(module).values() if _is_experiment(v) and v.__module__ == module.__name__}
     if not name:
         default: Any = getattr(module, "DEFAULT", None)
         if not _is_experiment(default):

@@ -40,7 +40,8 @@ def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -
     parts: list[Tensor] = []
     with trainer.precision_plugin.forward_context():
         for batch in datamodule.loader(split):
-            parts.append(task.features({name: value.to(device) for name, value in batch.items()}).float().cpu())
+            batch = datamodule.transfer_batch_to_device(batch, device, 0)
+            parts.append(task.features(datamodule.on_after_batch_transfer(batch, 0)).float().cpu())
     task.train()
     return torch.cat(parts)
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from src import records, runner
+from src import records
 from src.callbacks.evaluation import predictions_csv
 from src.experiment import Accelerator, DataSpec, Experiment, InputError, load, replace
 from src.tasks import Task
+from src.trainer import build_trainer, quieten
 
 
 def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
@@ -46,14 +47,16 @@ def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "au
     Returns:
         The CSV `id,label,prob_<class>...,error`, a row an input in their order, and the number of inputs with an error.
     """
+    quieten()
     experiment, spec, task = load_run(run)
-    ids, loader = experiment.datamodule().predict_rows(inputs, spec)
-    trainer = runner.build_trainer(
+    datamodule = experiment.datamodule()
+    ids = datamodule.prepare_prediction(inputs, spec)
+    trainer = build_trainer(
         replace(experiment, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto"), [], logger=False
     )
     prob = np.zeros((len(ids), spec.num_classes), np.float32)
     errors = [""] * len(ids)
-    batches: list[Any] = trainer.predict(task, loader) or []
+    batches: list[Any] = trainer.predict(task, datamodule=datamodule) or []
     for batch in batches:
         prob[batch["index"]] = batch["prob"].float()
         for position, why in batch["error"].items():

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import statistics
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities import rank_zero_only
 
 from src import records, summary
-from src.callbacks import (
-    Checkpoints,
-    EpochLines,
-    Evaluation,
-    FiniteLoss,
-    GracefulStop,
-    Interrupted,
-    TrainingPictures,
-    WholeCheckpointIO,
-)
+from src.callbacks import Evaluation, Interrupted
 from src.callbacks.graceful_stop import handling, interrupt
 from src.cli import RunFlags
 from src.datamodules import DataModule, Tensors
@@ -38,17 +25,7 @@ from src.experiment import Experiment, InputError
 from src.features import keep_features
 from src.loggers import MetricsCsv, TensorBoard
 from src.tasks import Task
-
-QUIET = (
-    ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
-    ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
-    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
-    ".*No positive samples in targets.*",  # --limit-val-batches that leave out a class
-    ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
-    ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
-    ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the summary
-)
-"""Lightning's and torchmetrics' warnings that tell a user of Leyden nothing."""
+from src.trainer import build_callbacks, build_trainer, quieten
 
 
 def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
@@ -57,7 +34,7 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
     Returns:
         Exit code: 0 if all are done, 1 if one failed, 128 + signal if interrupted.
     """
-    _quieten()
+    quieten()
     failed = 0
     with handling(interrupt):
         for number, experiment in enumerate(experiments):
@@ -84,12 +61,6 @@ def explain(error: BaseException) -> str:
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
-def _quieten() -> None:
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for message in QUIET:
-        warnings.filterwarnings("ignore", message)
-
-
 def plan(asked: Experiment) -> None:
     """Print what a run would be; train nothing and write no run directory."""
     experiment = asked.resolve()
@@ -112,6 +83,8 @@ def run(asked: Experiment, *, test: bool = False, resume: Path | None = None) ->
         Interrupted: the record says interrupted; `last.ckpt` is there if a step was made.
     """
     main = getattr(rank_zero_only, "rank", 0) == 0  # the other processes of a distributed run write nothing
+    if resume:
+        records.load(resume)  # is it a run?
     folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
     started = time.monotonic()
     try:
@@ -160,13 +133,14 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
         )
         records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
         summary.before(records.load(folder), folder)
+    reason = ""
     if not finished:
-        fit(experiment, trainer, task, datamodule, folder / "checkpoints" / "last.ckpt")
+        reason = fit(experiment, trainer, task, datamodule, folder / "checkpoints" / "last.ckpt")
     result = evaluate(trainer, task, datamodule, folder, test=test)
     if main:
         if not finished:
             seconds = before.get("wall_s", 0.0) + time.monotonic() - started
-            result |= {"state": "done", "reason": why_stopped(trainer, experiment), "wall_s": round(seconds, 1)}
+            result |= {"state": "done", "reason": reason, "wall_s": round(seconds, 1)}
             result |= training_figures(folder, experiment)
         records.update(folder, **result, tests_read=before.get("tests_read", 0) + test)
         record = records.load(folder)
@@ -174,12 +148,19 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
         summary.after(record, folder)
 
 
-def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataModule, last: Path) -> None:
-    """Train, from `last` if that is there."""
+def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataModule, last: Path) -> str:
+    """Train, from `last` if that is there; return why the training ended."""
     data = prepare_features(task, datamodule, trainer, resumed=last.exists()) or datamodule
     if experiment.compile:
         task.model.compile()
     trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    if any(
+        isinstance(callback, EarlyStopping) and callback.stopped_epoch for callback in trainer.early_stopping_callbacks
+    ):
+        return f"no better {experiment.monitor} for {experiment.patience} epochs"
+    if trainer.current_epoch < experiment.max_epochs and experiment.max_time:
+        return f"max_time {experiment.max_time} is over"
+    return f"max_epochs {experiment.max_epochs} reached"
 
 
 def board(trainer: Trainer) -> TensorBoard:
@@ -193,87 +174,6 @@ def build_parts(experiment: Experiment) -> tuple[DataModule, Task]:
     datamodule.setup("fit")
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     return datamodule, experiment.task(datamodule.spec)
-
-
-def build_callbacks(experiment: Experiment, folder: Path) -> list[Callback]:
-    checkpoints = folder / "checkpoints"
-    callbacks: list[Callback] = [
-        FiniteLoss(),
-        EpochLines(),
-        TrainingPictures(),
-        GracefulStop(checkpoints / "last.ckpt"),
-    ]
-    if sys.stderr.isatty():
-        callbacks.append(TQDMProgressBar(leave=False))
-    if experiment.patience is not None:
-        callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
-    return [*callbacks, Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode)]
-
-
-def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: Any) -> Trainer:
-    """Return Lightning's Trainer with the experiment's fields; `trainer_kwargs` wins.
-
-    Raises:
-        InputError: the accelerator, device, strategy or precision is not to be had here.
-    """
-    arguments: dict[str, Any] = {
-        "accelerator": experiment.accelerator,
-        "devices": int(experiment.devices) if experiment.devices.isdigit() else experiment.devices,
-        "num_nodes": experiment.num_nodes,
-        "strategy": experiment.strategy,
-        "precision": choose_precision(experiment),
-        "max_epochs": experiment.max_epochs,
-        "max_time": experiment.max_time,
-        "limit_train_batches": experiment.limit_train_batches,
-        "limit_val_batches": experiment.limit_val_batches,
-        "limit_test_batches": experiment.limit_test_batches,
-        "gradient_clip_val": experiment.grad_clip,
-        "accumulate_grad_batches": experiment.accumulate,
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 10,
-        "enable_checkpointing": bool(callbacks),
-        "enable_progress_bar": any(isinstance(callback, TQDMProgressBar) for callback in callbacks),
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,  # src/datamodules/batches.py shards, and repeats no example in validation
-        "callbacks": callbacks,
-        "logger": logger,
-        "plugins": [WholeCheckpointIO()],
-    }
-    try:
-        return Trainer(**arguments | experiment.trainer_kwargs())
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        has = ", ".join(name for name, there in accelerators().items() if there)
-        asked = (
-            f"--accelerator {experiment.accelerator} --devices {experiment.devices} --strategy {experiment.strategy}"
-        )
-        raise InputError(f"{asked} --precision {experiment.precision}: {error} This machine has: {has}.") from error
-
-
-def accelerators() -> dict[str, bool]:
-    """Return which accelerators this machine has."""
-    from lightning.pytorch.accelerators import (
-        CUDAAccelerator,
-        MPSAccelerator,
-        XLAAccelerator,
-    )
-
-    kinds = {"gpu": CUDAAccelerator, "mps": MPSAccelerator, "tpu": XLAAccelerator}
-    return {"cpu": True} | {name: bool(kind.is_available()) for name, kind in kinds.items()}
-
-
-def choose_precision(experiment: Experiment) -> str:
-    """Return the experiment's precision; for 'auto' bf16-mixed where the device multiplies bfloat16 in hardware."""
-    if experiment.precision != "auto":
-        return experiment.precision
-    there = accelerators()
-    if experiment.accelerator == "tpu" or (experiment.accelerator == "auto" and there["tpu"]):
-        return "bf16-true"
-    if experiment.accelerator != "cpu" and there["gpu"]:
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if experiment.accelerator == "mps" or (experiment.accelerator == "auto" and there["mps"]):
-        return "32-true"
-    cpu = torch.cpu.get_capabilities()
-    return "bf16-mixed" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else "32-true"
 
 
 def prepare_features(task: Task, datamodule: DataModule, trainer: Trainer, *, resumed: bool) -> DataModule | None:
@@ -346,11 +246,3 @@ def training_figures(folder: Path, experiment: Experiment) -> dict[str, Any]:
     speeds = [value for _, _, name, value in rows if name == "train/samples_per_s"]
     best = {"name": experiment.monitor, "value": value, "epoch": epoch, "step": step}
     return {"best": best, "samples_per_s": round(statistics.median(speeds), 2) if speeds else None}
-
-
-def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
-    if any(isinstance(c, EarlyStopping) and c.stopped_epoch for c in trainer.early_stopping_callbacks):
-        return f"no better {experiment.monitor} for {experiment.patience} epochs"
-    if trainer.current_epoch < experiment.max_epochs and experiment.max_time:
-        return f"max_time {experiment.max_time} is over"
-    return f"max_epochs {experiment.max_epochs} reached"

@@ -28,8 +28,8 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
             "no folder and no network: these data only stand in; no score on them holds for real ones (--data-dir)",
         )
     backbone = f" {fields['backbone']}" if "backbone" in fields else ""
-    trained = f", {model['trained'] / 1e6:.2f} M trained" if model["trained"] < model["parameters"] else ""
-    _line("model", f"{model['name']}{backbone}, {model['parameters'] / 1e6:.2f} M parameters{trained}")
+    trained = f", {model['trained']:,} trained" if model["trained"] < model["parameters"] else ""
+    _line("model", f"{model['name']}{backbone}, {model['parameters']:,} parameters{trained}")
     _line("weights", record["weights"]["source"])
     for name, wanted in record["asked"].items():
         _line("STAND-IN", f"{name} {fields[name]} in place of {wanted}, whose weights cannot be had here")

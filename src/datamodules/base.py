@@ -37,8 +37,8 @@ class DataModule(LightningDataModule):
     """Base of the data modules.
 
     A subclass lists its sources in `sources` and, in `setup`, fills `spec`, `found`, `fingerprint` and the data sets.
-    `setup` may be called any number of times. A data set takes a list of keys (see `Batches`) and returns a whole
-    batch, a dict with at least 'target' and 'index', the example's position in its split.
+    `setup` may be called any number of times, and does nothing for the stage 'predict'. A data set takes a list of
+    keys (see `Batches`) and returns a whole batch, a dict with at least 'target' and 'index', the example's position in its split.
     """
 
     spec: DataSpec
@@ -85,8 +85,8 @@ class DataModule(LightningDataModule):
         """Return the targets of a split, by position."""
         raise NotImplementedError
 
-    def predict_rows(self, inputs: Sequence[Path], spec: DataSpec) -> tuple[Sequence[str], DataLoader[Any]]:
-        """Return the id of each input and a loader of them, for prediction alone: neither data nor `setup` is needed.
+    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
+        """Get `predict_dataloader` ready for the inputs and return the id of each; the training data are not needed.
 
         A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others.
         """

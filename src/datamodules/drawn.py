@@ -7,7 +7,6 @@ background, pose, clutter, noise) comes from one distribution for both: colour, 
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -425,7 +424,7 @@ def draw_folder(root: Path, *, train: int = 1000, val: int = 200, test: int = 40
                 picture = draw(KINDS[i % 2], np.random.default_rng([seed, number, i]))
                 picture.save(draft / split / KINDS[i % 2] / f"{i // 2:04d}.jpg", quality=90)
         try:
-            os.replace(draft, root)
+            draft.replace(root)
         except OSError:  # another process was faster, and what it wrote is the same
             if not root.is_dir():
                 raise

@@ -91,7 +91,7 @@ class ImageFolder(DataModule):
         return super().find()
 
     def setup(self, stage: str) -> None:
-        if hasattr(self, "found"):
+        if stage == "predict" or hasattr(self, "found"):
             return
         found = self.find()
         samples = {split: list(items) for split, items in found.samples.items()}
@@ -107,13 +107,13 @@ class ImageFolder(DataModule):
         self._files = files
         self._targets = torch.tensor([classes.index(name) for items in samples.values() for _, name in items])
         self._root = Path(_common_root(files))
-        self._check(found)
+        self._check(found, classes)
         names = (str(path.relative_to(self._root)) for path in files)
         self.fingerprint = fingerprint(map(" ".join, zip(names, self._decoded.digests, strict=True)))
         self.spec = DataSpec(classes=tuple(classes), input_shape=(3, self.image_size, self.image_size))
         self.found = found
 
-    def _check(self, found: Found[Sample]) -> None:
+    def _check(self, found: Found[Sample], classes: Sequence[str]) -> None:
         """Refuse too many unreadable files and empty classes; note the few, and pictures that stand in two splits."""
         broken = self._decoded.unreadable
         names = [f"{self._files[i]} ({why})" for i, why in sorted(broken.items())]
@@ -128,11 +128,11 @@ class ImageFolder(DataModule):
                 f"{len(broken)} of {len(self._files)} files do not open and are left out: {', '.join(names[:5])}"
             )
         for split, rows in self._rows.items():
-            missing = set(range(int(self._targets.max()) + 1)) - set(self._targets[rows].tolist())
-            if missing:
-                raise InputError(f"{found.source}: no readable picture of class number {min(missing)} in {split}.")
+            there = set(self._targets[rows].tolist())
+            if missing := [name for target, name in enumerate(classes) if target not in there]:
+                raise InputError(f"{found.source}: no readable picture of class {missing[0]} in {split}.")
         if repeated := repeated_across_splits(self._rows, self._decoded):
-            first = ", ".join(str(self._files[i].relative_to(self._root)) for i in repeated[0])
+            first = ", ".join(str(self._files[i].relative_to(self._root)) for i in repeated[0][:3])
             self.notes.append(
                 f"{len(repeated)} pictures stand in more than one split, which flatters the score: {first}"
             )
@@ -156,14 +156,17 @@ class ImageFolder(DataModule):
     def targets(self, split: str) -> torch.Tensor:
         return self._targets[self._rows[split]]
 
-    def predict_rows(self, inputs: Sequence[Path], spec: DataSpec) -> tuple[Sequence[str], DataLoader[Any]]:
+    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         files = [file for path in inputs for file in (_files_below(path) if path.is_dir() else [path])]
         if missing := [path for path in inputs if not path.exists()]:
             raise InputError(f"{missing[0]}: no such file or folder.")
         if not files:
             raise InputError(f"{inputs[0]}: an empty folder, nothing to predict.")
-        data = Files(files, stored_size=self.stored_size, image_size=spec.input_shape[-1])
-        return [str(file) for file in files], self.load(data, Batches(len(files), self.batch_size, train=False))
+        self._inputs = Files(files, stored_size=self.stored_size, image_size=spec.input_shape[-1])
+        return [str(file) for file in files]
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))
 
 
 def scan(root: Path) -> tuple[dict[str, list[Sample]], str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -41,6 +41,11 @@ def decode(data: Path | bytes, size: int) -> np.ndarray:
         image.draft("RGB", (size, size))
         upright = ImageOps.exif_transpose(image).convert("RGB")
         return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
+
+
+def why_unreadable(error: BaseException) -> str:
+    """Say in a few words what is wrong with a file; Pillow's own words name the buffer it was read into."""
+    return "not a picture" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def _fill(folder: Path, files: Sequence[Path], size: int) -> None:
                 data = files[position].read_bytes()
                 picture = decode(data, size)
             except UNREADABLE as error:
-                unreadable[position] = str(error).replace(f" '{files[position]}'", "") or type(error).__name__
+                unreadable[position] = why_unreadable(error)
                 return ""
             if pixels is not None:
                 pixels[position] = picture
@@ -198,7 +203,7 @@ class Files(Dataset[dict[str, object]]):
                 pictures.append(decode(self.files[key], self.stored_size))
                 index.append(key)
             except UNREADABLE as error:
-                errors[key] = str(error) or type(error).__name__
+                errors[key] = why_unreadable(error)
         shape = (0, self.stored_size, self.stored_size, 3)
         images = torch.from_numpy(np.stack(pictures) if pictures else np.empty(shape, np.uint8)).permute(0, 3, 1, 2)
         return {

@@ -63,7 +63,7 @@ class Classification(Task):
     def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
         target = batch["target"]
         logits = self(batch).float()
-        loss = F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        loss = self.loss(logits, target)
         prob = logits.detach().softmax(-1)
         metrics: Any = self.metrics[f"{stage}_metrics"]
         metrics.update(prob, target)
@@ -72,6 +72,10 @@ class Classification(Task):
         self.log(f"{stage}/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(target))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return {"loss": loss, "prob": prob, "target": target, "index": batch["index"]}
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits [batch, num_classes] and targets [batch]."""
+        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Return 'index', 'prob' [batch, num_classes] for them, and the batch's 'error' {index: why}."""

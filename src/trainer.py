@@ -1,0 +1,111 @@
+"""From an experiment's fields to Lightning's Trainer: device, arithmetic, callbacks, and what is kept quiet."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+
+from src.callbacks import Checkpoints, EpochLines, FiniteLoss, GracefulStop, TrainingPictures, WholeCheckpointIO
+from src.experiment import Experiment, InputError
+
+QUIET = (
+    ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
+    ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
+    ".*No positive samples in targets.*",  # --limit-val-batches that leave out a class
+    ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
+    ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
+    ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the summary
+)
+"""Lightning's and torchmetrics' warnings that tell a user of Leyden nothing."""
+
+
+def quieten() -> None:
+    """Keep Lightning's chatter and the warnings of `QUIET` from the user; errors and other warnings still show."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+
+
+def build_callbacks(experiment: Experiment, folder: Path) -> list[Callback]:
+    checkpoints = folder / "checkpoints"
+    callbacks: list[Callback] = [
+        FiniteLoss(checkpoints),
+        EpochLines(),
+        TrainingPictures(),
+        GracefulStop(checkpoints / "last.ckpt"),
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(TQDMProgressBar(leave=False))
+    if experiment.patience is not None:
+        callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
+    return [*callbacks, Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode)]
+
+
+def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: Any) -> Trainer:
+    """Return Lightning's Trainer with the experiment's fields; `trainer_kwargs` wins.
+
+    Raises:
+        InputError: the accelerator, device, strategy or precision is not to be had here.
+    """
+    arguments: dict[str, Any] = {
+        "accelerator": experiment.accelerator,
+        "devices": int(experiment.devices) if experiment.devices.isdigit() else experiment.devices,
+        "num_nodes": experiment.num_nodes,
+        "strategy": experiment.strategy,
+        "precision": choose_precision(experiment),
+        "max_epochs": experiment.max_epochs,
+        "max_time": experiment.max_time,
+        "limit_train_batches": experiment.limit_train_batches,
+        "limit_val_batches": experiment.limit_val_batches,
+        "limit_test_batches": experiment.limit_test_batches,
+        "gradient_clip_val": experiment.grad_clip,
+        "accumulate_grad_batches": experiment.accumulate,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 10,
+        "enable_checkpointing": bool(callbacks),
+        "enable_progress_bar": any(isinstance(callback, TQDMProgressBar) for callback in callbacks),
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,  # src/datamodules/batches.py shards, and repeats no example in validation
+        "callbacks": callbacks,
+        "logger": logger,
+        "plugins": [WholeCheckpointIO()],
+    }
+    try:
+        return Trainer(**arguments | experiment.trainer_kwargs())
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        has = ", ".join(name for name, there in accelerators().items() if there)
+        asked = (
+            f"--accelerator {experiment.accelerator} --devices {experiment.devices} --strategy {experiment.strategy}"
+        )
+        raise InputError(f"{asked} --precision {experiment.precision}: {error} This machine has: {has}.") from error
+
+
+def accelerators() -> dict[str, bool]:
+    """Return which accelerators this machine has."""
+    kinds = {"gpu": CUDAAccelerator, "mps": MPSAccelerator, "tpu": XLAAccelerator}
+    return {"cpu": True} | {name: bool(kind.is_available()) for name, kind in kinds.items()}
+
+
+def choose_precision(experiment: Experiment) -> str:
+    """Return the experiment's precision; for 'auto' bf16-mixed where the device multiplies bfloat16 in hardware."""
+    if experiment.precision != "auto":
+        return experiment.precision
+    there = accelerators()
+    if experiment.accelerator == "tpu" or (experiment.accelerator == "auto" and there["tpu"]):
+        return "bf16-true"
+    if experiment.accelerator != "cpu" and there["gpu"]:
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if experiment.accelerator == "mps" or (experiment.accelerator == "auto" and there["mps"]):
+        return "32-true"
+    cpu = torch.cpu.get_capabilities()
+    return "bf16-mixed" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else "32-true"
