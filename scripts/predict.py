@@ -27,20 +27,13 @@ def main(
         out: CSV to write; without it the rows are printed.
         accelerator: Device to run on.
     """
-    from src import prediction, records
+    from src import prediction  # imports torch and lightning: only once the command line is known to be right
 
-    text, failed = prediction.predict(run, inputs, accelerator=accelerator)
-    if out is None:
-        print(text, end="")
-    else:
-        records.write_whole(out, text)
-    rows = text.count("\n") - 1
-    print(f"{rows} rows, {failed} with an error{f', in {out}' if out else ''}", file=sys.stderr)
-    return 0
+    return prediction.write(run, inputs, out, accelerator=accelerator)
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(tyro.cli(main, description=__doc__))
+        sys.exit(tyro.cli(main))
     except InputError as error:
         sys.exit(cli.fail(error))

@@ -65,7 +65,8 @@ def parse(argv: Sequence[str]) -> Command:
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split into the experiments, which come first, and the flags. A glob's `__init__.py` is no experiment."""
     first = next((i for i, arg in enumerate(argv) if arg.startswith("-")), len(argv))
-    return [arg for arg in argv[:first] if Path(arg).name != "__init__.py"], list(argv[first:])
+    flags = [part for flag in argv[first:] for part in (flag.split("=", 1) if flag.startswith("--resume=") else [flag])]
+    return [arg for arg in argv[:first] if Path(arg).name != "__init__.py"], flags
 
 
 def _given(flags: Sequence[str], name: str) -> bool:

@@ -10,13 +10,14 @@ import importlib
 import inspect
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
     Literal,
     Self,
+    Union,
     dataclass_transform,
     get_args,
     get_origin,
@@ -85,7 +86,7 @@ class Optim:
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"--optim.{name.replace('_', '-')} {getattr(self, name)}: between {low} and {high}.")
         for name in ("lr", "weight_decay", "l1"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise InputError(f"--optim.{name.replace('_', '-')} {getattr(self, name)}: cannot be negative.")
 
 
@@ -107,6 +108,9 @@ class Augment:
             raise InputError(
                 f"--augment.crop {self.crop[0]} {self.crop[1]}: two shares with 0 < least <= greatest <= 1."
             )
+        for name in ("rotation", "colour"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"--augment.{name} {getattr(self, name)}: cannot be negative.")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -168,7 +172,7 @@ class Experiment:
         hints = get_type_hints(cls)
         annotations = dict(inspect.get_annotations(cls))
         known = {f.name: f.type for f in fields(cls)}
-        constants = [name for name, hint in hints.items() if get_origin(hint) is ClassVar]
+        constants = [name for name, hint in hints.items() if hint is ClassVar or get_origin(hint) is ClassVar]
         for name, value in vars(cls).items():
             if name.startswith("_") or name in annotations or name in constants or _is_method(value):
                 continue
@@ -176,13 +180,17 @@ class Experiment:
                 hint = did_you_mean(name, [*known, *constants])
                 raise TypeError(f"{cls.__name__}.{name} is no field.{hint} (A new field needs an annotation.)")
             annotations[name] = known[name]
+        inherited: list[str] = []
         if len(cls.__bases__) > 1:  # dataclass would take the last base's defaults; Python's own order is meant
-            for name in known.keys() - annotations.keys():
+            inherited = [name for name in known if name not in annotations and hasattr(cls, name)]
+            for name in inherited:
                 setattr(cls, name, getattr(cls, name))
                 annotations[name] = known[name]
         # Resolved types, not strings: a subclass's module need not import the names that its base's annotations use.
         cls.__annotations__ = {name: hints.get(name, kind) for name, kind in annotations.items()}
         dataclass(frozen=True, kw_only=True)(cls)
+        for name in inherited:  # for dataclass's eyes only: they would hide what a later base of a subclass overrides
+            delattr(cls, name)
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "batch_size", "accumulate", "num_nodes"):
@@ -211,7 +219,7 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """Return every field as JSON types; `from_json` reads it back."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        return {name: _to_json(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -220,12 +228,16 @@ class Experiment:
         Raises:
             InputError: a field that the class does not have (the run is of another version of the code).
         """
-        hints = get_type_hints(cls)
-        if unknown := sorted(values.keys() - {f.name for f in fields(cls)}):
-            raise InputError(
-                f"{cls.dotted_name()} has no field {unknown[0]}: the record is of another version of the code."
-            )
-        return cls(**{name: _from_json(hints[name], value) for name, value in values.items()})
+        return _from_json(cls, values)
+
+
+def _to_json(value: Any) -> Any:
+    """Turn paths into strings, in tuples and nested dataclasses too."""
+    if isinstance(value, dict):
+        return {name: _to_json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_to_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _is_method(value: object) -> bool:
@@ -233,15 +245,23 @@ def _is_method(value: object) -> bool:
 
 
 def _from_json(kind: Any, value: Any) -> Any:
-    """Turn a JSON value into the field type `kind`: nested dataclass, tuple, path, or as it is."""
+    """Turn a JSON value into the field type `kind`: dataclass, tuple, path, an optional one of these, or as it is."""
+    if get_origin(kind) in (Union, UnionType):
+        if value is None:
+            return None
+        kind = next((arm for arm in get_args(kind) if arm is not NoneType), kind)
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
+        if unknown := sorted(value.keys() - {f.name for f in fields(kind)}):
+            raise InputError(
+                f"{kind.__module__}.{kind.__qualname__} has no field {unknown[0]}: the record is of another version of "
+                "the code."
+            )
         return kind(**{name: _from_json(hints[name], item) for name, item in value.items()})
     if get_origin(kind) is tuple:
-        return tuple(value)
-    if Path in (kind, *get_args(kind)) and value is not None:
-        return Path(value)
-    return value
+        item = get_args(kind)[0]
+        return tuple(_from_json(item, part) for part in value)
+    return Path(value) if kind is Path else value
 
 
 def load(target: str) -> type[Experiment]:
@@ -258,6 +278,8 @@ def load(target: str) -> type[Experiment]:
         module = _import_file(Path(path))
     else:
         dotted, _, name = target.rpartition(".")
+        if not dotted:
+            raise InputError(f"{target}: no such experiment. Name its file: experiments/<file>.py[:Name].")
         module = _import(dotted, target)
     found = {v.__name__: v for v in vars(module).values() if _is_experiment(v) and v.__module__ == module.__name__}
     if not name:

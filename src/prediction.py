@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,15 @@ def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "au
         for position, why in batch["error"].items():
             errors[position] = why
     return predictions_csv(ids, prob, spec.classes, errors=errors), sum(map(bool, errors))
+
+
+def write(run: Path, inputs: Sequence[Path], out: Path | None, *, accelerator: Accelerator = "auto") -> int:
+    """Predict, and write the CSV to `out`, or print it; return the exit code."""
+    text, failed = predict(run, inputs, accelerator=accelerator)
+    if out is None:
+        print(text, end="", flush=True)
+    else:
+        records.write_whole(out, text)
+    rows = text.count("\n") - 1
+    print(f"{rows} rows, {failed} with an error{f', in {out}' if out else ''}", file=sys.stderr)
+    return 0

@@ -38,7 +38,8 @@ class DataModule(LightningDataModule):
 
     A subclass lists its sources in `sources` and, in `setup`, fills `spec`, `found`, `fingerprint` and the data sets.
     `setup` may be called any number of times, and does nothing for the stage 'predict'. A data set takes a list of
-    keys (see `Batches`) and returns a whole batch, a dict with at least 'target' and 'index', the example's position in its split.
+    keys (see `Batches`) and returns a whole batch, a dict with at least 'target' and 'index', the example's position in
+    its split.
     """
 
     spec: DataSpec

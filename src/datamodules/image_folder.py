@@ -77,8 +77,8 @@ class ImageFolder(DataModule):
 
     def from_drawn(self) -> Found[Sample] | None:
         """Return cats and dogs drawn on the spot, a stand-in for photographs."""
-        version = hashlib.sha256(Path(drawn.__file__).read_bytes()).hexdigest()[:8]  # other code draws other pictures
-        root = records.cache_dir() / f"drawn_cats_dogs-{version}"
+        sample = drawn.draw("cat", np.random.default_rng(0)).tobytes()  # other code or libraries draw other pictures
+        root = records.cache_dir() / f"drawn_cats_dogs-{hashlib.sha256(sample).hexdigest()[:8]}"
         drawn.draw_folder(root)
         return Found("drawn cats and dogs (NOT photographs)", "as drawn", scan(root)[0], stand_in=True)
 
@@ -161,7 +161,7 @@ class ImageFolder(DataModule):
         if missing := [path for path in inputs if not path.exists()]:
             raise InputError(f"{missing[0]}: no such file or folder.")
         if not files:
-            raise InputError(f"{inputs[0]}: an empty folder, nothing to predict.")
+            raise InputError(f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name files or folders.")
         self._inputs = Files(files, stored_size=self.stored_size, image_size=spec.input_shape[-1])
         return [str(file) for file in files]
 
