@@ -75,10 +75,11 @@ def create(experiment: type[Experiment]) -> Path:
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         run = runs_dir() / experiment.__name__ / stamp
         try:
-            run.mkdir(parents=True)
-        except FileExistsError:
-            continue
+            run.parent.mkdir(parents=True, exist_ok=True)
+            run.mkdir()
         except OSError as error:
+            if isinstance(error, FileExistsError) and run.is_dir():  # another run's, of the same second
+                continue
             raise InputError(
                 f"{run}: cannot make the run directory ({error.strerror}). Set LEYDEN_RUNS to another folder."
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import statistics
 import sys
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities import rank_zero_only
 
 from src import records, summary
 from src.callbacks import Evaluation, Interrupted
+from src.callbacks.evaluation import figures
 from src.callbacks.graceful_stop import handling, interrupt
 from src.cli import RunFlags
 from src.datamodules import DataModule, Tensors
@@ -123,14 +127,16 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
     if main and not resume:
         records.start(folder, experiment, asked)
     datamodule, task = build_parts(experiment)
-    if resume and before["data"]["fingerprint"] != datamodule.fingerprint:
+    if test and "test" not in datamodule.sizes():
+        raise InputError(f"--test: {datamodule.found.source} has no test split.")
+    if "data" in before and before["data"]["fingerprint"] != datamodule.fingerprint:
         raise InputError(
             f"{folder}: the data has changed since the run began ({before['data']['source']}); start a new one."
         )
     if main:
-        records.update(
-            folder, **describe(experiment, datamodule, task, trainer), state="done" if finished else "running"
-        )
+        if not finished:
+            records.update(folder, fields=experiment.to_json(), state="running", reason="")
+        records.update(folder, **describe(experiment, datamodule, task, trainer))
         records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
         summary.before(records.load(folder), folder)
     reason = ""
@@ -153,14 +159,32 @@ def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataMo
     data = prepare_features(task, datamodule, trainer, resumed=last.exists()) or datamodule
     if experiment.compile:
         task.model.compile()
+    lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # whether features were cached or computed
+    if last.exists():
+        check(last)
     trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-    if any(
-        isinstance(callback, EarlyStopping) and callback.stopped_epoch for callback in trainer.early_stopping_callbacks
-    ):
-        return f"no better {experiment.monitor} for {experiment.patience} epochs"
-    if trainer.current_epoch < experiment.max_epochs and experiment.max_time:
-        return f"max_time {experiment.max_time} is over"
-    return f"max_epochs {experiment.max_epochs} reached"
+    return why_stopped(trainer, experiment)
+
+
+def check(checkpoint: Path) -> None:
+    """Raise an InputError for a checkpoint that is damaged."""
+    try:
+        torch.load(checkpoint, map_location="meta", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise InputError(
+            f"{checkpoint}: damaged ({str(error).partition('.')[0]}). Copy best.ckpt over it, or start a new run."
+        ) from error
+
+
+def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
+    for callback in trainer.early_stopping_callbacks:
+        if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
+            return f"no better {experiment.monitor} for {callback.patience} epochs"
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
+        return f"max_epochs {trainer.max_epochs} reached"
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        return f"max_steps {trainer.max_steps} reached"
+    return f"max_time {experiment.max_time} is over" if experiment.max_time else "stopped by the Trainer"
 
 
 def board(trainer: Trainer) -> TensorBoard:
@@ -193,16 +217,28 @@ def prepare_features(task: Task, datamodule: DataModule, trainer: Trainer, *, re
 
 def evaluate(trainer: Trainer, task: Task, datamodule: DataModule, folder: Path, *, test: bool) -> dict[str, Any]:
     """Validate, and test if asked, the best checkpoint; return 'metrics' and 'per_class' for the record."""
-    evaluation = Evaluation(folder, datamodule, board(trainer))
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    callbacks.append(evaluation)
+    callbacks.append(Evaluation(folder, datamodule, board(trainer)))
     loggers, trainer.loggers = trainer.loggers, []  # these numbers are no point of the training's curves
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(folder / "checkpoints" / "best.ckpt")
     metrics: dict[str, float] = {}
     for evaluated in (trainer.validate, trainer.test) if test else (trainer.validate,):
         metrics |= evaluated(task, datamodule=datamodule, ckpt_path=best, verbose=False, weights_only=True)[0]
     trainer.loggers = loggers
-    return {"metrics": metrics, "per_class": evaluation.per_class}
+    splits = (("val", "test") if test else ("val",)) if trainer.is_global_zero else ()
+    return {"metrics": metrics, "per_class": per_class(folder, datamodule, splits)}
+
+
+def per_class(folder: Path, datamodule: DataModule, splits: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of each split from the predictions just written, maybe by a spawned process."""
+    classes = datamodule.spec.classes
+    found: dict[str, Any] = {}
+    for split in splits:
+        with open(folder / f"predictions_{split}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        target, label = (np.array([classes.index(row[name]) for row in rows]) for name in ("target", "label"))
+        found[split] = figures(target, label, classes)
+    return found
 
 
 def describe(experiment: Experiment, datamodule: DataModule, task: Task, trainer: Trainer) -> dict[str, Any]:

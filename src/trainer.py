@@ -21,7 +21,7 @@ QUIET = (
     ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
     ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
-    ".*No positive samples in targets.*",  # --limit-val-batches that leave out a class
+    ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the summary
@@ -82,12 +82,12 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: 
     }
     try:
         return Trainer(**arguments | experiment.trainer_kwargs())
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         has = ", ".join(name for name, there in accelerators().items() if there)
-        asked = (
-            f"--accelerator {experiment.accelerator} --devices {experiment.devices} --strategy {experiment.strategy}"
-        )
-        raise InputError(f"{asked} --precision {experiment.precision}: {error} This machine has: {has}.") from error
+        flags = ("accelerator", "devices", "strategy", "precision", "max_time")
+        given = ((name, getattr(experiment, name)) for name in flags)
+        asked = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given if value is not None)
+        raise InputError(f"{asked}: {error} This machine has: {has}.") from error
 
 
 def accelerators() -> dict[str, bool]:

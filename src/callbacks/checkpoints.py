@@ -25,8 +25,23 @@ class Checkpoints(ModelCheckpoint):
 
     def __init__(self, folder: Path, *, monitor: str, mode: Literal["min", "max"]) -> None:
         super().__init__(
-            dirpath=folder, filename="best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False
+            dirpath=folder, filename="best", monitor=monitor, mode=mode, save_last=False, enable_version_counter=False
         )
+        self.last = folder / "last.ckpt"
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save `last` after every epoch; Lightning's own `save_last` does so only along with a new best."""
+        super().on_train_epoch_end(trainer, pl_module)
+        trainer.save_checkpoint(self.last)
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a run that may have been moved since: the best is in this run's folder."""
+        best = self.format_checkpoint_name({})
+        here = {"dirpath": self.dirpath, "best_model_path": best, "kth_best_model_path": best, "last_model_path": ""}
+        scores = dict.fromkeys((best,) if state_dict["best_k_models"] else (), state_dict["best_model_score"])
+        super().load_state_dict(state_dict | here | {"best_k_models": scores})
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the start as the best so far and log its metrics as epoch 0; the first epoch is Lightning's 0, our 1."""
@@ -60,7 +75,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
                     file.flush()
                     os.fsync(file.fileno())
                 torch.load(temporary, map_location="meta", weights_only=True)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError while closing
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            reason = cause.strerror if isinstance(cause, OSError) else cause
             raise InputError(
-                f"{path}: the checkpoint cannot be saved ({error.strerror}); the one before it is as it was."
+                f"{path}: the checkpoint cannot be saved ({reason}); the one before it is as it was."
             ) from error

@@ -22,6 +22,9 @@ class EpochLines(Callback):
         if trainer.is_global_zero and trainer.num_sanity_val_steps == float("inf"):
             print(f"start      {scores(trainer)}", flush=True)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.monotonic()  # a run that goes on within an epoch does not start one
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started, self.validated, self.samples = time.monotonic(), 0.0, 0
 

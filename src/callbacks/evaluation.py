@@ -35,8 +35,6 @@ class Evaluation(Callback):
     def __init__(self, run: Path, datamodule: DataModule, board: TensorBoard) -> None:
         self.run, self.datamodule, self.board = run, datamodule, board
         self.rows: list[dict[str, Tensor]] = []
-        self.per_class: dict[str, dict[str, Any]] = {}
-        """Split -> what `figures` returns, for the record."""
 
     def _collect(self, outputs: Any) -> None:
         self.rows.append({name: outputs[name].cpu() for name in ("index", "target", "prob")})
@@ -85,9 +83,10 @@ class Evaluation(Callback):
             predictions_csv(ids, prob, classes, target=target),
         )
         label = prob.argmax(1)
-        self.per_class[split] = figures(target, label, classes)
         board = self.board.experiment
-        board.add_figure(f"{split}/confusion", draw_confusion(self.per_class[split]["confusion"], classes))
+        board.add_figure(
+            f"{split}/confusion", draw_confusion(confusion_matrix(target, label, labels=range(len(classes))), classes)
+        )
         wrong = np.flatnonzero(label != target)
         worst = wrong[np.argsort(prob[wrong, target[wrong]])][:MOST_MISTAKES]
         if len(worst):
@@ -146,9 +145,8 @@ def figures(target: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> di
     return {"classes": by_class, "confusion": confusion_matrix(target, label, labels=labels).tolist()}
 
 
-def draw_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw counts, shaded by the share of the true class."""
-    counts = np.asarray(matrix)
     side = 2.5 + 0.45 * len(classes)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()

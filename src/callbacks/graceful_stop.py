@@ -46,12 +46,21 @@ class GracefulStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not trainer.is_last_batch:  # after the last one the epoch is validated and saved first
+            self._stop(trainer, save=True)
+
+    def _stop(self, trainer: Trainer, *, save: bool) -> None:
         if trainer.strategy.reduce_boolean_decision(bool(self.received), all=False):
-            trainer.save_checkpoint(self.last)
+            if save:
+                trainer.save_checkpoint(self.last)
             raise Interrupted(self.received or signal.SIGTERM)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop(trainer, save=False)  # `Checkpoints` has
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._installed.close()
+        self._stop(trainer, save=False)  # `Checkpoints` has
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._installed.close()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,10 @@ def decode(data: Path | bytes, size: int) -> np.ndarray:
     """
     with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
         image.draft("RGB", (size, size))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255, that is to white
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        upright = upright.convert("RGB")
         return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
 
 
@@ -93,7 +97,7 @@ def _open(folder: Path) -> Decoded | None:
         index = json.loads((folder / "index.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False) if index["kept"] else None
         return Decoded(pixels, index["digests"], {int(i): why for i, why in index["unreadable"].items()})
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
 
@@ -160,6 +164,16 @@ class Pictures(Dataset[dict[str, Tensor]]):
         self.files, self.pixels, self.positions, self.targets = files, pixels, positions, targets
         self.stored_size, self.image_size, self.seed = stored_size, image_size, seed
         self.transform = transforms(augment, image_size) if augment else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send spawned workers the name of the memory-mapped file, not its contents."""
+        name = getattr(self.pixels, "filename", None)
+        return self.__dict__ | ({"pixels": name} if name else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        if isinstance(self.pixels, str | Path):
+            self.pixels = np.load(self.pixels, mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.files)

@@ -71,8 +71,7 @@ class ResNet(nn.Module):
         """Set training mode, but keep frozen modules and, with `fixed_norm`, every norm in evaluation mode."""
         super().train(mode)
         for module in self.backbone.modules():
-            own = list(module.parameters(recurse=False))
-            still = own and not any(p.requires_grad for p in own)
+            still = any(True for _ in module.parameters()) and not any(p.requires_grad for p in module.parameters())
             if still or (self.fixed_norm and isinstance(module, nn.modules.batchnorm._BatchNorm)):
                 module.eval()
         return self

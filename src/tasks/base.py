@@ -82,7 +82,8 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = build_optimizer(cast(Model, self.model).layer_groups(), self.optim)
-        steps = int(self.trainer.estimated_stepping_batches) if self.trainer.max_epochs != -1 else 0
+        total = self.trainer.estimated_stepping_batches  # inf where neither epochs nor steps end the training
+        steps = int(total) if math.isfinite(total) else 0
         schedule = LambdaLR(optimizer, lambda step: rate_factor(step, steps, self.optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -104,15 +105,20 @@ def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Opt
                 groups.append({"params": params, "lr": optim.lr * optim.layer_decay**depth, "weight_decay": decay})
     match optim.name:
         case "adamw":
-            return AdamW(groups, fused=True)
+            optimizer = AdamW(groups, fused=True)
         case "adam":
-            return Adam(groups, fused=True)
+            optimizer = Adam(groups, fused=True)
         case "sgd":
-            return SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+            optimizer = SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+    # Else Lightning refuses gradient clipping in mixed precision, since a fused step would unscale after the clipping.
+    optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
+    return optimizer
 
 
 def rate_factor(step: int, steps: int, optim: Optim) -> float:
     """Return the learning rate at `step` of `steps` as a share of its peak: linear warm-up, then `optim.schedule`."""
+    if not steps:  # a training without an end has no course
+        return 1.0
     warmup = round(optim.warmup * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)

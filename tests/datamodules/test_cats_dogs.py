@@ -1,0 +1,171 @@
+"""Cats and dogs: which source serves, what a forced one says where it cannot, and the pets' official split."""
+
+from __future__ import annotations
+
+import shutil
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torchvision.datasets import OxfordIIITPet
+
+from src import records
+from src.datamodules import CatsDogs
+from src.datamodules.cats_dogs import download
+from src.datamodules.drawn import draw_folder
+from src.experiment import InputError
+
+PETS = {"trainval": {"Abyssinian": 20, "beagle": 40}, "test": {"Abyssinian": 4, "beagle": 6}}
+"""Split -> breed -> pictures. Breeds with a capital are cats, as in the original."""
+
+
+@pytest.fixture(autouse=True)
+def no_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+
+
+@pytest.fixture
+def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw 40 pictures in place of 1600."""
+    monkeypatch.setattr(
+        "src.datamodules.image_folder.drawn.draw_folder", lambda root: draw_folder(root, train=24, val=8, test=8)
+    )
+
+
+def lay_out(folder: Path, picture: Path) -> None:
+    """Write `folder` as Oxford-IIIT Pet has it."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    for split, breeds in PETS.items():
+        lines = []
+        for label, (breed, count) in enumerate(breeds.items(), 1):
+            for i in range(count):
+                name = f"{breed}_{i if split == 'trainval' else 100 + i}"
+                shutil.copy(picture, folder / "images" / f"{name}.jpg")
+                with open(folder / "images" / f"{name}.jpg", "ab") as file:
+                    file.write(name.encode())  # behind the picture's end: bytes of its own, no duplicate
+                lines.append(f"{name} {label} {1 if breed[0].isupper() else 2} 1")
+        (folder / "annotations" / f"{split}.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def picture(pictures: Path) -> Path:
+    return pictures / "val/cat/0000.jpg"
+
+
+def ready(**arguments: Any) -> CatsDogs:
+    data = CatsDogs(image_size=28, **arguments)
+    data.setup("fit")
+    return data
+
+
+def test_sources_serve_in_their_order(few_drawn: None, pictures: Path, picture: Path, tmp_path: Path) -> None:
+    assert list(CatsDogs().sources()) == ["folder", "oxford-pet", "drawn"]
+    data = ready()
+    assert data.found.source == "drawn cats and dogs (NOT photographs)"
+    assert data.found.stand_in
+    lay_out(records.cache_dir() / "oxford-iiit-pet", picture)
+    data = ready()
+    assert data.found.source == "Oxford-IIIT Pet"
+    assert not data.found.stand_in
+    shutil.copytree(pictures, tmp_path / "home" / "data" / "cats_dogs")
+    data = ready()
+    assert data.found.source == "folder data/cats_dogs"
+    assert not data.found.stand_in
+    assert ready(source="oxford-pet").found.source == "Oxford-IIIT Pet", "a forced source passes over the folder"
+    assert ready(source="drawn").found.stand_in
+
+
+@pytest.mark.parametrize("source", ["folder", "oxford-pet"])
+def test_a_forced_source_that_cannot_be_had_is_refused_and_not_replaced(source: str, few_drawn: None) -> None:
+    with pytest.raises(InputError, match=f"--source {source}: cannot be had here"):
+        ready(source=source)
+
+
+def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"--source kaggle: unknown here.*auto, folder, oxford-pet, drawn"):
+        ready(source="kaggle")
+
+
+def test_the_pets_keep_their_official_test_split(picture: Path) -> None:
+    lay_out(records.cache_dir() / "oxford-iiit-pet", picture)
+    data = ready(source="oxford-pet")
+    assert data.spec.classes == ("cat", "dog")
+    assert data.class_counts() == {
+        "train": {"cat": 17, "dog": 34},
+        "val": {"cat": 3, "dog": 6},
+        "test": {"cat": 4, "dog": 6},
+    }
+    official = {f"{breed}_{100 + i}.jpg" for breed, count in PETS["test"].items() for i in range(count)}
+    assert set(data.ids("test")) == official
+    assert not official & {*data.ids("train"), *data.ids("val")}
+    assert not {*data.ids("train")} & {*data.ids("val")}
+    assert data.notes == []
+    assert "official test" in data.found.split
+    for split in ("train", "val", "test"):
+        is_dog = [name[0].islower() for name in data.ids(split)]
+        assert data.targets(split).tolist() == [int(dog) for dog in is_dog]
+
+
+def test_the_split_of_the_pets_does_not_follow_the_runs_seed(picture: Path) -> None:
+    lay_out(records.cache_dir() / "oxford-iiit-pet", picture)
+    assert ready(source="oxford-pet", seed=1).ids("val") == ready(source="oxford-pet", seed=2).ids("val")
+
+
+def test_a_download_appears_whole(picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    asked = []
+    build = OxfordIIITPet.__init__
+
+    def fetch(self: OxfordIIITPet, root: Path, *args: Any, download: bool = False, **kwargs: Any) -> None:
+        if download:
+            asked.append(root)
+            lay_out(Path(root) / "oxford-iiit-pet", picture)
+        build(self, root, *args, **kwargs)
+
+    monkeypatch.setattr(OxfordIIITPet, "__init__", fetch)
+    monkeypatch.setattr("src.datamodules.cats_dogs.reachable", lambda url: True)
+    assert ready(source="oxford-pet").sizes() == {"train": 51, "val": 9, "test": 10}
+    assert "0.8 GB" in capsys.readouterr().out, "a size is announced before a download"
+    assert ready(source="oxford-pet").sizes()["test"] == 10
+    assert len(asked) == 1, "downloaded once"
+    assert Path(asked[0]) != records.cache_dir()
+    assert {path.name for path in records.cache_dir().iterdir()} == {"oxford-iiit-pet", "pictures"}
+
+
+@pytest.mark.parametrize("source", ["auto", "oxford-pet"])
+@pytest.mark.parametrize(
+    "error",
+    [urllib.error.URLError("timed out"), RuntimeError("File not found or corrupted."), OSError(28, "disk full")],
+)
+def test_a_download_that_breaks_off_is_said_and_leaves_nothing(
+    error: Exception, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(self: OxfordIIITPet, root: Path, *args: Any, **kwargs: Any) -> None:
+        (Path(root) / "oxford-iiit-pet" / "images").mkdir(parents=True)
+        raise error
+
+    monkeypatch.setattr(OxfordIIITPet, "__init__", half)
+    monkeypatch.setattr("src.datamodules.cats_dogs.reachable", lambda url: True)
+    with pytest.raises(InputError, match=r"--source oxford-pet: the download broke off.*--source drawn"):
+        ready(source=source)
+    assert list(records.cache_dir().iterdir()) == []
+
+
+def test_an_interrupted_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(self: OxfordIIITPet, root: Path, *args: Any, **kwargs: Any) -> None:
+        (Path(root) / "oxford-iiit-pet" / "images").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OxfordIIITPet, "__init__", half)
+    with pytest.raises(KeyboardInterrupt):
+        download(records.cache_dir() / "oxford-iiit-pet")
+    assert list(records.cache_dir().iterdir()) == []
+
+
+def test_nothing_is_downloaded_where_the_host_does_not_answer(few_drawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("src.datamodules.cats_dogs.reachable", lambda url: asked.append(url))
+    assert ready().found.stand_in
+    assert asked == [OxfordIIITPet._RESOURCES[0][0]]

@@ -1,0 +1,557 @@
+"""Folders of pictures: how they are split, what is refused or left out, and that every way to load gives the same."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from src import records
+from src.datamodules import Batches, ImageFolder
+from src.datamodules.image_folder import divide, scan
+from src.experiment import Augment, InputError
+
+SIZE = 28
+PLAIN = Augment(crop=(1.0, 1.0), flip=False)
+
+
+def write(path: Path, number: int = 0, **save: Any) -> Path:
+    """Write a picture of its own for each number: a smooth ramp, different at every corner."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    smooth(number).save(path, **save)
+    return path
+
+
+def smooth(number: int = 0, side: int = 64) -> Image.Image:
+    x, y = np.meshgrid(np.linspace(0, 1, side), np.linspace(0, 1, side))
+    planes = (x, y, (x + 2 * y) / 3)
+    shift = (number * 0.37) % 0.5
+    return Image.fromarray(np.stack([255 * (0.5 * plane + shift) for plane in planes], -1).astype(np.uint8))
+
+
+def folder_of(root: Path, counts: dict[str, int]) -> Path:
+    """Write so many pictures into each folder below root, no two alike."""
+    number = 0
+    for name, count in counts.items():
+        for i in range(count):
+            write(root / name / f"{i:02d}.png", number)
+            number += 1
+    return root
+
+
+def ready(root: Path, **arguments: Any) -> ImageFolder:
+    defaults: dict[str, Any] = {"image_size": SIZE, "batch_size": 4}
+    data = ImageFolder(root, **defaults | arguments)
+    data.setup("fit")
+    return data
+
+
+def joined(batches: Iterator[Any] | DataLoader[Any]) -> dict[str, Tensor]:
+    parts = list(batches)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def epoch_of(loader: DataLoader[Any], epoch: int) -> dict[str, Tensor]:
+    batches = loader.sampler
+    assert isinstance(batches, Batches)
+    batches.set_epoch(epoch)  # as Lightning does before each epoch
+    return joined(loader)
+
+
+# ------------------------------------------------------------------------------------------------ how a folder is split
+def names(samples: list[tuple[Path, str]], root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path, _ in samples}
+
+
+def test_split_folders_are_taken_as_they_are(pictures: Path) -> None:
+    splits, how = scan(pictures)
+    assert how == "as given"
+    assert {split: len(items) for split, items in splits.items()} == {"train": 24, "val": 8, "test": 8}
+    for split, items in splits.items():
+        assert all(path.parts[-3:-1] == (split, name) for path, name in items)
+
+
+def test_valid_and_other_names_mean_val(tmp_path: Path) -> None:
+    counts = {"Training/a": 3, "Training/b": 3, "valid/a": 2, "valid/b": 1}
+    splits, how = scan(folder_of(tmp_path / "x", counts))
+    assert how == "as given"
+    assert {split: Counter(name for _, name in items) for split, items in splits.items()} == {
+        "train": {"a": 3, "b": 3},
+        "val": {"a": 2, "b": 1},
+    }
+
+
+def test_without_val_it_is_taken_from_train_and_never_from_test(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 20, "train/b": 20, "test/a": 3, "test/b": 3})
+    splits, how = scan(root)
+    assert "val 15% of train" in how
+    assert names(splits["test"], root) == {f"test/{c}/{i:02d}.png" for c in "ab" for i in range(3)}
+    assert Counter(name for _, name in splits["val"]) == {"a": 3, "b": 3}
+    assert not names(splits["train"], root) & names(splits["val"], root)
+    assert len(splits["train"]) + len(splits["val"]) == 40
+
+
+def test_plain_class_folders_are_split_by_class_the_same_way_each_time(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"a": 20, "b/deep/er": 40})
+    splits, how = scan(root)
+    assert "val 15%" in how
+    assert "test 15%" in how
+    assert {split: Counter(name for _, name in items) for split, items in splits.items()} == {
+        "train": {"a": 14, "b": 28},
+        "val": {"a": 3, "b": 6},
+        "test": {"a": 3, "b": 6},
+    }
+    assert scan(root) == (splits, how)
+    moved = shutil.copytree(root, tmp_path / "elsewhere")
+    assert {s: names(i, moved) for s, i in scan(moved)[0].items()} == {s: names(i, root) for s, i in splits.items()}
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"a": 4, "b": 4, ".git": 1, "a/.thumbnails": 2})
+    (root / "b" / ".DS_Store").write_text("x")
+    splits, _ = scan(root)
+    everything = set().union(*(names(items, root) for items in splits.values()))
+    assert everything == {f"{c}/{i:02d}.png" for c in "ab" for i in range(4)}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(3, 40), min_size=1, max_size=4), st.floats(0.05, 0.45), st.floats(0.05, 0.45))
+def test_divide_is_disjoint_complete_stratified_and_seeded(counts: list[int], val: float, test: float) -> None:
+    samples = [(Path(f"{name}/{i}"), f"class{name}") for name, count in enumerate(counts) for i in range(count)]
+    parts = divide(samples, {"val": val, "test": test}, Path("root"))
+    together = [sample for part in parts.values() for sample in part]
+    assert len(together) == len(samples)
+    assert set(together) == set(samples)
+    for name, count in enumerate(counts):
+        found = {split: sum(c == f"class{name}" for _, c in part) for split, part in parts.items()}
+        assert min(found.values()) >= 1
+        assert abs(found["val"] - val * count) <= 1
+        assert abs(found["test"] - test * count) <= 1
+    assert divide(samples, {"val": val, "test": test}, Path("elsewhere")) == parts
+
+
+def test_divide_does_not_simply_cut_the_list() -> None:
+    samples = [(Path(f"{i:03d}"), "a") for i in range(100)]
+    val = [int(path.name) for path, _ in divide(samples, {"val": 0.2}, Path("root"))["val"]]
+    assert max(val) - min(val) > 50
+
+
+# ------------------------------------------------------------------------------------------------------ what is refused
+def refused(root: Path, **arguments: Any) -> str:
+    with pytest.raises(InputError) as error:
+        ready(root, **arguments)
+    assert str(root) in str(error.value)
+    return str(error.value)
+
+
+def test_folders_that_cannot_train_a_classifier_are_refused(tmp_path: Path) -> None:
+    assert "no such folder" in refused(tmp_path / "missing")
+    (tmp_path / "empty").mkdir()
+    assert "at least two class folders" in refused(tmp_path / "empty")
+    assert "found: cats" in refused(folder_of(tmp_path / "one", {"cats": 9}))
+    assert "found: cats" in refused(folder_of(tmp_path / "split", {"train/cats": 9, "val/cats": 3}))
+    assert "class b has 2 files, too few" in refused(folder_of(tmp_path / "few", {"a": 9, "b": 2}))
+
+
+def test_a_class_missing_in_a_split_is_refused_by_name(tmp_path: Path) -> None:
+    missing = folder_of(tmp_path / "x", {"train/a": 2, "train/b": 2, "val/a": 2})
+    assert "val and train differ in classes: b" in refused(missing)
+    surplus = folder_of(tmp_path / "y", {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1, "val/c": 1})
+    assert "val and train differ in classes: c" in refused(surplus)
+
+
+def test_a_class_with_no_readable_picture_in_a_split_is_refused(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 4, "train/b": 4, "val/a": 1})
+    (root / "val" / "b").mkdir()
+    (root / "val" / "b" / "only.jpg").touch()
+    assert "no readable picture of class b in val" in refused(root, unreadable_limit=0.5)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A folder with 40 good pictures and three that do not open."""
+    root = folder_of(tmp_path / "damaged", {"train/a": 15, "train/b": 15, "val/a": 5, "val/b": 5})
+    whole = io.BytesIO()
+    smooth().save(whole, "JPEG")
+    (root / "train/a/cut.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    (root / "train/b/empty.jpg").touch()
+    (root / "val/a/text.jpg").write_text("this is no picture\n")
+    return root
+
+
+def test_files_that_do_not_open_are_left_out_and_noted_by_name(damaged: Path) -> None:
+    data = ready(damaged, unreadable_limit=0.1)
+    assert data.sizes() == {"train": 30, "val": 10}
+    (note,) = data.notes
+    assert "3 of 43 files" in note
+    for name in ("train/a/cut.jpg", "train/b/empty.jpg", "val/a/text.jpg"):
+        assert name in note
+        assert name not in {*data.ids("train"), *data.ids("val")}
+    val = joined(data.val_dataloader())
+    assert val["index"].tolist() == list(range(10)), "positions are without gaps"
+    assert [data.spec.classes[t] for t in val["target"]] == [id_.split("/")[-2] for id_ in data.ids("val")]
+    alone = ready(folder_of(damaged.parent / "whole", {"train/a": 15, "train/b": 15, "val/a": 5, "val/b": 5}))
+    assert equal(val, joined(alone.val_dataloader())), "the rows of the others do not shift"
+    assert alone.notes == []
+
+
+def test_too_many_files_that_do_not_open_stop_the_run_and_are_named(damaged: Path) -> None:
+    message = refused(damaged)
+    assert "3 of 43 files" in message
+    for name in ("cut.jpg", "empty.jpg", "text.jpg (not a picture)"):
+        assert name in message
+
+
+def test_a_broken_link_is_left_out_like_any_file_that_does_not_open(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 5, "train/b": 5, "val/a": 5, "val/b": 5})
+    (root / "train/a/link.png").symlink_to(tmp_path / "nowhere.png")
+    data = ready(root, unreadable_limit=0.1)
+    assert data.sizes() == {"train": 10, "val": 10}
+    assert "link.png" in data.notes[0]
+
+
+def test_a_picture_in_two_splits_is_noted_and_twice_in_one_is_not(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    shutil.copy(root / "train/a/00.png", root / "train/a/again.png")
+    assert ready(root).notes == []
+    shutil.copy(root / "train/a/01.png", root / "val/a/renamed.png")
+    (note,) = ready(root).notes
+    assert "1 pictures stand in more than one split" in note
+    assert "train/a/01.png" in note
+    assert "val/a/renamed.png" in note
+
+
+# ------------------------------------------------------------------------------------------------------ spec and record
+def test_setup_is_idempotent(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ready(pictures)
+    before = (data.spec, data.fingerprint, data.found, data.notes[:], joined(data.val_dataloader()))
+    monkeypatch.setattr("src.datamodules.image_folder.decode_all", lambda *args: pytest.fail("decoded twice"))
+    for stage in ("fit", "validate", "test", "predict"):
+        data.setup(stage)
+    after = (data.spec, data.fingerprint, data.found, data.notes, joined(data.val_dataloader()))
+    assert after[:4] == before[:4]
+    assert equal(after[4], before[4])
+
+
+def test_spec_names_the_classes_in_order_and_targets_follow(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/zebra": 3, "train/ant": 2, "val/zebra": 1, "val/ant": 2})
+    data = ready(root)
+    assert data.spec.classes == ("ant", "zebra")
+    assert data.spec.input_shape == (3, SIZE, SIZE)
+    assert data.class_counts() == {"train": {"ant": 2, "zebra": 3}, "val": {"ant": 2, "zebra": 1}}
+    assert list(data.ids("val")) == ["val/ant/00.png", "val/ant/01.png", "val/zebra/00.png"]
+    val = joined(data.val_dataloader())
+    assert val["target"].tolist() == [0, 0, 1]
+    assert val["image"].dtype == torch.uint8
+    assert val["image"].shape == (3, 3, SIZE, SIZE)
+    with pytest.raises(InputError, match="has no test split"):
+        data.test_dataloader()
+
+
+def test_fingerprint_follows_names_and_contents_and_not_the_place(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    first = ready(root).fingerprint
+    moved = shutil.copytree(root, tmp_path / "some" / "where" / "else")
+    assert ready(moved).fingerprint == first
+    assert ready(moved, image_size=14).fingerprint == first
+    write(moved / "train/a/00.png", 90)
+    changed = ready(moved).fingerprint
+    assert changed != first
+    (moved / "train/a/00.png").rename(moved / "train/b/90.png")
+    assert ready(moved).fingerprint not in (first, changed)
+
+
+def test_data_of_that_name_serve_before_drawn_ones_and_drawn_ones_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "src.datamodules.drawn.draw_folder", lambda root: root.exists() or shutil.copytree(pictures, root)
+    )
+    drawn = ImageFolder(image_size=SIZE)
+    drawn.setup("fit")
+    assert drawn.found.stand_in
+    assert "NOT photographs" in drawn.found.source
+    shutil.copytree(pictures, tmp_path / "data" / "images")
+    own = ImageFolder(image_size=SIZE)
+    own.setup("fit")
+    assert own.found.source == "folder data/images"
+    assert not own.found.stand_in
+    forced = ImageFolder(image_size=SIZE, source="drawn")
+    forced.setup("fit")
+    assert forced.found.stand_in
+
+
+def test_a_named_folder_that_is_missing_is_never_replaced_by_drawn_pictures(tmp_path: Path) -> None:
+    assert "no such folder" in refused(tmp_path / "typo")
+    assert "no such folder" in refused(tmp_path / "typo", source="folder")
+
+
+# ------------------------------------------------------------------------------------------------ pictures as they come
+def test_augmentation_differs_by_epoch_and_follows_the_seed(pictures: Path) -> None:
+    def epochs(seed: int) -> list[dict[str, Tensor]]:
+        loader = ready(pictures, seed=seed, batch_size=24).train_dataloader()
+        return [by_example(epoch_of(loader, epoch)) for epoch in range(2)]
+
+    def by_example(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        order = batch["index"].argsort()
+        return {name: column[order] for name, column in batch.items()}
+
+    first, again, other = epochs(0), epochs(0), epochs(1)
+    assert all(equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len(first[0]["index"]) == 24
+    for changed in (first[1], other[0]):
+        same = [torch.equal(a, b) for a, b in zip(first[0]["image"], changed["image"], strict=True)]
+        assert sum(same) < 3
+        assert torch.equal(first[0]["target"], changed["target"])
+
+
+def test_augmentation_leaves_the_global_random_state_alone(pictures: Path) -> None:
+    data = ready(pictures)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    data.dataset("train", train=True)[[0, 1]]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_workers_give_the_same_batches_to_the_bit(pictures: Path, cache: bool) -> None:
+    augment = Augment(rotation=10, colour=0.2)
+    alone, shared = (ready(pictures, num_workers=n, cache=cache, augment=augment) for n in (0, 2))
+    ours, theirs = alone.train_dataloader(), shared.train_dataloader()
+    for epoch in range(2):
+        assert equal(epoch_of(ours, epoch), epoch_of(theirs, epoch))
+    assert equal(joined(alone.val_dataloader()), joined(shared.val_dataloader()))
+
+
+def test_cached_and_uncached_pictures_are_the_same(pictures: Path) -> None:
+    cached, anew = ready(pictures), ready(pictures, cache=False)
+    assert equal(joined(cached.val_dataloader()), joined(anew.val_dataloader()))
+    assert equal(joined(cached.train_dataloader()), joined(anew.train_dataloader()))
+    shutil.rmtree(records.cache_dir())
+    assert len(joined(anew.val_dataloader())["index"]) == 8, "reads the files, not the cache"
+
+
+def test_no_augmentation_trains_on_the_pictures_of_evaluation(pictures: Path) -> None:
+    data = ready(pictures, augment=PLAIN)
+    assert torch.equal(
+        data.dataset("train", train=True)[[3]]["image"], data.dataset("train", train=False)[[3]]["image"]
+    )
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        Augment(crop=(0.3, 0.5), flip=False),
+        Augment(crop=(1.0, 1.0), flip=True),
+        Augment(crop=(1.0, 1.0), flip=False, rotation=45),
+        Augment(crop=(1.0, 1.0), flip=False, colour=0.5),
+    ],
+    ids=["crop", "flip", "rotation", "colour"],
+)
+def test_each_augmentation_does_something(pictures: Path, augment: Augment) -> None:
+    data, keys = ready(pictures, augment=augment), list(range(12))
+    changed, plain = (data.dataset("train", train=train)[keys]["image"] for train in (True, False))
+    assert changed.shape == plain.shape
+    assert changed.dtype == torch.uint8
+    different = [not torch.equal(a, b) for a, b in zip(changed, plain, strict=True)]
+    assert sum(different) > 2
+    if augment.flip:
+        mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(changed, plain, strict=True)]
+        assert [a != b for a, b in zip(different, mirrored, strict=True)] == [False] * 12
+        assert 2 < sum(mirrored) < 10
+
+
+ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    6: Image.Transpose.ROTATE_90,
+    8: Image.Transpose.ROTATE_270,
+}
+"""EXIF tag 0x0112 -> how an upright picture is stored under it."""
+
+
+@pytest.mark.parametrize("tag", ORIENTATIONS)
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_a_picture_with_exif_rotation_is_turned_upright(tag: int, kind: str, tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 2, "train/b": 2})
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    (root / "val/a").mkdir(parents=True)
+    (root / "val/b").mkdir()
+    smooth(7).save(root / f"val/a/upright.{kind}")
+    smooth(7).transpose(ORIENTATIONS[tag]).save(root / f"val/b/turned.{kind}", exif=exif)
+    upright, turned = joined(ready(root).val_dataloader())["image"].int()
+    assert (upright - turned).abs().max() <= (0 if kind == "png" else 8)
+    assert (upright - upright.flip(-1)).abs().max() > 60, "the premise: the picture is not symmetric"
+
+
+def kept_as_grey(root: Path, kinds: dict[str, Image.Image]) -> None:
+    """Assert that each picture, saved as a PNG, comes out of the data module as the first one does."""
+    folder_of(root, {"train/a": 2, "train/b": 2, "val/b": 1})
+    (root / "val/a").mkdir()
+    for name, image in kinds.items():
+        image.save(root / "val/a" / f"{name}.png")
+    data = ready(root)
+    images = dict(zip(data.ids("val"), joined(data.val_dataloader())["image"].int(), strict=True))
+    first = images[f"val/a/{next(iter(kinds))}.png"]
+    assert first.max() - first.min() > 60, "the premise: there is something to see"
+    for name in kinds:
+        assert (images[f"val/a/{name}.png"] - first).abs().max() <= 4, name
+
+
+def test_grey_palette_and_opaque_pictures_come_out_as_their_plain_copies(tmp_path: Path) -> None:
+    grey = smooth(3).convert("L")
+    kinds = {"rgb": grey.convert("RGB"), "grey": grey, "opaque": grey.convert("RGBA"), "palette": grey.convert("P")}
+    kept_as_grey(tmp_path / "x", kinds)
+
+
+def test_sixteen_bit_pictures_are_scaled_and_not_cut_off_to_white(tmp_path: Path) -> None:
+    grey = smooth(3).convert("L")
+    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert wide.mode == "I;16"
+    kept_as_grey(tmp_path / "x", {"grey": grey, "wide": wide})
+
+
+def test_the_middle_of_an_oblong_picture_is_kept_undistorted(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 2, "train/b": 2, "val/b": 1})
+    wide = np.zeros((64, 192, 3), np.uint8)
+    wide[:, 64:128] = 200  # the middle square
+    (root / "val/a").mkdir()
+    Image.fromarray(wide).save(root / "val/a/wide.png")
+    Image.fromarray(wide.transpose(1, 0, 2).copy()).save(root / "val/a/tall.png")
+    for image in joined(ready(root).val_dataloader())["image"][:2]:
+        assert (image == 200).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ the cache
+def cache_files(name: str) -> list[Path]:
+    return sorted((records.cache_dir() / "pictures").glob(f"*/{name}"))
+
+
+def test_pictures_are_decoded_once_and_memory_mapped(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ready(pictures).dataset("val", train=False)
+    assert isinstance(first.pixels, np.memmap)  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr("src.datamodules.pictures.decode", lambda *args: pytest.fail("decoded a second time"))
+    data = ready(pictures)
+    assert len(joined(data.val_dataloader())["index"]) == 8
+    assert len(cache_files("pixels.npy")) == 1
+
+
+def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1})
+    before = joined(ready(root).val_dataloader())["image"]
+    write(root / "val/a/00.png", 77)
+    after = joined(ready(root).val_dataloader())["image"]
+    assert not torch.equal(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def scribble(path: Path) -> None:
+    path.write_bytes(b"[]")
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "index.json"])
+@pytest.mark.parametrize("harm", [halve, empty, scribble, Path.unlink])
+def test_a_damaged_cache_is_built_anew(pictures: Path, name: str, harm: Callable[[Path], None]) -> None:
+    whole = joined(ready(pictures).val_dataloader())
+    (file,) = cache_files(name)
+    harm(file)
+    assert equal(joined(ready(pictures).val_dataloader()), whole)
+    (again,) = cache_files(name)
+    assert again == file
+    assert file.stat().st_size > 2
+
+
+def test_a_disk_too_small_for_the_cache_decodes_when_needed(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = joined(ready(pictures).val_dataloader())
+    shutil.rmtree(records.cache_dir())
+    tight = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr("src.datamodules.pictures.shutil.disk_usage", lambda path: tight)
+    data = ready(pictures)
+    assert cache_files("pixels.npy") == []
+    assert equal(joined(data.val_dataloader()), whole)
+
+
+# ------------------------------------------------------------------------------------------------------ spawned workers
+def test_the_data_set_reaches_spawned_workers(pictures: Path) -> None:
+    dataset = ready(pictures).dataset("train", train=True)
+    loader = DataLoader(
+        dataset,
+        sampler=Batches(24, 12, train=True),
+        batch_size=None,
+        num_workers=1,
+        multiprocessing_context="spawn",
+    )
+    assert equal(joined(loader), joined(iter([dataset[keys] for keys in Batches(24, 12, train=True)])))
+
+
+def test_pickling_does_not_copy_the_pixels(pictures: Path) -> None:
+    dataset = ready(pictures, image_size=112).dataset("train", train=True)
+    sent = pickle.dumps(dataset)
+    assert equal(pickle.loads(sent)[[0, 5]], dataset[[0, 5]])
+    assert len(sent) < 100_000, "40 pictures of 128 x 128 are 2 MB: each spawned worker would hold all in memory"
+
+
+# ----------------------------------------------------------------------------------------------------------- prediction
+def test_prediction_keeps_the_order_searches_folders_and_says_why_a_file_does_not_open(
+    pictures: Path, damaged: Path
+) -> None:
+    spec = ready(pictures).spec
+    data = ImageFolder(image_size=SIZE, batch_size=3)  # as after the training data are gone
+    inputs = [pictures / "val/dog/0002.jpg", damaged / "val", pictures / "val/cat/0001.jpg"]
+    ids = data.prepare_prediction(inputs, spec)
+    below = [damaged / "val" / c / f"{i:02d}.png" for c in "ab" for i in range(5)]
+    below.insert(5, damaged / "val/a/text.jpg")
+    assert list(ids) == [str(path) for path in (inputs[0], *below, inputs[2])]
+    data.setup("predict")
+    batches = list(data.predict_dataloader())
+    errors = {index: why for batch in batches for index, why in batch["error"].items()}
+    assert errors == {ids.index(str(damaged / "val/a/text.jpg")): "not a picture"}
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == [i for i in range(len(ids)) if i not in errors]
+    assert sum(len(batch["image"]) for batch in batches) == len(ids) - 1
+
+
+def test_pictures_for_prediction_are_those_of_evaluation(pictures: Path) -> None:
+    data = ready(pictures)
+    ids = data.prepare_prediction([pictures / "val"], data.spec)
+    assert [str(Path(id_).relative_to(pictures)) for id_ in ids] == list(data.ids("val"))
+    assert torch.equal(joined_images(data.predict_dataloader()), joined(data.val_dataloader())["image"])
+
+
+def joined_images(loader: DataLoader[Any]) -> Tensor:
+    return torch.cat([batch["image"] for batch in loader])
+
+
+def test_prediction_on_nothing_is_refused_by_name(pictures: Path, tmp_path: Path) -> None:
+    data = ready(pictures)
+    with pytest.raises(InputError, match=r"nowhere\.jpg: no such file or folder"):
+        data.prepare_prediction([tmp_path / "nowhere.jpg"], data.spec)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: nothing to predict"):
+        data.prepare_prediction([tmp_path / "empty"], data.spec)

@@ -1,0 +1,88 @@
+"""Data in memory: rows are sliced whole, by key, and nothing is copied or collated one by one."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.datamodules import Tensors
+from src.experiment import DataSpec, InputError
+
+SPEC = DataSpec(classes=("a", "b", "c"), input_shape=(2,))
+
+
+def columns(count: int) -> dict[str, Tensor]:
+    return {"x": torch.arange(2.0 * count).view(count, 2), "target": torch.arange(count) % 3}
+
+
+@pytest.fixture
+def data() -> Tensors:
+    module = Tensors({"train": columns(11), "val": columns(5), "test": columns(4)}, SPEC, batch_size=4, seed=3)
+    module.setup("fit")
+    return module
+
+
+def test_evaluation_gives_every_row_once_in_order(data: Tensors) -> None:
+    batches = list(data.val_dataloader())
+    assert [len(batch["target"]) for batch in batches] == [4, 1]
+    for name, column in columns(5).items():
+        assert torch.equal(torch.cat([batch[name] for batch in batches]), column)
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_training_rows_belong_together_in_every_epoch(data: Tensors) -> None:
+    whole, orders = columns(11), []
+    for epoch in range(3):
+        loader = data.train_dataloader()
+        sampler = loader.sampler
+        sampler.set_epoch(epoch)  # pyright: ignore[reportAttributeAccessIssue]
+        batches = list(loader)
+        assert [len(batch["index"]) for batch in batches] == [4, 4]
+        for batch in batches:
+            assert torch.equal(batch["x"], whole["x"][batch["index"]])
+            assert torch.equal(batch["target"], whole["target"][batch["index"]])
+        orders.append(tuple(torch.cat([batch["index"] for batch in batches]).tolist()))
+    assert len(set(orders)) == 3
+
+
+def test_order_follows_the_seed() -> None:
+    def order(seed: int) -> list[int]:
+        module = Tensors({"train": columns(30)}, SPEC, batch_size=10, seed=seed)
+        return torch.cat([batch["index"] for batch in module.train_dataloader()]).tolist()
+
+    assert order(1) == order(1) != order(2)
+
+
+def test_names_sizes_and_classes_are_counted(data: Tensors) -> None:
+    assert data.sizes() == {"train": 11, "val": 5, "test": 4}
+    assert data.class_counts() == {
+        "train": {"a": 4, "b": 4, "c": 3},
+        "val": {"a": 2, "b": 2, "c": 1},
+        "test": {"a": 2, "b": 1, "c": 1},
+    }
+    assert data.ids("val") == ["0", "1", "2", "3", "4"]
+    named = Tensors({"train": columns(2)}, SPEC, ids={"train": ["x.jpg", "y.jpg"]})
+    assert named.ids("train") == ["x.jpg", "y.jpg"]
+
+
+def test_without_classes_nothing_is_counted() -> None:
+    assert Tensors({"train": columns(3)}, DataSpec(input_shape=(2,))).class_counts() == {}
+
+
+def test_without_a_test_split_the_test_is_refused() -> None:
+    with pytest.raises(InputError, match="--test: tensors has no test split"):
+        Tensors({"train": columns(3), "val": columns(3)}, SPEC).test_dataloader()
+
+
+def test_the_data_set_pickles_for_workers(data: Tensors) -> None:
+    dataset = data.dataset("val", train=False)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(again[[2, 0]]["x"], dataset[[2, 0]]["x"])
+
+
+def test_prediction_on_files_is_refused_by_name(data: Tensors) -> None:
+    with pytest.raises(NotImplementedError, match="Tensors cannot predict on files"):
+        data.prepare_prediction([], SPEC)

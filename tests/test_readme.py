@@ -1,0 +1,195 @@
+"""README.md and CONTRIBUTING.md hold what they say: each command runs, each experiment in them trains.
+
+Run are the lines `python scripts/...` of fenced bash blocks, with flags for tiny data appended, unless an HTML comment
+`<!-- not run: why -->` stands directly above the block. A fenced python block with an experiment becomes a file in
+experiments/ for as long as the tests last: the one that the block or the line above it names, else one of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+import shlex
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Script
+
+from src import cli, records, runner
+from src.experiment import Experiment, load
+from src.trainer import quieten
+
+ROOT = Path(__file__).resolve().parents[1]
+FENCE = re.compile(r"(?:^(?P<above>[^\n]+)\n+)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+RUN = re.compile(r"runs/\w+/[<*\w.>-]+")
+NO_TRAINING = ("--help", "--dry-run", "--resume")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it starts, its language, and the line above it."""
+
+    place: str
+    kind: str
+    above: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    found: list[Block] = []
+    for name in ("README.md", "CONTRIBUTING.md"):
+        path = ROOT / name
+        text = path.read_text() if path.exists() else ""
+        for match in FENCE.finditer(text):
+            line = text.count("\n", 0, match.start("kind")) + 1
+            found.append(Block(f"{name}:{line}", match["kind"], match["above"] or "", match["text"]))
+    return found
+
+
+def commands() -> list[str]:
+    """Return each `python scripts/...` line once, without its comment."""
+    found: list[str] = []
+    for block in blocks():
+        if block.kind == "bash" and "<!-- not run:" not in block.above:
+            lines = block.text.replace("\\\n", " ").splitlines()
+            found += [line.partition(" #")[0].strip() for line in lines if line.startswith("python scripts/")]
+    return list(dict.fromkeys(found))
+
+
+def definitions() -> list[Block]:
+    """Return the python blocks that define an experiment."""
+    return [
+        block
+        for block in blocks()
+        if block.kind == "python" and "class " in block.text and re.search(r"^from (experiments|src)", block.text, re.M)
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files() -> Iterator[dict[str, Path]]:
+    """Write each definition into experiments/ and remove it at the end: place -> file."""
+    written: dict[str, Path] = {}
+    try:
+        for block in definitions():
+            named = re.search(r"experiments/(\w+)\.py", block.text) or re.search(r"experiments/(\w+)\.py", block.above)
+            stem = named[1] if named else f"readme_{uuid.uuid4().hex}"
+            path = ROOT / "experiments" / f"{stem}.py"
+            if path.exists():
+                path = path.with_stem(f"readme_{uuid.uuid4().hex}")
+            path.write_text(block.text)
+            written[block.place] = path
+        importlib.invalidate_caches()
+        yield written
+    finally:
+        for path in written.values():
+            path.unlink()
+            sys.modules.pop(f"experiments.{path.stem}", None)
+
+
+def tiny(kinds: list[type[Experiment]], pictures: Path) -> dict[str, str]:
+    """Return the flags that make these experiments small, as far as all of them have the field."""
+    wanted = {
+        "data_dir": str(pictures),
+        "weights": "none",
+        "backbone": "test_resnet",
+        "image_size": "32",
+        "batch_size": "4",
+        "max_epochs": "1",
+        "limit_train_batches": "2",
+    }
+    shared = set.intersection(*({field.name for field in dataclasses.fields(kind)} for kind in kinds))
+    return {f"--{name.replace('_', '-')}": value for name, value in wanted.items() if name in shared}
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run for the commands that need one."""
+    from experiments.images import Images
+
+    home = tmp_path_factory.mktemp("readme")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
+        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
+        quieten()
+        return runner.run(
+            Images(data_dir=pictures, weights="none", backbone="test_resnet", image_size=32, batch_size=4, max_epochs=1)
+        )
+
+
+def prepared(command: str, pictures: Path, run: Path, out: Path) -> list[str]:
+    """Return a command's script and arguments: placeholders filled in, flags for tiny data in place."""
+    _, script, *words = shlex.split(RUN.sub(str(run), command))
+    arguments = [path for word in words for path in expanded(word)]
+    if "--out" in arguments:
+        arguments[arguments.index("--out") + 1] = str(out / "out.csv")
+    if Path(script).name == "predict.py":
+        places = {"photo.jpg": pictures / "val/cat/0000.jpg", "folder/": pictures / "val"}
+        return [script, *(str(places.get(argument, argument)) for argument in arguments)]
+    targets = [argument for argument in arguments if re.match(r"experiments/\w+\.py", argument)]
+    kinds = [load(target) for target in targets if not target.endswith("__init__.py")]
+    flags = tiny(kinds, pictures) if kinds and "--help" not in arguments else {}
+    for flag, value in flags.items():
+        if flag in arguments:
+            arguments[arguments.index(flag) + 1] = value
+        else:
+            arguments += [flag, value]
+    return [script, *arguments]
+
+
+def expanded(word: str) -> list[str]:
+    """Return what a shell makes of `experiments/*.py`, without the files that other tests may have left there."""
+    if word == "experiments/*.py":
+        return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(word))
+    return [word]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(commands()) >= 5, commands()
+    assert len(definitions()) >= 2, "a first experiment, and one with a task or data of the user's own"
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command(script: Script, command: str, pictures: Path, finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "given" / "Images" / finished.name)
+    name, *arguments = prepared(command, pictures, run, tmp_path)
+    done = script(Path(name).name, *arguments)
+    assert done.returncode == 0, f"{name} {arguments}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    if Path(name).name == "run.py" and not set(NO_TRAINING) & set(arguments) and arguments:
+        states = [records.load(path.parent)["state"] for path in tmp_path.glob("runs/*/*/run.json")]
+        assert states
+        assert set(states) == {"done"}
+
+
+@pytest.mark.parametrize("block", definitions(), ids=lambda block: block.place)
+def test_definition(
+    block: Block, files: dict[str, Path], pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(ROOT)
+    target = str(files[block.place].relative_to(ROOT))
+    module = importlib.import_module(f"experiments.{files[block.place].stem}")
+    kinds = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Experiment) and kind.__module__ == module.__name__
+    ]
+    assert kinds, "defines an experiment"
+    if not hasattr(module, "DEFAULT"):
+        target = f"{target}:{kinds[-1].__name__}"
+    with pytest.raises(SystemExit) as stop:
+        cli.parse([target, "--help"])
+    assert stop.value.code == 0
+    assert "--max-epochs" in capsys.readouterr().out
+    flags = [word for pair in tiny([load(target)], pictures).items() for word in pair]
+    command = cli.parse([target, *flags])
+    assert runner.run_all(command.experiments, command.flags) == 0, capsys.readouterr().err
+    (path,) = records.runs_dir().glob("*/*/run.json")
+    record = records.load(path.parent)
+    assert (record["state"], record["steps"]) == ("done", 2)
