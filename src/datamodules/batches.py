@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from src.experiment import InputError
+
 
 class Batches(Sampler[list[int]]):
     """Yields whole batches of keys, for a `DataLoader(dataset, sampler=Batches(...), batch_size=None)`.
@@ -28,6 +30,8 @@ class Batches(Sampler[list[int]]):
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
+        if train and size < world_size:
+            raise InputError(f"--devices: {size} training examples cannot be shared by {world_size} processes.")
         self.size, self.batch_size, self.train, self.seed = size, batch_size, train, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0

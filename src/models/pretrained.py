@@ -70,9 +70,9 @@ def create_backbone(backbone: str, weights: str) -> tuple[Any, str]:
         return timm.create_model(backbone, num_classes=0), "none (random)"
     if weights != "imagenet":
         model: Any = timm.create_model(backbone, num_classes=0)
-        return model, load_file(
-            model, Path(weights), prefix="model.backbone.", drop=f"{model.pretrained_cfg['classifier']}."
-        )
+        heads = model.pretrained_cfg["classifier"] or ()  # one name or, for models with several heads, a tuple
+        drop = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+        return model, load_file(model, Path(weights), prefix="model.backbone.", drop=drop)
     source = imagenet_source(backbone)
     if source.startswith("package"):
         model = timm.create_model(backbone, num_classes=0)

@@ -10,7 +10,7 @@ from torch import nn
 from src.experiment import InputError
 
 
-def load_file(model: nn.Module, path: Path, *, prefix: str, drop: str = "\0") -> str:
+def load_file(model: nn.Module, path: Path, *, prefix: str, drop: tuple[str, ...] = ()) -> str:
     """Load a state dict into `model`, all of it and nothing else, and return the source for the record.
 
     Args:

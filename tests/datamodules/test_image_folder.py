@@ -132,7 +132,7 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(3, 40), min_size=1, max_size=4), st.floats(0.05, 0.45), st.floats(0.05, 0.45))
+@given(st.lists(st.integers(3, 40), min_size=1, max_size=4), st.floats(0.05, 0.3), st.floats(0.05, 0.3))
 def test_divide_is_disjoint_complete_stratified_and_seeded(counts: list[int], val: float, test: float) -> None:
     samples = [(Path(f"{name}/{i}"), f"class{name}") for name, count in enumerate(counts) for i in range(count)]
     parts = divide(samples, {"val": val, "test": test}, Path("root"))
