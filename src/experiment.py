@@ -138,8 +138,8 @@ class Experiment:
     """Passes over the training data."""
     batch_size: int = 32
     """Examples a step and device."""
-    num_workers: int = 0
-    """Processes that load data; 0 loads in the main one, best where the data is in memory or the CPU does all."""
+    num_workers: int | None = None
+    """Processes that load data. None: in the main one where the CPU does all, else the cores of each GPU, at most 8."""
     accelerator: Accelerator = "auto"
     """Device to run on."""
     devices: str = "auto"
@@ -193,9 +193,15 @@ class Experiment:
             delattr(cls, name)
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "accumulate", "num_nodes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1.")
+        limits = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "patience")
+        for name in ("max_epochs", "batch_size", "accumulate", "num_nodes", *limits):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: at least 1.")
+        for name in ("seed", "num_workers", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"--{name.replace('_', '-')} {value}: cannot be negative.")
 
     def resolve(self) -> Self:
         """Return the experiment with what cannot be had on this machine replaced; the change is shown and recorded."""
@@ -228,7 +234,7 @@ class Experiment:
         Raises:
             InputError: a field that the class does not have (the run is of another version of the code).
         """
-        return _from_json(cls, values)
+        return from_json(cls, values)
 
 
 def _to_json(value: Any) -> Any:
@@ -244,7 +250,7 @@ def _is_method(value: object) -> bool:
     return isinstance(value, FunctionType | classmethod | staticmethod | property)
 
 
-def _from_json(kind: Any, value: Any) -> Any:
+def from_json(kind: Any, value: Any) -> Any:
     """Turn a JSON value into the field type `kind`: dataclass, tuple, path, an optional one of these, or as it is."""
     if get_origin(kind) in (Union, UnionType):
         if value is None:
@@ -257,10 +263,10 @@ def _from_json(kind: Any, value: Any) -> Any:
                 f"{kind.__module__}.{kind.__qualname__} has no field {unknown[0]}: the record is of another version of "
                 "the code."
             )
-        return kind(**{name: _from_json(hints[name], item) for name, item in value.items()})
+        return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
-        return tuple(_from_json(item, part) for part in value)
+        return tuple(from_json(item, part) for part in value)
     return Path(value) if kind is Path else value
 
 
@@ -332,4 +338,15 @@ def _line_in(dotted: str, error: Exception) -> str:
     return line
 
 
-__all__ = ["Accelerator", "Augment", "DataSpec", "Experiment", "InputError", "Optim", "field", "load", "replace"]
+__all__ = [
+    "Accelerator",
+    "Augment",
+    "DataSpec",
+    "Experiment",
+    "InputError",
+    "Optim",
+    "field",
+    "from_json",
+    "load",
+    "replace",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,9 +47,14 @@ class MetricsCsv(Logger):
             for name, value in metrics.items()
             if name != "epoch"
         ]
-        new = not self.path.exists()
-        with open(self.path, "a") as file:
-            file.write(("time,epoch,step,name,value\n" if new else "") + "".join(rows))
+        with open(self.path, "ab+") as file:
+            if file.tell() == 0:
+                file.write(b"time,epoch,step,name,value\n")
+            else:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a crash cut the last row short
+                    file.write(b"\n")
+            file.write("".join(rows).encode())
 
     @override
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:

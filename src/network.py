@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import functools
-import socket
-import urllib.parse
+import urllib.error
 import urllib.request
 
 
 @functools.cache
 def reachable(url: str, timeout: float = 3.0) -> bool:
-    """Return whether a TCP connection to the host of `url`, or to its proxy, opens within `timeout` seconds."""
-    parts = urllib.parse.urlsplit(url)
-    if proxy := urllib.request.getproxies().get(parts.scheme):
-        parts = urllib.parse.urlsplit(proxy)
+    """Return whether the server of `url` answers within `timeout` seconds, be it with an error; proxies are used."""
     try:
-        port = parts.port or (80 if parts.scheme == "http" else 443)
-        with socket.create_connection((parts.hostname or "", port), timeout=timeout):
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
             return True
-    except OSError:
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
         return False

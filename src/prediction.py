@@ -1,4 +1,4 @@
-"""Predictions from a run directory: the same preparation, weights and arithmetic as in the run's own evaluation."""
+"""Predictions from a run directory: the same preparation and weights as in the run's own evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from src import records
 from src.callbacks.evaluation import predictions_csv
-from src.experiment import Accelerator, DataSpec, Experiment, InputError, load, replace
+from src.experiment import Accelerator, DataSpec, Experiment, InputError, from_json, load, replace
 from src.tasks import Task
 from src.trainer import build_trainer, quieten
 
@@ -28,7 +28,7 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
     if not path.is_file():
         raise InputError(f"{path}: not there; the run is {record['state']} and has saved no best checkpoint.")
     experiment = load(record["experiment"]).from_json(record["fields"])
-    spec = DataSpec(**{name: tuple(value) for name, value in record["spec"].items()})
+    spec = from_json(DataSpec, record["spec"])
     task = replace(experiment, weights="none").task(spec)
     try:
         task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])

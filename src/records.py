@@ -163,14 +163,18 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> tuple[str, str]:
-    """Return the checkout's commit and its uncommitted diff; both empty outside git or without a commit."""
+    """Return the checkout's commit and its uncommitted diff, new files included; both empty without git or a commit."""
     commit = _git("rev-parse", "HEAD").strip()
-    return commit, _git("diff", "HEAD") if commit else ""
+    if not commit:
+        return "", ""
+    new = _git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.pyi").splitlines()
+    return commit, _git("diff", "HEAD") + "".join(_git("diff", "--no-index", os.devnull, name) for name in new)
 
 
 def _git(*args: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    found = done.returncode == 0 or (done.returncode == 1 and args[0] == "diff")  # 1: files differ
+    return done.stdout.decode(errors="replace") if found else ""

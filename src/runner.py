@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 import statistics
 import sys
 import time
@@ -56,6 +57,8 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
                 if not isinstance(error, InputError):
                     traceback.print_exception(error)
                 print(f"error: {type(experiment).__name__}: {explain(error)}", file=sys.stderr, flush=True)
+                if torch.distributed.is_available() and torch.distributed.is_initialized():
+                    break  # the other processes may be elsewhere by now: no further run could agree with them
     if failed and len(experiments) > 1:
         print(f"{failed} of {len(experiments)} runs failed", file=sys.stderr)
     return 1 if failed else 0
@@ -86,7 +89,8 @@ def run(asked: Experiment, *, test: bool = False, resume: Path | None = None) ->
         InputError: anything the user can put right. The record says failed, and why.
         Interrupted: the record says interrupted; `last.ckpt` is there if a step was made.
     """
-    main = getattr(rank_zero_only, "rank", 0) == 0  # the other processes of a distributed run write nothing
+    # The other processes of a distributed run write nothing. NODE_RANK: Lightning's own launch over several machines.
+    main = getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
     if resume:
         records.load(resume)  # is it a run?
     folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
@@ -148,7 +152,7 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
             seconds = before.get("wall_s", 0.0) + time.monotonic() - started
             result |= {"state": "done", "reason": reason, "wall_s": round(seconds, 1)}
             result |= training_figures(folder, experiment)
-        records.update(folder, **result, tests_read=before.get("tests_read", 0) + test)
+        records.update(folder, **result)
         record = records.load(folder)
         board(trainer).log_run(*summary.comparable(record, folder))
         summary.after(record, folder)
@@ -162,6 +166,8 @@ def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataMo
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # whether features were cached or computed
     if last.exists():
         check(last)
+        if trainer.is_global_zero:
+            print(f"resume     from {last}; an epoch that was cut short sees its first batches again", flush=True)
     trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
     return why_stopped(trainer, experiment)
 
@@ -221,6 +227,8 @@ def evaluate(trainer: Trainer, task: Task, datamodule: DataModule, folder: Path,
     callbacks.append(Evaluation(folder, datamodule, board(trainer)))
     loggers, trainer.loggers = trainer.loggers, []  # these numbers are no point of the training's curves
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(folder / "checkpoints" / "best.ckpt")
+    if test and trainer.is_global_zero:  # counted before anything of it can be seen
+        records.update(folder, tests_read=records.load(folder)["tests_read"] + 1)
     metrics: dict[str, float] = {}
     for evaluated in (trainer.validate, trainer.test) if test else (trainer.validate,):
         metrics |= evaluated(task, datamodule=datamodule, ckpt_path=best, verbose=False, weights_only=True)[0]

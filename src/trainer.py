@@ -23,8 +23,8 @@ QUIET = (
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
     ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
+    ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
     ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
-    ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the summary
 )
 """Lightning's and torchmetrics' warnings that tell a user of Leyden nothing."""
 
@@ -78,7 +78,7 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: 
         "use_distributed_sampler": False,  # src/datamodules/batches.py shards, and repeats no example in validation
         "callbacks": callbacks,
         "logger": logger,
-        "plugins": [WholeCheckpointIO()],
+        "plugins": [] if on_tpu(experiment) else [WholeCheckpointIO()],  # XLA brings its own
     }
     try:
         return Trainer(**arguments | experiment.trainer_kwargs())
@@ -96,12 +96,16 @@ def accelerators() -> dict[str, bool]:
     return {"cpu": True} | {name: bool(kind.is_available()) for name, kind in kinds.items()}
 
 
+def on_tpu(experiment: Experiment) -> bool:
+    return experiment.accelerator == "tpu" or (experiment.accelerator == "auto" and accelerators()["tpu"])
+
+
 def choose_precision(experiment: Experiment) -> str:
     """Return the experiment's precision; for 'auto' bf16-mixed where the device multiplies bfloat16 in hardware."""
     if experiment.precision != "auto":
         return experiment.precision
     there = accelerators()
-    if experiment.accelerator == "tpu" or (experiment.accelerator == "auto" and there["tpu"]):
+    if on_tpu(experiment):
         return "bf16-true"
     if experiment.accelerator != "cpu" and there["gpu"]:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"

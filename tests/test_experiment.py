@@ -291,15 +291,15 @@ augments = st.builds(
 )
 riches = st.builds(
     Rich,
-    seed=st.integers(),
+    seed=st.integers(0),
     data_dir=st.none() | paths,
     source=st.text(),
     weights=st.text(),
     max_epochs=st.integers(1),
     batch_size=st.integers(1),
     accelerator=st.sampled_from(["auto", "cpu", "gpu"]),
-    grad_clip=st.none() | floats(),
-    patience=st.none() | st.integers(),
+    grad_clip=st.none() | floats(0),
+    patience=st.none() | st.integers(1),
     max_time=st.none() | st.text(),
     compile=st.booleans(),
     optim=optims,
@@ -548,3 +548,12 @@ def test_pickles_here_and_in_a_spawned_process(write: Write) -> None:
     assert names == [type(experiment).dotted_name() for experiment in asked]
     assert back == asked
     assert [type(experiment) for experiment in back] == [type(experiment) for experiment in asked]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("patience", 0), ("limit_val_batches", 0), ("num_workers", -1), ("grad_clip", -1.0)],
+)
+def test_values_outside_their_range_name_the_flag(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} {value}"):
+        replace(Experiment(), **{name: value})

@@ -20,6 +20,8 @@ from src.loggers import TensorBoard
 from src.records import write_whole
 
 MOST_MISTAKES = 16
+MOST_NAMES = 50
+"""Classes up to which a confusion matrix is labelled, and kept in the record."""
 
 
 class Evaluation(Callback):
@@ -134,7 +136,8 @@ def predictions_csv(
 
 
 def figures(target: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Return precision, recall, f1 and support of each class, and the confusion matrix with rows of true classes."""
+    """Return precision, recall, f1 and support of each class and, where it is of a readable size, the confusion matrix
+    with rows of true classes."""
     labels = list(range(len(classes)))
     columns = precision_recall_fscore_support(target, label, labels=labels, zero_division=0.0)  # pyright: ignore[reportArgumentType]
     names = ("precision", "recall", "f1", "support")
@@ -142,17 +145,20 @@ def figures(target: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> di
         c: {n: round(float(np.asarray(column)[i]), 6) for n, column in zip(names, columns, strict=True)}
         for i, c in enumerate(classes)
     }
+    if len(classes) > MOST_NAMES:
+        return {"classes": by_class}
     return {"classes": by_class, "confusion": confusion_matrix(target, label, labels=labels).tolist()}
 
 
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw counts, shaded by the share of the true class."""
-    side = 2.5 + 0.45 * len(classes)
+    side = min(2.5 + 0.45 * len(classes), 20)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(counts / counts.sum(1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 5 else 0)
-    axes.set_yticks(range(len(classes)), classes)
+    if len(classes) <= MOST_NAMES:
+        axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 5 else 0)
+        axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true")
     if len(classes) <= 30:
         for row, column in np.ndindex(counts.shape):

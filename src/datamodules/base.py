@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,9 @@ class DataModule(LightningDataModule):
     fingerprint: str
     """Hash of names and contents: two runs with the same one saw the same data."""
 
-    def __init__(self, *, source: str = "auto", batch_size: int = 32, num_workers: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self, *, source: str = "auto", batch_size: int = 32, num_workers: int | None = None, seed: int = 0
+    ) -> None:
         super().__init__()
         self.source, self.batch_size, self.num_workers, self.seed = source, batch_size, num_workers, seed
         self.notes: list[str] = []
@@ -112,12 +115,16 @@ class DataModule(LightningDataModule):
         return self.load(self.dataset(split, train=train), batches)
 
     def load(self, dataset: Dataset[dict[str, Any]], batches: Iterable[list[int]]) -> DataLoader[Any]:
+        workers = self.num_workers
+        if workers is None:
+            gpus = torch.cuda.device_count()
+            workers = min(8, (os.cpu_count() or 1) // gpus) if gpus else 0
         return DataLoader(
             dataset,
             sampler=batches,
             batch_size=None,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,7 +21,8 @@ class Batches(Sampler[list[int]]):
         size: examples in the split.
         batch_size: examples a batch and device.
         train: new order each epoch; equal shares for all devices and full batches only (all of them if there is not one
-            full batch). Otherwise in order and complete: shards may differ by one, so that no example counts twice.
+            full batch). Otherwise in order and complete: shards may differ by one example, so that none counts twice,
+            but not in their number of batches, which distributed processes have to agree on.
         seed: of the order.
         rank, world_size: this device among all.
     """
@@ -30,8 +32,8 @@ class Batches(Sampler[list[int]]):
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
-        if train and size < world_size:
-            raise InputError(f"--devices: {size} training examples cannot be shared by {world_size} processes.")
+        if size < world_size:
+            raise InputError(f"--devices: a split of {size} examples cannot be shared by {world_size} processes.")
         self.size, self.batch_size, self.train, self.seed = size, batch_size, train, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
@@ -41,10 +43,11 @@ class Batches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        share = len(range(self.rank, self.size, self.world_size))
-        if not self.train:
-            return -(-share // self.batch_size)
-        return max(1, self.size // self.world_size // self.batch_size)
+        least = self.size // self.world_size
+        if self.train:
+            return max(1, least // self.batch_size)
+        most = math.ceil(self.size / self.world_size)
+        return min(math.ceil(most / self.batch_size), least)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
@@ -52,5 +55,7 @@ class Batches(Sampler[list[int]]):
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
             order = order[: self.size // self.world_size * self.world_size]
         keys = self.epoch * self.size + order[self.rank :: self.world_size]
-        for batch in range(len(self)):
-            yield keys[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+        if self.train:
+            keys = keys[: len(self) * self.batch_size]
+        for batch in np.array_split(keys, len(self)):
+            yield batch.tolist()

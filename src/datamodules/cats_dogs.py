@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from filelock import FileLock
 from torchvision.datasets import OxfordIIITPet
 
 from src import records
@@ -42,7 +43,10 @@ class CatsDogs(ImageFolder):
         if not folder.is_dir():
             if not reachable(OxfordIIITPet._RESOURCES[0][0]):
                 return None
-            download(folder)
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / "oxford-iiit-pet.lock"):  # each process of a distributed run comes here
+                if not folder.is_dir():
+                    download(folder)
         splits = {}
         for split in ("trainval", "test"):
             pets = OxfordIIITPet(root, split=split, target_types="binary-category")

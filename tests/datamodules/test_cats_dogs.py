@@ -131,7 +131,11 @@ def test_a_download_appears_whole(picture: Path, monkeypatch: pytest.MonkeyPatch
     assert ready(source="oxford-pet").sizes()["test"] == 10
     assert len(asked) == 1, "downloaded once"
     assert Path(asked[0]) != records.cache_dir()
-    assert {path.name for path in records.cache_dir().iterdir()} == {"oxford-iiit-pet", "pictures"}
+    assert {path.name for path in records.cache_dir().iterdir()} == {
+        "oxford-iiit-pet",
+        "oxford-iiit-pet.lock",
+        "pictures",
+    }
 
 
 @pytest.mark.parametrize("source", ["auto", "oxford-pet"])
@@ -150,7 +154,7 @@ def test_a_download_that_breaks_off_is_said_and_leaves_nothing(
     monkeypatch.setattr("src.datamodules.cats_dogs.reachable", lambda url: True)
     with pytest.raises(InputError, match=r"--source oxford-pet: the download broke off.*--source drawn"):
         ready(source=source)
-    assert list(records.cache_dir().iterdir()) == []
+    assert [path for path in records.cache_dir().iterdir() if path.suffix != ".lock"] == []
 
 
 def test_an_interrupted_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +165,7 @@ def test_an_interrupted_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(OxfordIIITPet, "__init__", half)
     with pytest.raises(KeyboardInterrupt):
         download(records.cache_dir() / "oxford-iiit-pet")
-    assert list(records.cache_dir().iterdir()) == []
+    assert [path for path in records.cache_dir().iterdir() if path.suffix != ".lock"] == []
 
 
 def test_nothing_is_downloaded_where_the_host_does_not_answer(few_drawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
