@@ -17,14 +17,19 @@ class CatsDogs(ImageData):
 class CatsDogsFinetune(CatsDogs, Images):
     """Fine-tune an ImageNet backbone to tell cats from dogs.
 
-    python scripts/run.py experiments/cats_dogs_finetune.py
+    python scripts/run.py experiments/cats_dogs_finetune.py --test
+    Expected with the offline stand-in backbone, 3 seeds, 2 CPU cores (AVX-512 bf16):
+      Dogs-vs-Cats photographs 2400/400/800: test/acc 0.994 (0.994-0.994: the solved head stays best), 2.4-3.5 min
+      drawn 800/200/400: val/acc 0.982 (0.975-0.985), test/acc 0.988 (0.985-0.990), 1.2-1.5 min
     """
 
 
 class CatsDogsProbe(CatsDogsFinetune):
     """Train a linear head on the kept features of the frozen backbone.
 
-    python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsProbe
+    python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsProbe --test
+    Expected, as above: photographs test/acc 0.995 (0.991-0.998), 44 s, or 15 s with the features in the cache;
+    drawn test/acc 0.955 (0.955-0.955), 12 s
     """
 
     kept_features = "training"
@@ -36,7 +41,8 @@ class CatsDogsProbe(CatsDogsFinetune):
 class CatsDogsScratch(CatsDogs):
     """Train a small CNN from random weights on pictures of 64 pixels.
 
-    python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsScratch
+    python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsScratch --test
+    Expected, as above: drawn val/acc 0.960 (0.955-0.965), test/acc 0.941 (0.935-0.948), 1.3 min
     """
 
     image_size = 64
@@ -52,6 +58,7 @@ class CatsDogsTextbook(CatsDogs):
     """The common tutorial's loop as it stands, the mark to beat: ResNet-50, batches of four, plain SGD, nothing cached.
 
     python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsTextbook
+    Measured: 4.8 photographs/s over 100 steps on 2 CPU cores, so 17 min for its two epochs; its score needs a download.
     """
 
     weights = "imagenet"
