@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,16 +70,16 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     if record["tests_read"] > 1:
         _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
     _line("run", str(folder))
-    _line("next", f"tensorboard --logdir {folder.parent.parent}")
-    _line("", f"python scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
+    _line("next", f"{installed('tensorboard')} --logdir {folder.parent.parent}")
+    _line("", f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
     if not record["tests_read"] and "test" in record["data"]["sizes"]:
-        _line("", f"python scripts/run.py --resume {folder} --test")
+        _line("", f"{installed('python')} scripts/run.py --resume {folder} --test")
 
 
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped."""
     if (folder / "checkpoints" / "last.ckpt").exists():
-        _line("stopped", f"saved; go on with: python scripts/run.py --resume {folder}")
+        _line("stopped", f"saved; go on with: {installed('python')} scripts/run.py --resume {folder}")
     else:
         _line("stopped", f"before the first step was saved; nothing to go on with in {folder}")
 
@@ -89,6 +92,12 @@ def comparable(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any],
     final = {name: value for _, _, name, value in records.metrics(folder) if name.startswith("val/")}
     best = {f"best/{name}": value for name, value in record["metrics"].items()}
     return flat, {f"final/{name}": value for name, value in final.items()} | best
+
+
+def installed(name: str) -> str:
+    """Return how to call a program of this environment: its name where the shell finds it, else its path."""
+    program = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) == str(program) else os.path.relpath(program)
 
 
 def _line(label: str, text: str) -> None:
