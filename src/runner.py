@@ -131,16 +131,15 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
     if main and not resume:
         records.start(folder, experiment, asked)
     datamodule, task = build_parts(experiment)
-    if test and "test" not in datamodule.sizes():
-        raise InputError(f"--test: {datamodule.found.source} has no test split.")
+    if test:
+        datamodule.require_test()
     if "data" in before and before["data"]["fingerprint"] != datamodule.fingerprint:
         raise InputError(
             f"{folder}: the data has changed since the run began ({before['data']['source']}); start a new one."
         )
     if main:
-        if not finished:
-            records.update(folder, fields=experiment.to_json(), state="running", reason="")
-        records.update(folder, **describe(experiment, datamodule, task, trainer))
+        again = {} if finished else {"fields": experiment.to_json(), "state": "running", "reason": ""}
+        records.update(folder, **describe(experiment, datamodule, task, trainer), **again)
         records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
         summary.before(records.load(folder), folder)
     reason = ""

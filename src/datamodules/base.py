@@ -134,9 +134,13 @@ class DataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         return self.loader("val")
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def require_test(self) -> None:
+        """Raise an InputError where there is no test split."""
         if "test" not in self.found.samples:
             raise InputError(f"--test: {self.found.source} has no test split.")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        self.require_test()
         return self.loader("test")
 
 

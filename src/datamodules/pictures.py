@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -56,8 +57,8 @@ def why_unreadable(error: BaseException) -> str:
 class Decoded:
     """What one pass over picture files found."""
 
-    pixels: np.ndarray | None
-    """uint8 [files, size, size, 3], memory-mapped; None where the disk is too small: files are decoded when needed."""
+    pixels: Path | None
+    """File of uint8 [files, size, size, 3], to be mapped; None where nothing is kept: files are decoded when needed."""
     digests: list[str]
     """Hash of each file's bytes; '' where it cannot be read."""
     unreadable: dict[int, str]
@@ -97,7 +98,9 @@ def _open(folder: Path) -> Decoded | None:
     """Map a finished cache; None where there is none or it is damaged."""
     try:
         index = json.loads((folder / "index.json").read_text())
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False) if index["kept"] else None
+        pixels = folder / "pixels.npy" if index["kept"] else None
+        if pixels:
+            np.load(pixels, mmap_mode="r", allow_pickle=False)
         return Decoded(pixels, index["digests"], {int(i): why for i, why in index["unreadable"].items()})
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
@@ -144,7 +147,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
 
     Args:
         files: one a picture.
-        pixels: the decoded pictures [all, stored, stored, 3], or None to decode `files` each time.
+        pixels: file of the decoded pictures [all, stored, stored, 3], or None to decode `files` each time.
         positions: row of each picture in `pixels`.
         targets: class of each picture.
         stored_size: side as decoded; evaluation takes the middle `image_size` of it.
@@ -154,7 +157,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         files: Sequence[Path],
-        pixels: np.ndarray | None,
+        pixels: Path | None,
         positions: np.ndarray,
         targets: Tensor,
         *,
@@ -163,19 +166,18 @@ class Pictures(Dataset[dict[str, Tensor]]):
         augment: Augment | None = None,
         seed: int = 0,
     ) -> None:
-        self.files, self.pixels, self.positions, self.targets = files, pixels, positions, targets
+        self.files, self.cache_file, self.positions, self.targets = files, pixels, positions, targets
         self.stored_size, self.image_size, self.seed = stored_size, image_size, seed
         self.transform = transforms(augment, image_size) if augment else None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Send spawned workers the name of the memory-mapped file, not its contents."""
-        name = getattr(self.pixels, "filename", None)
-        return self.__dict__ | ({"pixels": name} if name else {})
+    @functools.cached_property
+    def pixels(self) -> np.ndarray | None:
+        """The decoded pictures, memory-mapped; each process maps the file for itself."""
+        return np.load(self.cache_file, mmap_mode="r", allow_pickle=False) if self.cache_file else None
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        if isinstance(self.pixels, str | Path):
-            self.pixels = np.load(self.pixels, mmap_mode="r")
+    def __getstate__(self) -> dict[str, Any]:
+        """Send spawned workers the name of the file, not its contents."""
+        return {name: value for name, value in self.__dict__.items() if name != "pixels"}
 
     def __len__(self) -> int:
         return len(self.files)
