@@ -516,6 +516,7 @@ def test_pickling_does_not_copy_the_pixels(pictures: Path) -> None:
     sent = pickle.dumps(dataset)
     assert equal(pickle.loads(sent)[[0, 5]], dataset[[0, 5]])
     assert len(sent) < 100_000, "40 pictures of 128 x 128 are 2 MB: each spawned worker would hold all in memory"
+    assert len(pickle.dumps(ready(pictures, image_size=112))) < 100_000, "nor does ddp_spawn send them"
 
 
 # ----------------------------------------------------------------------------------------------------------- prediction
