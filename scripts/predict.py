@@ -1,4 +1,4 @@
-"""Predict with a run: `python scripts/predict.py runs/<Experiment>/<id> photo.jpg folder/ --out predictions.csv`."""
+"""Predict with a run: `python scripts/predict.py runs/<Experiment>/<id> folder/ reviews.csv --out predictions.csv`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def main(
     out: Path | None = None,
     accelerator: Accelerator = "auto",
 ) -> int:
-    """Write `id,label,prob_<class>...,error` for every input; a file that does not open is a row with its error.
+    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error.
 
     Args:
         run: Run directory, runs/<Experiment>/<id>.
-        inputs: Files, and folders to search through.
+        inputs: Pictures and folders of them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for stdin.
         out: CSV to write; without it the rows are printed.
         accelerator: Device to run on.
     """

@@ -49,7 +49,15 @@ class DataSpec:
     classes: tuple[str, ...] = ()
     """Class names; position is the target's value."""
     input_shape: tuple[int, ...] = ()
-    """One example without the batch; for pictures (channels, height, width)."""
+    """One example without the batch: for pictures (channels, height, width), for texts (most tokens,)."""
+    vocab_size: int = 0
+    """Tokens that the tokenizer knows."""
+    pad_id: int = 0
+    """Token that fills up the shorter texts of a batch; a mask says where."""
+    unknown_id: int = 0
+    """Token for what the tokenizer does not know."""
+    vectors: str = ""
+    """Array file with a pretrained vector for each token, NaN where there is none; for training only."""
 
     @property
     def num_classes(self) -> int:
@@ -113,6 +121,70 @@ class Augment:
                 raise InputError(f"--augment.{name} {getattr(self, name)}: cannot be negative.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextPrep:
+    """How texts are cleaned, cut and put into batches."""
+
+    strip_html: bool = False
+    """Put a blank in place of each HTML tag."""
+    max_length: int = 256
+    """Most tokens of a text that the model sees."""
+    truncation: Literal["head", "head_tail"] = "head_tail"
+    """What is kept of a longer text: its head, or a quarter from its head and the rest from its tail."""
+    padding: Literal["like_length", "max_length"] = "like_length"
+    """Batches of like length, each padded to its longest; or in any order, all padded to max_length."""
+    max_tokens: int | None = None
+    """In place of batch_size: as many texts a batch as stay within so many tokens."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_length", self.max_length), ("max_tokens", self.max_tokens)):
+            if value is not None and value < 1:
+                raise InputError(f"--prep.{name.replace('_', '-')} {value}: at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """The tokens that texts are made of, and the vectors that they start with."""
+
+    tokenizer: str = "word"
+    """word or wordpiece, trained on the training texts; or a folder with tokenizer.json, or an encoder's name."""
+    size: int = 20_000
+    """Most tokens of a trained tokenizer."""
+    vectors: str = "none"
+    """Start of the embedding: own (co-occurrences in the training texts), none (random), or a GloVe-like text file."""
+    width: int = 128
+    """Numbers of a vector."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrent:
+    """A recurrent network for texts: its layers, what is made of their states, and its dropouts."""
+
+    hidden: int = 64
+    """Width of each layer and direction."""
+    layers: int = 1
+    """Layers, one over the other."""
+    bidirectional: bool = True
+    """Read each text backwards too."""
+    pooling: tuple[Literal["last", "mean", "max", "attention"], ...] = ("mean", "max")
+    """What is made of a text's states; several are joined. last: the state at the end of the reading."""
+    word_dropout: float = 0.0
+    """Share of the words hidden in training."""
+    embedding_dropout: float = 0.0
+    """Share of the embedding's columns dropped for a whole text (Gal & Ghahramani 2016, arXiv 1512.05287)."""
+    recurrent_dropout: float = 0.0
+    """Share of the recurrent weights dropped for a batch (Merity et al. 2018, arXiv 1708.02182, section 2)."""
+    dropout: float = 0.0
+    """On the pooled features, before the head."""
+
+    def __post_init__(self) -> None:
+        for name in ("word_dropout", "embedding_dropout", "recurrent_dropout", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"--lstm.{name.replace('_', '-')} {getattr(self, name)}: from 0 to below 1.")
+        if not self.pooling:
+            raise InputError("--lstm.pooling: name one at least of last, mean, max, attention.")
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -133,7 +205,7 @@ class Experiment:
     source: str = "auto"
     """Where the data must come from; auto tries the data module's sources in order."""
     weights: str = "none"
-    """Start: imagenet (downloaded or packaged), none (random), or a file with a state dict."""
+    """Start: imagenet or pretrained (downloaded or packaged), none (random), or a file with a state dict."""
     max_epochs: int = 10
     """Passes over the training data."""
     batch_size: int = 32
@@ -155,9 +227,11 @@ class Experiment:
     accumulate: int = 1
     """Batches whose gradients are added before a step."""
     patience: int | None = None
-    """Stop after so many epochs without a better `monitor`."""
+    """Stop after so many validations without a better `monitor`."""
     max_time: str | None = None
     """Stop after DD:HH:MM:SS with the best so far."""
+    validations: int = 1
+    """Validations an epoch, evenly spread; each may find a new best."""
     limit_train_batches: int | None = None
     """Batches a training epoch at the most (for smoke tests)."""
     limit_val_batches: int | None = None
@@ -194,7 +268,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         limits = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "patience")
-        for name in ("max_epochs", "batch_size", "accumulate", "num_nodes", *limits):
+        for name in ("max_epochs", "batch_size", "accumulate", "num_nodes", "validations", *limits):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: at least 1.")
@@ -206,6 +280,10 @@ class Experiment:
     def resolve(self) -> Self:
         """Return the experiment with what cannot be had on this machine replaced; the change is shown and recorded."""
         return self
+
+    def restored(self, run: Path) -> Self:
+        """Return the experiment as prediction builds it again: from the run directory alone, without first weights."""
+        return replace(self, weights="none")
 
     def datamodule(self) -> DataModule:
         """Build the data. Must not read anything yet: `setup` does."""
@@ -345,6 +423,9 @@ __all__ = [
     "Experiment",
     "InputError",
     "Optim",
+    "Recurrent",
+    "TextPrep",
+    "Vocabulary",
     "field",
     "from_json",
     "load",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,20 @@ Kept = dict[str, dict[str, Tensor]]
 """Split -> 'features' [examples, num_features] float32 and 'target' [examples]."""
 
 
-def keep_features(task: Task, datamodule: DataModule, trainer: Trainer) -> Kept:
-    """Run the frozen part of a task over 'train' and 'val', unaugmented, unless the cache has the result already."""
+def keep_features(
+    task: Task, datamodule: DataModule, trainer: Trainer, splits: Sequence[str] = ("train", "val")
+) -> Kept:
+    """Run the frozen part of a task over the splits, unaugmented, unless the cache has the result already."""
     key = _key(task, datamodule, trainer)
     kept: Kept = {}
     task.to(trainer.strategy.root_device).eval()
-    for split in ("train", "val"):
-        path = records.cache_dir() / "features" / f"{key}-{split}.npy"
+    for split in splits:
+        ids = hashlib.sha256("\n".join(datamodule.ids(split)).encode()).hexdigest()[:16]
+        path = records.cache_dir() / "features" / f"{key}-{ids}.npy"
         features = _read(path, len(datamodule.ids(split)))
-        if features is None or not _holds(features, next(_compute(task, datamodule, trainer, split))):
-            features = torch.cat(list(_compute(task, datamodule, trainer, split)))
+        if features is None or not _holds(features, *next(_compute(task, datamodule, trainer, split))):
+            index, found = (torch.cat(parts) for parts in zip(*_compute(task, datamodule, trainer, split), strict=True))
+            features = found[index.argsort()]
             with records.replacing(path) as temporary, open(temporary, "wb") as file:
                 np.save(file, features.numpy(), allow_pickle=False)
         kept[split] = {"features": features, "target": datamodule.targets(split)}
@@ -36,17 +40,18 @@ def keep_features(task: Task, datamodule: DataModule, trainer: Trainer) -> Kept:
     return kept
 
 
-def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -> Iterator[Tensor]:
-    """Yield the features of each batch, with the data module's own hooks on the way."""
+def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield index and features of each batch, with the data module's own hooks on the way."""
     for batch in datamodule.loader(split):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             moved = datamodule.transfer_batch_to_device(batch, task.device, 0)
-            yield task.features(datamodule.on_after_batch_transfer(moved, 0)).float().cpu()
+            features = task.features(datamodule.on_after_batch_transfer(moved, 0)).float().cpu()
+            yield batch["index"], features
 
 
-def _holds(kept: Tensor, first: Tensor) -> bool:
+def _holds(kept: Tensor, index: Tensor, first: Tensor) -> bool:
     """Return whether kept features agree with today's first batch: code that no key can name may have changed."""
-    return torch.allclose(kept[: len(first)], first, rtol=0.05, atol=0.05)
+    return torch.allclose(kept[index], first, rtol=0.05, atol=0.05)
 
 
 def _read(path: Path, rows: int) -> Tensor | None:
@@ -66,12 +71,6 @@ def _key(task: Task, datamodule: DataModule, trainer: Trainer) -> str:
         if not name.startswith("head."):
             digest.update(name.encode())
             digest.update(value.cpu().contiguous().numpy().tobytes())
-    for part in (
-        datamodule.fingerprint,
-        datamodule.spec,
-        datamodule.ids("train"),
-        datamodule.ids("val"),
-        trainer.precision,
-    ):
+    for part in (datamodule.fingerprint, datamodule.spec, trainer.precision):
         digest.update(repr(part).encode())
     return digest.hexdigest()[:24]

@@ -23,7 +23,18 @@ from typing import Any
 from src.experiment import Experiment, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-VERSIONS = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "pillow", "scikit-learn")
+VERSIONS = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "timm",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+)
 
 
 def cache_dir() -> Path:

@@ -26,6 +26,7 @@ from src.callbacks.evaluation import figures
 from src.callbacks.graceful_stop import handling, interrupt
 from src.cli import RunFlags
 from src.datamodules import DataModule, Tensors
+from src.datamodules.base import SPLITS
 from src.experiment import Experiment, InputError
 from src.features import keep_features
 from src.loggers import MetricsCsv, TensorBoard
@@ -140,12 +141,15 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
     if main:
         again = {} if finished else {"fields": experiment.to_json(), "state": "running", "reason": ""}
         records.update(folder, **describe(experiment, datamodule, task, trainer), **again)
+        datamodule.save(folder)
         records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
         summary.before(records.load(folder), folder)
-    reason = ""
+    reason, data = "", datamodule
     if not finished:
-        reason = fit(experiment, trainer, task, datamodule, folder / "checkpoints" / "last.ckpt")
-    result = evaluate(trainer, task, datamodule, folder, test=test)
+        last = folder / "checkpoints" / "last.ckpt"
+        data = prepare_features(task, datamodule, trainer, resumed=last.exists(), test=test) or datamodule
+        reason = fit(experiment, trainer, task, data, last)
+    result = evaluate(trainer, task, datamodule, data, folder, test=test)
     if main:
         if not finished:
             seconds = before.get("wall_s", 0.0) + time.monotonic() - started
@@ -159,7 +163,6 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
 
 def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataModule, last: Path) -> str:
     """Train, from `last` if that is there; return why the training ended."""
-    data = prepare_features(task, datamodule, trainer, resumed=last.exists()) or datamodule
     if experiment.compile:
         task.model.compile()
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # whether features were cached or computed
@@ -167,7 +170,7 @@ def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataMo
         check(last)
         if trainer.is_global_zero:
             print(f"resume     from {last}; an epoch that was cut short sees its first batches again", flush=True)
-    trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer.fit(task, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     return why_stopped(trainer, experiment)
 
 
@@ -184,7 +187,7 @@ def check(checkpoint: Path) -> None:
 def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-            return f"no better {experiment.monitor} for {callback.patience} epochs"
+            return f"no better {experiment.monitor} for {callback.patience} validations"
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         return f"max_epochs {trainer.max_epochs} reached"
     if 0 <= trainer.max_steps <= trainer.global_step:
@@ -205,23 +208,32 @@ def build_parts(experiment: Experiment) -> tuple[DataModule, Task]:
     return datamodule, experiment.task(datamodule.spec)
 
 
-def prepare_features(task: Task, datamodule: DataModule, trainer: Trainer, *, resumed: bool) -> DataModule | None:
-    """Compute the features that the task keeps and hand them over; return the data to train on if that is they."""
+def prepare_features(
+    task: Task, datamodule: DataModule, trainer: Trainer, *, resumed: bool, test: bool
+) -> DataModule | None:
+    """Compute the features that the task keeps and hand them over; return them as data if the rest is frozen."""
     if task.kept_features == "no" or (task.kept_features == "start" and resumed):
         return None
-    kept = keep_features(task, datamodule, trainer)
+    all_frozen = task.kept_features == "training"
+    kept = keep_features(task, datamodule, trainer, SPLITS if all_frozen and test else ("train", "val"))
     line = task.start_from(kept)
     if trainer.is_global_zero:
         print(f"head       {line}", flush=True)
-    if task.kept_features == "training":
+    if all_frozen:
         ids = {split: datamodule.ids(split) for split in kept}
         return Tensors(kept, datamodule.spec, ids=ids, batch_size=datamodule.batch_size, seed=datamodule.seed)
     trainer.num_sanity_val_steps = float("inf")  # validate the solved head in full: it may be the best
     return None
 
 
-def evaluate(trainer: Trainer, task: Task, datamodule: DataModule, folder: Path, *, test: bool) -> dict[str, Any]:
-    """Validate, and test if asked, the best checkpoint; return 'metrics' and 'per_class' for the record."""
+def evaluate(
+    trainer: Trainer, task: Task, datamodule: DataModule, data: DataModule, folder: Path, *, test: bool
+) -> dict[str, Any]:
+    """Validate, and test if asked, the best checkpoint on `data`, which is `datamodule` or the features kept of it.
+
+    Returns:
+        'metrics' and 'per_class' for the record.
+    """
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     callbacks.append(Evaluation(folder, datamodule, board(trainer)))
     loggers, trainer.loggers = trainer.loggers, []  # these numbers are no point of the training's curves
@@ -230,7 +242,7 @@ def evaluate(trainer: Trainer, task: Task, datamodule: DataModule, folder: Path,
         records.update(folder, tests_read=records.load(folder)["tests_read"] + 1)
     metrics: dict[str, float] = {}
     for evaluated in (trainer.validate, trainer.test) if test else (trainer.validate,):
-        metrics |= evaluated(task, datamodule=datamodule, ckpt_path=best, verbose=False, weights_only=True)[0]
+        metrics |= evaluated(task, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)[0]
     trainer.loggers = loggers
     splits = (("val", "test") if test else ("val",)) if trainer.is_global_zero else ()
     return {"metrics": metrics, "per_class": per_class(folder, datamodule, splits)}
@@ -276,7 +288,7 @@ def describe(experiment: Experiment, datamodule: DataModule, task: Task, trainer
 
 def planned_steps(experiment: Experiment, datamodule: DataModule, trainer: Trainer) -> int:
     """Return the optimiser steps of all epochs, early stopping aside."""
-    batches = max(1, datamodule.sizes()["train"] // trainer.world_size // datamodule.batch_size)
+    batches = len(datamodule.batches("train", train=True, world_size=trainer.world_size))
     batches = min(batches, experiment.limit_train_batches or batches)
     return -(-batches // experiment.accumulate) * experiment.max_epochs
 

@@ -14,7 +14,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
-from src.callbacks import Checkpoints, EpochLines, FiniteLoss, GracefulStop, TrainingPictures, WholeCheckpointIO
+from src.callbacks import (
+    Checkpoints,
+    EpochLines,
+    FiniteLoss,
+    GracefulStop,
+    TrainingPictures,
+    TrainingTexts,
+    Validations,
+    WholeCheckpointIO,
+)
 from src.experiment import Experiment, InputError
 
 QUIET = (
@@ -42,10 +51,13 @@ def build_callbacks(experiment: Experiment, folder: Path) -> list[Callback]:
         FiniteLoss(checkpoints),
         EpochLines(),
         TrainingPictures(),
+        TrainingTexts(),
         GracefulStop(checkpoints / "last.ckpt"),
     ]
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar(leave=False))
+    if experiment.validations > 1:
+        callbacks.append(Validations(experiment.validations))
     if experiment.patience is not None:
         callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
     return [*callbacks, Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode)]

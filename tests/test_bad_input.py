@@ -220,7 +220,7 @@ def val_all_broken(data: Path) -> None:
         (no_classes, ("at least two class folders", "found: none")),
         (one_class, ("at least two class folders", "found: cat")),
         (other_classes, ("val and train differ in classes: dog, wolf",)),
-        (too_few, ("class dog has 2 files, too few",)),
+        (too_few, ("class dog has 2 examples, too few",)),
         (val_all_broken, ("dog", "in val")),
     ],
 )

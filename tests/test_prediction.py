@@ -54,7 +54,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_equals_the_runs_own_evaluation(trained: Path, pictures: Path) -> None:
-    text, failed = predict(trained, [pictures / "val"])
+    text, failed, _ = predict(trained, [pictures / "val"])
     found = rows(text)
     assert failed == 0
     assert list(found[0]) == ["id", "label", "prob_cat", "prob_dog", "error"]
@@ -88,7 +88,7 @@ def test_order_is_kept_and_folders_are_searched_through(trained: Path, broken: P
 
 
 def test_unreadable_files_are_rows_with_their_error(trained: Path, broken: Path) -> None:
-    text, failed = predict(trained, [broken])
+    text, failed, _ = predict(trained, [broken])
     found = {Path(row["id"]).name: row for row in rows(text)}
     bad = {"cut.jpg", "empty.png", "notes.txt"}
     assert failed == 3
@@ -104,7 +104,7 @@ def test_unreadable_files_are_rows_with_their_error(trained: Path, broken: Path)
 
 
 def test_all_unreadable(trained: Path, broken: Path) -> None:
-    text, failed = predict(trained, [broken / "notes.txt", broken / "deep" / "empty.png"])
+    text, failed, _ = predict(trained, [broken / "notes.txt", broken / "deep" / "empty.png"])
     assert failed == 2
     assert all(row["error"] and not row["label"] for row in rows(text))
 

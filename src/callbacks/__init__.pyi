@@ -6,3 +6,5 @@ from .finite_loss import FiniteLoss as FiniteLoss
 from .graceful_stop import GracefulStop as GracefulStop
 from .graceful_stop import Interrupted as Interrupted
 from .training_pictures import TrainingPictures as TrainingPictures
+from .training_texts import TrainingTexts as TrainingTexts
+from .validations import Validations as Validations

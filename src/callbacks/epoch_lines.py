@@ -38,6 +38,8 @@ class EpochLines(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated += time.monotonic() - self.validating
+        if trainer.is_global_zero and not trainer.is_last_batch and not trainer.sanity_checking:
+            print(f"step {trainer.global_step:<5} {scores(trainer)}", flush=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.monotonic() - self.started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from src.loggers import TensorBoard
 from src.records import write_whole
 
 MOST_MISTAKES = 16
+MOST_LETTERS = 1000
 MOST_NAMES = 50
 """Classes up to which a confusion matrix is labelled, and kept in the record."""
 
@@ -92,10 +94,12 @@ class Evaluation(Callback):
         wrong = np.flatnonzero(label != target)
         worst = wrong[np.argsort(prob[wrong, target[wrong]])][:MOST_MISTAKES]
         if len(worst):
-            shown = self.datamodule.dataset(split, train=False)[[index[i] for i in worst]]
+            shown = self.datamodule.examples(split, [index[i] for i in worst])
             titles = [f"{classes[target[i]]}, not {classes[label[i]]} {prob[i].max():.2f}" for i in worst]
-            if "image" in shown:
-                board.add_figure(f"{split}/worst", draw_pictures(shown["image"], titles))
+            if isinstance(shown, Tensor):
+                board.add_figure(f"{split}/worst", draw_pictures(shown, titles))
+            else:
+                board.add_text(f"{split}/worst", write_texts(shown, titles))
 
 
 def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, Tensor]:
@@ -167,6 +171,15 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
                 column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else "black"
             )
     return figure
+
+
+def write_texts(texts: Sequence[str], titles: Sequence[str]) -> str:
+    """Return Markdown: each text, its middle left out where it is long, below its title."""
+    shown = (
+        text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 2 :]}"
+        for text in texts
+    )
+    return "\n\n".join(f"**{title}**\n\n{html.escape(text)}" for title, text in zip(titles, shown, strict=True))
 
 
 def draw_pictures(pictures: Tensor, titles: Sequence[str]) -> Figure:

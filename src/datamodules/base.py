@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,19 +16,19 @@ from torch.utils.data import DataLoader, Dataset
 from src.datamodules.batches import Batches
 from src.experiment import DataSpec, InputError
 
-Sample = TypeVar("Sample")
+Samples = TypeVar("Samples", bound=Sized)
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Found(Generic[Sample]):
+class Found(Generic[Samples]):
     """What a source served: the examples of each split and how they were split."""
 
     source: str
     """For the log and the record: 'folder /data/x', 'drawn'."""
     split: str
     """How the splits were made: 'as given', 'stratified 70/15/15, seed 0'."""
-    samples: Mapping[str, Sequence[Sample]]
+    samples: Mapping[str, Samples]
     """Split -> examples; 'test' may be missing."""
     stand_in: bool = False
     """Whether this only stands in for real data, so that no number from it is taken for one from the real thing."""
@@ -55,6 +55,8 @@ class DataModule(LightningDataModule):
         self.source, self.batch_size, self.num_workers, self.seed = source, batch_size, num_workers, seed
         self.notes: list[str] = []
         """What the user should know of the data: files left out, duplicates across splits."""
+        self.expected: Sequence[str] = ()
+        """Labels that came with the inputs of a prediction, '' where there is none."""
 
     def sources(self) -> dict[str, Callable[[], Found[Any] | None]]:
         """Return the sources in their order; each returns None where it cannot be had on this machine."""
@@ -89,10 +91,18 @@ class DataModule(LightningDataModule):
         """Return the targets of a split, by position."""
         raise NotImplementedError
 
+    def examples(self, split: str, positions: Sequence[int]) -> torch.Tensor | list[str]:
+        """Return what a person is shown of some examples: pictures, uint8 [n, channels, height, width], or texts."""
+        raise NotImplementedError(f"{type(self).__name__} shows no examples")
+
+    def save(self, run: Path) -> None:
+        """Write to the run directory what prediction needs besides the spec; see `Experiment.restored`."""
+
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         """Get `predict_dataloader` ready for the inputs and return the id of each; the training data are not needed.
 
-        A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others.
+        A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others. `expected` is set
+        where the inputs came with labels.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot predict on files")
 
@@ -107,12 +117,17 @@ class DataModule(LightningDataModule):
         counts = {split: torch.bincount(self.targets(split), minlength=self.spec.num_classes) for split in self.sizes()}
         return {split: dict(zip(self.spec.classes, count.tolist(), strict=True)) for split, count in counts.items()}
 
-    def loader(self, split: str, *, train: bool = False) -> DataLoader[Any]:
-        """Return the batches of a split: shuffled and augmented if `train`, else in order and complete."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def batches(self, split: str, *, train: bool, rank: int = 0, world_size: int = 1) -> Batches:
+        """Return which examples make up each batch of a split: shuffled if `train`, else complete."""
         size = len(self.ids(split))
-        batches = Batches(size, self.batch_size, train=train, seed=self.seed, rank=rank, world_size=world)
-        return self.load(self.dataset(split, train=train), batches)
+        return Batches(size, self.batch_size, train=train, seed=self.seed, rank=rank, world_size=world_size)
+
+    def loader(self, split: str, *, train: bool = False) -> DataLoader[Any]:
+        """Return the batches of a split: shuffled and augmented if `train`, else complete."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self.load(
+            self.dataset(split, train=train), self.batches(split, train=train, rank=rank, world_size=world)
+        )
 
     def load(self, dataset: Dataset[dict[str, Any]], batches: Iterable[list[int]]) -> DataLoader[Any]:
         workers = self.num_workers

@@ -12,13 +12,8 @@ from torchvision.datasets import OxfordIIITPet
 
 from src import records
 from src.datamodules.base import Found
-from src.datamodules.image_folder import (
-    SPLIT_SEED,
-    VAL_SHARE,
-    ImageFolder,
-    Sample,
-    divide,
-)
+from src.datamodules.image_folder import ImageFolder, Sample, divide_samples
+from src.datamodules.splits import SPLIT_SEED, VAL_SHARE
 from src.experiment import InputError
 from src.network import reachable
 
@@ -33,10 +28,10 @@ class CatsDogs(ImageFolder):
     folder_name = "cats_dogs"
     CLASSES: ClassVar = ("cat", "dog")
 
-    def sources(self) -> dict[str, Callable[[], Found[Sample] | None]]:
+    def sources(self) -> dict[str, Callable[[], Found[list[Sample]] | None]]:
         return {"folder": self.from_folder, "oxford-pet": self.from_oxford_pet, "drawn": self.from_drawn}
 
-    def from_oxford_pet(self) -> Found[Sample] | None:
+    def from_oxford_pet(self) -> Found[list[Sample]] | None:
         """Return Oxford-IIIT Pet by kind of animal; its official test split stays the test split."""
         root = records.cache_dir()
         folder = root / "oxford-iiit-pet"
@@ -53,7 +48,7 @@ class CatsDogs(ImageFolder):
             splits[split] = [
                 (file, self.CLASSES[kind]) for file, kind in zip(pets._images, pets._bin_labels, strict=True)
             ]
-        parts = divide(splits["trainval"], {"val": VAL_SHARE}, root)
+        parts = divide_samples(splits["trainval"], {"val": VAL_SHARE}, root)
         how = f"official test, val {VAL_SHARE:.0%} of trainval by class, seed {SPLIT_SEED}"
         return Found("Oxford-IIIT Pet", how, parts | {"test": splits["test"]})
 

@@ -18,11 +18,8 @@ from src.datamodules import drawn
 from src.datamodules.base import SPLITS, DataModule, Found, fingerprint
 from src.datamodules.batches import Batches
 from src.datamodules.pictures import Decoded, Files, Pictures, decode_all
+from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
 from src.experiment import Augment, DataSpec, InputError
-
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-SPLIT_SEED = 0
-VAL_SHARE = TEST_SHARE = 0.15
 
 Sample = tuple[Path, str]
 """A picture's file and class."""
@@ -64,10 +61,10 @@ class ImageFolder(DataModule):
         self.unreadable_limit = unreadable_limit
         self.stored_size = round(image_size * 8 / 7)  # the usual 256 for 224
 
-    def sources(self) -> dict[str, Callable[[], Found[Sample] | None]]:
+    def sources(self) -> dict[str, Callable[[], Found[list[Sample]] | None]]:
         return {"folder": self.from_folder, "drawn": self.from_drawn}
 
-    def from_folder(self) -> Found[Sample] | None:
+    def from_folder(self) -> Found[list[Sample]] | None:
         """Return the user's folder; None where none was named and `data/<folder_name>` is not there."""
         root = self.data_dir or Path("data") / self.folder_name
         if self.data_dir is None and not root.is_dir():
@@ -75,14 +72,14 @@ class ImageFolder(DataModule):
         samples, split = scan(root)
         return Found(f"folder {root}", split, samples)
 
-    def from_drawn(self) -> Found[Sample] | None:
+    def from_drawn(self) -> Found[list[Sample]] | None:
         """Return cats and dogs drawn on the spot, a stand-in for photographs."""
         sample = drawn.draw("cat", np.random.default_rng(0)).tobytes()  # other code or libraries draw other pictures
         root = records.cache_dir() / f"drawn_cats_dogs-{hashlib.sha256(sample).hexdigest()[:8]}"
         drawn.draw_folder(root)
         return Found("drawn cats and dogs (NOT photographs)", "as drawn", scan(root)[0], stand_in=True)
 
-    def find(self) -> Found[Sample]:
+    def find(self) -> Found[list[Sample]]:
         """As in the base; a folder that the user names is never replaced by another source."""
         if self.data_dir is not None and self.source == "auto":
             found = self.from_folder()
@@ -113,7 +110,7 @@ class ImageFolder(DataModule):
         self.spec = DataSpec(classes=tuple(classes), input_shape=(3, self.image_size, self.image_size))
         self.found = found
 
-    def _check(self, found: Found[Sample], classes: Sequence[str]) -> None:
+    def _check(self, found: Found[list[Sample]], classes: Sequence[str]) -> None:
         """Refuse too many unreadable files and empty classes; note the few, and pictures that stand in two splits."""
         broken = self._decoded.unreadable
         names = [f"{self._files[i]} ({why})" for i, why in sorted(broken.items())]
@@ -156,6 +153,9 @@ class ImageFolder(DataModule):
     def targets(self, split: str) -> torch.Tensor:
         return self._targets[self._rows[split]]
 
+    def examples(self, split: str, positions: Sequence[int]) -> torch.Tensor:
+        return self.dataset(split, train=False)[list(positions)]["image"]
+
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         files = [file for path in inputs for file in (_files_below(path) if path.is_dir() else [path])]
         if missing := [path for path in inputs if not path.exists()]:
@@ -183,11 +183,11 @@ def scan(root: Path) -> tuple[dict[str, list[Sample]], str]:
         splits = {split: _class_folder(given[split]) for split in SPLITS if split in given}
         how = "as given"
         if "val" not in splits:
-            parts = divide(splits["train"], {"val": VAL_SHARE}, root)
+            parts = divide_samples(splits["train"], {"val": VAL_SHARE}, root)
             splits |= {"train": parts["train"], "val": parts["val"]}
             how = f"as given, but val {VAL_SHARE:.0%} of train by class, seed {SPLIT_SEED}"
     else:
-        splits = divide(_class_folder(root), {"val": VAL_SHARE, "test": TEST_SHARE}, root)
+        splits = divide_samples(_class_folder(root), {"val": VAL_SHARE, "test": TEST_SHARE}, root)
         how = f"by class, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
     classes = {split: {name for _, name in items} for split, items in splits.items()}
     if len(classes["train"]) < 2:
@@ -220,28 +220,10 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def divide(samples: Sequence[Sample], shares: Mapping[str, float], root: Path) -> dict[str, list[Sample]]:
-    """Divide by class, seeded: each split of `shares` gets its share of every class, at least one; train the rest.
-
-    Raises:
-        InputError: a class has too few files for every split.
-    """
-    by_class: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_class[sample[1]].append(sample)
-    parts: dict[str, list[Sample]] = {split: [] for split in ("train", *shares)}
-    for number, (name, items) in enumerate(sorted(by_class.items())):
-        if len(items) <= len(shares):
-            raise InputError(
-                f"--data-dir {root}: class {name} has {len(items)} files, too few for train and {', '.join(shares)}."
-            )
-        order = np.random.default_rng([SPLIT_SEED, number]).permutation(len(items)).tolist()
-        for split, share in shares.items():
-            count = max(1, round(share * len(items)))
-            parts[split] += [items[i] for i in sorted(order[:count])]
-            order = order[count:]
-        parts["train"] += [items[i] for i in sorted(order)]
-    return parts
+def divide_samples(samples: Sequence[Sample], shares: Mapping[str, float], root: Path) -> dict[str, list[Sample]]:
+    """Divide pictures by class, as `divide` does."""
+    parts = divide([name for _, name in samples], shares, f"--data-dir {root}")
+    return {split: [samples[i] for i in positions] for split, positions in parts.items()}
 
 
 def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> list[list[int]]:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from src import records
 from src.datamodules import Batches, ImageFolder
-from src.datamodules.image_folder import divide, scan
+from src.datamodules.image_folder import divide_samples, scan
 from src.experiment import Augment, InputError
 
 SIZE = 28
@@ -135,7 +135,7 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
 @given(st.lists(st.integers(3, 40), min_size=1, max_size=4), st.floats(0.05, 0.3), st.floats(0.05, 0.3))
 def test_divide_is_disjoint_complete_stratified_and_seeded(counts: list[int], val: float, test: float) -> None:
     samples = [(Path(f"{name}/{i}"), f"class{name}") for name, count in enumerate(counts) for i in range(count)]
-    parts = divide(samples, {"val": val, "test": test}, Path("root"))
+    parts = divide_samples(samples, {"val": val, "test": test}, Path("root"))
     together = [sample for part in parts.values() for sample in part]
     assert len(together) == len(samples)
     assert set(together) == set(samples)
@@ -144,12 +144,12 @@ def test_divide_is_disjoint_complete_stratified_and_seeded(counts: list[int], va
         assert min(found.values()) >= 1
         assert abs(found["val"] - val * count) <= 1
         assert abs(found["test"] - test * count) <= 1
-    assert divide(samples, {"val": val, "test": test}, Path("elsewhere")) == parts
+    assert divide_samples(samples, {"val": val, "test": test}, Path("elsewhere")) == parts
 
 
 def test_divide_does_not_simply_cut_the_list() -> None:
     samples = [(Path(f"{i:03d}"), "a") for i in range(100)]
-    val = [int(path.name) for path, _ in divide(samples, {"val": 0.2}, Path("root"))["val"]]
+    val = [int(path.name) for path, _ in divide_samples(samples, {"val": 0.2}, Path("root"))["val"]]
     assert max(val) - min(val) > 50
 
 
@@ -167,7 +167,7 @@ def test_folders_that_cannot_train_a_classifier_are_refused(tmp_path: Path) -> N
     assert "at least two class folders" in refused(tmp_path / "empty")
     assert "found: cats" in refused(folder_of(tmp_path / "one", {"cats": 9}))
     assert "found: cats" in refused(folder_of(tmp_path / "split", {"train/cats": 9, "val/cats": 3}))
-    assert "class b has 2 files, too few" in refused(folder_of(tmp_path / "few", {"a": 9, "b": 2}))
+    assert "class b has 2 examples, too few" in refused(folder_of(tmp_path / "few", {"a": 9, "b": 2}))
 
 
 def test_a_class_missing_in_a_split_is_refused_by_name(tmp_path: Path) -> None:
