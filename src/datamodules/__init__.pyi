@@ -4,4 +4,8 @@ from .base import Found as Found
 from .batches import Batches as Batches
 from .cats_dogs import CatsDogs as CatsDogs
 from .image_folder import ImageFolder as ImageFolder
+from .imdb import Imdb as Imdb
+from .imdb import RottenTomatoes as RottenTomatoes
+from .like_length import LikeLength as LikeLength
 from .tensors import Tensors as Tensors
+from .text_table import TextTable as TextTable

@@ -1,0 +1,273 @@
+"""Files of texts, read row by row: a file larger than the memory is no matter, and every error names its line."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import re
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from src.datamodules.splits import SPLIT_NAMES
+from src.experiment import InputError, did_you_mean
+
+csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KB
+DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
+LINES = (".jsonl", ".ndjson", ".json")
+SUFFIXES = (*DELIMITERS, *LINES, ".parquet")
+STDIN = Path("-")
+QUOTED = re.compile(r'"[^"]*"')
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+
+
+class Document(NamedTuple):
+    """One row of a table."""
+
+    id: str
+    """The row's `id` column, or the 0-based row."""
+    text: str
+    label: str
+    """'' where there is none."""
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """The documents of a file, read anew at each iteration.
+
+    A `.csv`, `.tsv`, `.jsonl` or `.parquet` file has columns; any other file, and `-`, the standard input, has one text
+    a line and no labels.
+    """
+
+    path: Path
+    text_column: str = "text"
+    label_column: str = ""
+    """'' where no labels are wanted."""
+    strip_html: bool = False
+    """Put a blank in place of each HTML tag."""
+    where: tuple[str, str] | None = None
+    """Only the rows in which this column has this value."""
+    label_names: tuple[str, ...] = ()
+    """What the labels 0, 1, ... are to be called."""
+
+    def __iter__(self) -> Iterator[Document]:
+        """Yield the documents in order.
+
+        Raises:
+            InputError: no such file, a column that is not there, or a row that cannot be read; the line is named.
+        """
+        if suffix(self.path) not in SUFFIXES:
+            for number, line in enumerate(_text_lines(self.path)):
+                yield Document(str(number), self._clean(line.rstrip("\r\n")), "")
+            return
+        there = column_names(self.path)
+        wanted = {"--text-column": self.text_column, "--label-column": self.label_column}
+        for flag, name in wanted.items():
+            if name and name not in there:
+                hint = did_you_mean(name, there)
+                raise InputError(f"{self.path}: no column {name}.{hint} There: {', '.join(there)} ({flag}).")
+        extra = "id" if "id" in there else ""
+        names = [name for name in (extra, self.text_column, self.label_column, (self.where or ("",))[0]) if name]
+        number = 0
+        for row in rows(self.path, names):
+            values = dict(zip(names, row, strict=True))
+            if self.where is None or _word(values[self.where[0]]) == self.where[1]:
+                label = _word(values.get(self.label_column))
+                if self.label_names:
+                    label = self.label_names[int(label)]
+                text = values[self.text_column]
+                yield Document(
+                    _word(values[extra]) if extra else str(number),
+                    self._clean("" if text is None or text != text else str(text)),
+                    label,
+                )
+                number += 1
+
+    def _clean(self, text: str) -> str:
+        text = _whole(text)
+        return (TAG.sub(" ", text) if self.strip_html else text).strip()
+
+
+def _whole(text: str) -> str:
+    """Put a ? for half of a surrogate pair, which JSON may escape and nothing can encode."""
+    return text.encode(errors="replace").decode()
+
+
+def _word(value: Any) -> str:
+    """Return a label or id as text; a whole number reads the same whether the file held 1, 1.0 or '1'."""
+    if value is None or value != value:  # NaN, as pandas writes what is missing
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else _whole(str(value)).strip()
+
+
+class Scan(NamedTuple):
+    """What one pass over a file found, a row at each position."""
+
+    ids: list[str]
+    labels: list[str]
+    digests: np.ndarray
+    """uint64 [rows]: hash of each text; 0 for an empty one."""
+
+
+def scan(file: TextFile) -> Scan:
+    """Read a file once; its texts are not kept."""
+    ids: list[str] = []
+    labels: list[str] = []
+    digests = array("Q")
+    names: dict[str, str] = {}  # one string for each label, not for each row
+    for document in file:
+        ids.append(document.id)
+        labels.append(names.setdefault(document.label, document.label))
+        digests.append(_digest(document.text))
+    return Scan(ids, labels, np.array(digests, np.uint64))
+
+
+def _digest(text: str) -> int:
+    """Return a hash of 64 bits that is 0 for the empty text only."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest()) or 1 if text else 0
+
+
+def split_files(path: Path) -> dict[str, Path]:
+    """Return the file of each split in a folder, or `path` itself as 'train' if it is a file.
+
+    Raises:
+        InputError: a suffix that is no table's, no train file, or two files for one split.
+    """
+    if path.is_file():
+        if suffix(path) not in SUFFIXES:
+            raise InputError(f"--data-dir {path}: not a table of texts. Expected one of {', '.join(SUFFIXES)}.")
+        return {"train": path}
+    found: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        split = SPLIT_NAMES.get(file.stem.lower())
+        if split and suffix(file) in SUFFIXES:
+            if split in found:
+                raise InputError(f"--data-dir {path}: {found[split].name} and {file.name} are both {split}.")
+            found[split] = file
+    if "train" not in found:
+        raise InputError(
+            f"--data-dir {path}: no train file. Expected train.csv and maybe val.csv and test.csv "
+            f"({', '.join(SUFFIXES)}), or name one file."
+        )
+    return found
+
+
+def suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of a table's columns."""
+    if suffix(path) == ".parquet":
+        with _parquet(path) as file:
+            return list(file.schema_arrow.names)
+    if suffix(path) in LINES:
+        return list(dict.fromkeys(name for row in itertools.islice(_json_rows(path), 1000) for name in row))
+    return next(_csv_rows(path), (1, []))[1]
+
+
+def rows(path: Path, names: Sequence[str]) -> Iterator[list[Any]]:
+    """Yield the values of the named columns, row by row."""
+    if suffix(path) == ".parquet":
+        with _parquet(path) as file:
+            batches = file.iter_batches(batch_size=1000, columns=list(names))
+            while (batch := _read(path, lambda: next(batches, None))) is not None:
+                yield from map(list, zip(*(batch.column(name).to_pylist() for name in names), strict=True))
+    elif suffix(path) in LINES:
+        for row in _json_rows(path):
+            yield [row.get(name) for name in names]
+    else:
+        table = _csv_rows(path)
+        _, header = next(table, (1, []))
+        where = [header.index(name) for name in names]
+        for line, row in table:
+            if len(row) != len(header):
+                raise InputError(
+                    f"{path}, line {line}: {len(row)} fields, but the header has {len(header)}. A text with commas or "
+                    "line breaks needs double quotes around it."
+                )
+            yield [row[i] for i in where]
+
+
+def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
+    """Decode UTF-8 line by line; a byte-order mark is passed over."""
+    for number, line in enumerate(file, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}, line {number}: no UTF-8 (byte {error.start} is {error.object[error.start]:#04x}). Save "
+                "the file as UTF-8."
+            ) from None
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    if path == STDIN:
+        yield from _lines(sys.stdin.buffer, path)
+    else:
+        with _open(path) as file:
+            yield from _lines(file, path)
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (first line, fields) of each row, the header's first; the delimiter is the header's most frequent."""
+    with _open(path) as file:
+        header = QUOTED.sub("", file.readline().decode("utf-8", errors="replace"))
+        file.seek(0)
+        delimiter = max(DELIMITERS[suffix(path)], key=header.count)
+        reader = csv.reader(_lines(file, path), delimiter=delimiter, strict=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise InputError(
+                    f"{path}, line {line}: broken quoting ({error}). A quote within a quoted text is written twice."
+                ) from None
+            if row:
+                yield line, row
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with _open(path) as file:
+        for number, line in enumerate(_lines(file, path), 1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{path}, line {number}: no JSON ({error}). One object a line.") from None
+                if not isinstance(row, dict):
+                    raise InputError(f"{path}, line {number}: {type(row).__name__}, but one object a line is expected.")
+                yield row
+
+
+def _parquet(path: Path) -> Any:
+    from pyarrow import parquet
+
+    # By default a whole row group would be in memory.
+    return _read(path, lambda: parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20))
+
+
+def _read(path: Path, call: Callable[[], Any]) -> Any:
+    import pyarrow
+
+    try:
+        return call()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({error}).") from None
