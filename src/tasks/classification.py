@@ -1,4 +1,4 @@
-"""Classification: one base for whatever is classified, and pictures over it."""
+"""Classification: one base for whatever is classified."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from torchmetrics.classification import (
     MulticlassPrecision,
     MulticlassRecall,
 )
+from typing_extensions import override
 
 from src.experiment import DataSpec, Optim
 from src.tasks.base import Batch, Stage, Task
 
 
 class Classification(Task):
-    """One label an example: cross-entropy, and torchmetrics' scores. A subclass gives `forward(batch)` -> logits.
+    """One label an example: cross-entropy, and torchmetrics' scores. A subclass gives `inputs(batch)`.
 
     Args:
         model: the network; `features` and `head` apart where `kept_features` is used.
@@ -60,6 +61,19 @@ class Classification(Task):
     def head(self) -> Any:
         return self.model.head
 
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return what the model takes of a batch."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the logits [batch, num_classes] of a batch, or of its kept 'features' [batch, num_features]."""
+        return self.head(batch["features"]) if "features" in batch else self.model(*self.inputs(batch))
+
+    @override
+    def features(self, batch: Batch) -> Tensor:
+        model: Any = self.model
+        return model.features(*self.inputs(batch))
+
     def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
         target = batch["target"]
         logits = self(batch).float()
@@ -89,42 +103,6 @@ class Classification(Task):
             return f"trained on kept features {list(train['features'].shape)}"
         l2 = self.head.solve((train["features"], train["target"]), (val["features"], val["target"]))
         return f"solved on kept features {list(train['features'].shape)}, L2 {l2:g} chosen on val"
-
-
-class ImageClassification(Classification):
-    """Pictures, uint8 [batch, channels, height, width], or their kept features [batch, num_features] -> logits.
-
-    Args:
-        model, spec, optim, label_smoothing, kept_features: as for `Classification`.
-        channels_last: keep the channels innermost in memory, which makes convolutions up to twice as fast.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        spec: DataSpec,
-        optim: Optim,
-        *,
-        label_smoothing: float = 0.0,
-        kept_features: Literal["no", "start", "training"] = "no",
-        channels_last: bool = True,
-    ) -> None:
-        super().__init__(model, spec, optim, label_smoothing=label_smoothing, kept_features=kept_features)
-        self.memory_format: Any = torch.channels_last if channels_last else torch.contiguous_format
-        self.model.to(memory_format=self.memory_format)
-
-    def forward(self, batch: Batch) -> Tensor:
-        if "features" in batch:
-            return self.head(batch["features"])
-        return self.model(self.pixels(batch["image"]))
-
-    def features(self, batch: Batch) -> Tensor:
-        model: Any = self.model
-        return model.features(self.pixels(batch["image"]))
-
-    def pixels(self, images: Tensor) -> Tensor:
-        """Return the pictures as floats in [0, 1], the whole batch at once and on its device."""
-        return images.to(self.dtype).div_(255).contiguous(memory_format=self.memory_format)
 
 
 def classification_metrics(num_classes: int) -> MetricCollection:

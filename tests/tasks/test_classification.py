@@ -188,7 +188,7 @@ def test_training_on_kept_features_does_not_solve_the_head() -> None:
 
 def test_pixels_reach_the_model_as_shares_of_255() -> None:
     task = ImageClassification(network("CNN"), SPEC, Optim())
-    pixels = task.pixels(images(3))
+    pixels = task.inputs({"image": images(3)})[0]
     assert pixels.dtype == torch.float32
     torch.testing.assert_close(pixels, images(3).float() / 255)
 
@@ -204,7 +204,7 @@ def test_channels_last_changes_the_memory_and_not_the_logits(name: str) -> None:
     for task, last in ((fast, True), (plain, False)):
         kernels = [p for p in task.model.parameters() if p.ndim == 4 and min(p.shape[1:3]) > 1]
         assert kernels
-        for tensor in (task.pixels(batch["image"]), *kernels):
+        for tensor in (task.inputs(batch)[0], *kernels):
             assert tensor.is_contiguous(memory_format=torch.channels_last) == last
             assert tensor.is_contiguous() != last
 

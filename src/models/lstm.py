@@ -1,0 +1,125 @@
+"""A recurrent network for texts, without packed sequences, so that it exports (with its length fixed, as any LSTM)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.experiment import DataSpec, InputError, Recurrent
+from src.models.head import Head
+from src.models.state import load_file
+
+
+class LSTM(nn.Module):
+    """Embedding, LSTM layers (Hochreiter & Schmidhuber 1997; Gers et al. 2000), pooling over the text, and a head.
+
+    Args:
+        spec: of the data: classes, tokens, the unknown one that hidden words become, and `vectors`, an array file
+            [vocab_size, width] to start the embedding from, in which rows of NaN stay random.
+        width: numbers of a token's vector.
+        shape: layers, pooling and dropouts.
+        weights: 'none' (random) or a file with this network's state dict, such as a run's checkpoint.
+
+    Padding never changes a result: a text is read backwards from its own last token, and pooled over its own tokens.
+    """
+
+    def __init__(self, spec: DataSpec, width: int, shape: Recurrent, *, weights: str = "none") -> None:
+        super().__init__()
+        self.shape, self.unknown_id = shape, spec.unknown_id
+        self.embedding = nn.Embedding(spec.vocab_size, width)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        if spec.vectors:
+            start_from(self.embedding, spec.vectors)
+        self.directions = 2 if shape.bidirectional else 1
+        states = shape.hidden * self.directions
+        self.readers = nn.ModuleList(
+            nn.LSTM(inputs, shape.hidden, batch_first=True)
+            for inputs in [width, *[states] * (shape.layers - 1)]
+            for _ in range(self.directions)
+        )
+        self.attention = nn.Linear(states, 1, bias=False) if "attention" in shape.pooling else None
+        self.head = Head(states * len(shape.pooling), spec.num_classes, shape.dropout)
+        self.weights_source = "none (random)" if weights == "none" else load_file(self, Path(weights), prefix="model.")
+
+    def features(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [batch, length] and mask [batch, length], True where a token is -> [batch, states * poolings]."""
+        if self.training and self.shape.word_dropout:
+            dropped = torch.rand(tokens.shape, device=tokens.device) < self.shape.word_dropout
+            tokens = tokens.masked_fill(dropped, self.unknown_id)
+        states = self.embedding(tokens)
+        if self.training and self.shape.embedding_dropout:
+            states = states * F.dropout(torch.ones_like(states[:, :1]), self.shape.embedding_dropout)
+        last = mask.long().sum(1, keepdim=True) - 1
+        place = mask.long().cumsum(1) - 1
+        backwards = torch.where(mask, last - place, torch.zeros_like(place))
+        for layer in self.layers():
+            orders = (None, backwards)[: len(layer)]
+            states = torch.cat([self._read(r, states, order) for r, order in zip(layer, orders, strict=True)], -1)
+        return torch.cat([self._pool(kind, states.float(), mask, last) for kind in self.shape.pooling], -1)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Tokens and mask, as for `features` -> logits [batch, num_classes]."""
+        return self.head(self.features(tokens, mask))
+
+    def layers(self) -> list[list[nn.LSTM]]:
+        """Return the reader of each layer, forwards and, if there is one, backwards."""
+        readers: Any = list(self.readers)
+        return [readers[i : i + self.directions] for i in range(0, len(readers), self.directions)]
+
+    def _read(self, reader: nn.LSTM, states: Tensor, order: Tensor | None) -> Tensor:
+        """Return the reader's states at each token; `order` tells which token it sees at each step."""
+        if order is not None:
+            states = states.gather(1, order[..., None].expand_as(states))
+        if self.training and self.shape.recurrent_dropout:
+            start = states.new_zeros(1, len(states), reader.hidden_size)
+            w_ih, w_hh, b_ih, b_hh = reader.all_weights[0]
+            dropped = [w_ih, F.dropout(w_hh, self.shape.recurrent_dropout), b_ih, b_hh]
+            out = torch.lstm(states, (start, start), dropped, True, 1, 0.0, True, False, True)[0]
+        else:
+            out = reader(states)[0]
+        return out if order is None else out.gather(1, order[..., None].expand_as(out))
+
+    def _pool(self, kind: str, states: Tensor, mask: Tensor, last: Tensor) -> Tensor:
+        """[batch, length, states] -> [batch, states], over the tokens that `mask` shows."""
+        there = mask[..., None]
+        if kind == "mean":
+            return (states * there).sum(1) / (last + 1)
+        if kind == "max":
+            return states.masked_fill(~there, -torch.inf).max(1)[0]  # amax's backward pass is far slower
+        if kind == "attention":
+            assert self.attention is not None
+            weights = self.attention(states).masked_fill(~there, -torch.inf).softmax(1)
+            return (weights * states).sum(1)
+        forward = states.gather(1, last[..., None].expand(-1, -1, states.shape[-1]))[:, 0]
+        if self.directions == 1:
+            return forward
+        half = states.shape[-1] // 2
+        return torch.cat([forward[:, :half], states[:, 0, half:]], -1)
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return the parameters by depth: embedding, layers, and the pooling and head with the uppermost layer."""
+        groups = [[parameter for reader in layer for parameter in reader.parameters()] for layer in self.layers()]
+        if self.attention is not None:
+            groups[-1] += self.attention.parameters()
+        groups[-1] += self.head.parameters()
+        return [list(self.embedding.parameters()), *groups]
+
+
+@torch.no_grad()
+def start_from(embedding: nn.Embedding, vectors: str) -> None:
+    """Copy the vectors that there are into an embedding.
+
+    Raises:
+        InputError: they are of another width.
+    """
+    found = torch.from_numpy(np.load(vectors, allow_pickle=False))
+    if found.shape != embedding.weight.shape:
+        raise InputError(
+            f"--vocabulary.width {embedding.embedding_dim}: the vectors have {found.shape[1]} numbers each."
+        )
+    embedding.weight.copy_(torch.where(found.isnan(), embedding.weight, found))
