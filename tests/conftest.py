@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="leyden-no-hub-")  # read once, at the hub library's import
 os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # a closed port: whoever asks for the network is told no at once
 
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel
+
 from src.datamodules.drawn import draw_folder
+from src.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--image-size", "32", "--max-epochs", "1", "--limit-train-batches", "2", "--batch-size", "4")
@@ -27,6 +35,72 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "pictures"
     draw_folder(folder, train=24, val=8, test=8)
     return folder
+
+
+WORDS = {"good": ("fine", "lovely", "superb", "great"), "bad": ("dull", "awful", "poor", "weak")}
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table `text,label` of 80 short texts, good or bad; not to be changed."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("texts") / "texts.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for number in range(80):
+            label = ("good", "bad")[number % 2]
+            words = [
+                *rng.choice(("the", "film", "was", "a", "plot", "and"), rng.integers(2, 20)),
+                rng.choice(WORDS[label]),
+            ]
+            writer.writerow([f"{' '.join(rng.permutation(words))} {number}", label])
+    return path
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random BERT and its tokenizer, as transformers saves them; not to be changed."""
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "film", "was", "a", *WORDS["good"], *WORDS["bad"]]
+    vocabulary = {word: number for number, word in enumerate(known)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    config = BertConfig(
+        vocab_size=len(known), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+Tiny = Callable[[type[Experiment]], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def tiny(pictures: Path, texts: Path, encoder: Path) -> Tiny:
+    """Return the fields that make an experiment small: its kind of data, and nothing to be downloaded."""
+    wanted: dict[str, Any] = {
+        "weights": "none",
+        "batch_size": 4,
+        "image_size": 32,
+        "backbone": "test_resnet",
+        "offline_backbone": "test_resnet",
+        "encoder": str(encoder),
+        "offline_encoder": str(encoder),
+    }
+
+    def fields_of(kind: type[Experiment]) -> dict[str, Any]:
+        default = {field.name: field.default for field in dataclasses.fields(kind)}
+        data = {"image_size": pictures, "text_column": texts}
+        found: dict[str, Any] = {"data_dir": next(folder for name, folder in data.items() if name in default)}
+        found |= {"labelled": 8} if default.get("labelled") else {}
+        return found | {name: value for name, value in wanted.items() if name in default}
+
+    return fields_of
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from conftest import Script
+from conftest import Script, Tiny
 
 from src import records, runner
 from src.experiment import Experiment, load
@@ -17,16 +15,6 @@ from src.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path for path in (ROOT / "experiments").glob("*.py") if path.name != "__init__.py")
-TINY: dict[str, Any] = {
-    "weights": "none",
-    "image_size": 32,
-    "batch_size": 4,
-    "max_epochs": 1,
-    "limit_train_batches": 2,
-    "backbone": "test_resnet",
-    "offline_backbone": "test_resnet",
-}
-"""Set where an experiment has the field."""
 
 
 def experiments() -> list[type[Experiment]]:
@@ -42,10 +30,9 @@ def experiments() -> list[type[Experiment]]:
 
 
 @pytest.mark.parametrize("kind", experiments(), ids=lambda kind: kind.__name__)
-def test_trains_two_steps(kind: type[Experiment], pictures: Path) -> None:
-    fields = {field.name for field in dataclasses.fields(kind)}
+def test_trains_two_steps(kind: type[Experiment], tiny: Tiny) -> None:
     quieten()
-    run = runner.run(kind(data_dir=pictures, **{name: value for name, value in TINY.items() if name in fields}))
+    run = runner.run(kind(max_epochs=1, limit_train_batches=2, **tiny(kind)))
     record = records.load(run)
     assert record["state"] == "done"
     assert record["experiment"] == kind.dotted_name()
@@ -59,8 +46,8 @@ def test_has_a_default_that_runs(path: Path) -> None:
     assert load(str(path)) in experiments()
 
 
-def test_dry_run_of_all(script: Script, pictures: Path, tmp_path: Path) -> None:
-    done = script("run.py", *sorted((ROOT / "experiments").glob("*.py")), "--dry-run", "--data-dir", pictures)
+def test_dry_run_of_all(script: Script, tmp_path: Path) -> None:
+    done = script("run.py", *FILES, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for path in FILES:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Tiny
 from lightning.pytorch import Trainer
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
@@ -17,8 +18,6 @@ from src.experiment import Experiment, load
 from src.trainer import build_callbacks, build_trainer, quieten
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY: dict[str, Any] = {"weights": "none", "image_size": 32, "batch_size": 4, "backbone": "test_resnet"}
-"""Set where an experiment has the field."""
 INTERNAL = (dataclasses.__file__, "<string>")
 """`replace` and `asdict` read every field, and so do the methods that dataclass generates (their file is <string>)."""
 CHECKS = ("__post_init__", "to_json")
@@ -70,18 +69,11 @@ def unread(kind: type[Experiment], folder: Path, monkeypatch: pytest.MonkeyPatch
     return {field.name for field in dataclasses.fields(kind)} - read
 
 
-def tiny(kind: type[Experiment], pictures: Path) -> dict[str, Any]:
-    """Return the fields that make `kind` small; one that does not look at pictures keeps its own data."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    data = {"data_dir": pictures} if "image_size" in names else {}
-    return {name: value for name, value in TINY.items() if name in names} | data
-
-
 @pytest.mark.parametrize("kind", experiments(), ids=lambda kind: kind.__name__)
 def test_every_field_is_read(
-    kind: type[Experiment], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Experiment], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert unread(kind, tmp_path, monkeypatch, **tiny(kind, pictures)) == set()
+    assert unread(kind, tmp_path, monkeypatch, **tiny(kind)) == set()
 
 
 class WithDeadFields(CatsDogsScratch):
@@ -97,13 +89,13 @@ class WithDeadFields(CatsDogsScratch):
         assert self.ensemble > 0
 
 
-def test_a_dead_field_is_found(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = tiny(WithDeadFields, pictures)
+def test_a_dead_field_is_found(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = tiny(WithDeadFields)
     assert unread(WithDeadFields, tmp_path, monkeypatch, **fields) == {"temperature", "ensemble"}
 
 
 def test_a_field_that_the_base_alone_would_read_is_found(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An override that forgets a field makes it dead for this class only."""
 
@@ -111,7 +103,7 @@ def test_a_field_that_the_base_alone_would_read_is_found(
         def folder(self, kind: Any) -> Any:
             return kind(self.data_dir, source=self.source, image_size=self.image_size, batch_size=self.batch_size)
 
-    fields = tiny(Forgetful, pictures)
+    fields = tiny(Forgetful)
     assert unread(Forgetful, tmp_path, monkeypatch, **fields) == {"augment", "cache", "num_workers"}
 
 

@@ -7,7 +7,6 @@ experiments/ for as long as the tests last: the one that the block or the line a
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import re
 import shlex
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Script
+from conftest import Script, Tiny
 
 from src import cli, records, runner
 from src.experiment import Experiment, load
@@ -93,48 +92,41 @@ def files() -> Iterator[dict[str, Path]]:
             sys.modules.pop(f"experiments.{path.stem}", None)
 
 
-def tiny(kinds: list[type[Experiment]], pictures: Path) -> dict[str, str]:
-    """Return the flags that make these experiments small, as far as all of them have the field."""
-    wanted = {
-        "data_dir": str(pictures),
-        "weights": "none",
-        "backbone": "test_resnet",
-        "image_size": "32",
-        "batch_size": "4",
-        "max_epochs": "1",
-        "limit_train_batches": "2",
-    }
-    shared = set.intersection(*({field.name for field in dataclasses.fields(kind)} for kind in kinds))
-    return {f"--{name.replace('_', '-')}": value for name, value in wanted.items() if name in shared}
+def flags_for(kinds: list[type[Experiment]], tiny: Tiny) -> dict[str, str]:
+    """Return the flags that make these experiments small, as far as all of them agree."""
+    wanted = [tiny(kind) | {"max_epochs": 1, "limit_train_batches": 2} for kind in kinds]
+    shared = {name: value for name, value in wanted[0].items() if all(other.get(name) == value for other in wanted)}
+    return {f"--{name.replace('_', '-')}": str(value) for name, value in shared.items()}
 
 
 @pytest.fixture(scope="module")
-def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run for the commands that need one."""
+def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run on pictures and one on texts, for the commands that need one."""
     from experiments.images import Images
+    from experiments.texts import TextsLstm
 
     home = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEYDEN_RUNS", str(home / "runs"))
         patch.setenv("LEYDEN_CACHE", str(home / "cache"))
         quieten()
-        return runner.run(
-            Images(data_dir=pictures, weights="none", backbone="test_resnet", image_size=32, batch_size=4, max_epochs=1)
-        )
+        return {kind.__name__: runner.run(kind(max_epochs=1, **tiny(kind))) for kind in (Images, TextsLstm)}
 
 
-def prepared(command: str, pictures: Path, run: Path, out: Path) -> list[str]:
+def prepared(command: str, places: dict[str, Path], tiny: Tiny, out: Path) -> list[str]:
     """Return a command's script and arguments: placeholders filled in, flags for tiny data in place."""
+    run = places["TextsLstm" if re.search(r"runs/(Imdb|Texts)", command) else "Images"]
     _, script, *words = shlex.split(RUN.sub(str(run), command))
     arguments = [path for word in words for path in expanded(word)]
     if "--out" in arguments:
         arguments[arguments.index("--out") + 1] = str(out / "out.csv")
     if Path(script).name == "predict.py":
-        places = {"photo.jpg": pictures / "val/cat/0000.jpg", "folder/": pictures / "val"}
         return [script, *(str(places.get(argument, argument)) for argument in arguments)]
     targets = [argument for argument in arguments if re.match(r"experiments/\w+\.py", argument)]
     kinds = [load(target) for target in targets if not target.endswith("__init__.py")]
-    flags = tiny(kinds, pictures) if kinds and "--help" not in arguments else {}
+    flags = flags_for(kinds, tiny) if kinds and "--help" not in arguments else {}
+    if "--text-column" in arguments:
+        flags["--data-dir"] = str(places["my_tickets.csv"])
     for flag, value in flags.items():
         if flag in arguments:
             arguments[arguments.index(flag) + 1] = value
@@ -156,9 +148,18 @@ def test_there_is_something_to_check() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command(script: Script, command: str, pictures: Path, finished: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(finished, tmp_path / "given" / "Images" / finished.name)
-    name, *arguments = prepared(command, pictures, run, tmp_path)
+def test_command(
+    script: Script, command: str, pictures: Path, texts: Path, tiny: Tiny, finished: dict[str, Path], tmp_path: Path
+) -> None:
+    given = {name: shutil.copytree(run, tmp_path / "given" / name / run.name) for name, run in finished.items()}
+    (tmp_path / "tickets.csv").write_text(texts.read_text().replace("text,label", "body,team"))
+    places = given | {
+        "photo.jpg": pictures / "val/cat/0000.jpg",
+        "folder/": pictures / "val",
+        "reviews.csv": texts,
+        "my_tickets.csv": tmp_path / "tickets.csv",
+    }
+    name, *arguments = prepared(command, places, tiny, tmp_path)
     done = script(Path(name).name, *arguments)
     assert done.returncode == 0, f"{name} {arguments}\n{done.stderr}"
     assert "Traceback" not in done.stderr
@@ -170,7 +171,7 @@ def test_command(script: Script, command: str, pictures: Path, finished: Path, t
 
 @pytest.mark.parametrize("block", definitions(), ids=lambda block: block.place)
 def test_definition(
-    block: Block, files: dict[str, Path], pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    block: Block, files: dict[str, Path], tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(ROOT)
     target = str(files[block.place].relative_to(ROOT))
@@ -187,7 +188,7 @@ def test_definition(
         cli.parse([target, "--help"])
     assert stop.value.code == 0
     assert "--max-epochs" in capsys.readouterr().out
-    flags = [word for pair in tiny([load(target)], pictures).items() for word in pair]
+    flags = [word for pair in flags_for([load(target)], tiny).items() for word in pair]
     command = cli.parse([target, *flags])
     assert runner.run_all(command.experiments, command.flags) == 0, capsys.readouterr().err
     (path,) = records.runs_dir().glob("*/*/run.json")

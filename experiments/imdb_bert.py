@@ -1,0 +1,50 @@
+"""IMDb reviews, good or bad: a fine-tuned BERT, and a few labels on its frozen features."""
+
+from __future__ import annotations
+
+from experiments.imdb_lstm import ImdbData
+from experiments.texts import TextsBert
+from src.experiment import Optim, TextPrep
+
+
+class ImdbBert(ImdbData, TextsBert):
+    """Fine-tune a pretrained encoder on IMDb reviews.
+
+    python scripts/run.py experiments/imdb_bert.py --test
+    """
+
+    prep = TextPrep(strip_html=True, max_length=256)
+
+
+class ImdbBertFewShot(ImdbBert):
+    """Train a linear head on frozen sentence features with 32 labelled reviews a class, those for validation included.
+
+    python scripts/run.py experiments/imdb_bert.py:ImdbBertFewShot --test --seeds 0 1 2 3 4
+    """
+
+    kept_features = "training"
+    monitor = "val/loss"
+    mode = "min"
+
+    encoder = "sentence-transformers/all-MiniLM-L6-v2"
+    frozen = -1
+    labelled = 32
+    max_epochs = 100
+    validations = 1
+    label_smoothing = 0.0
+    optim = Optim(lr=3e-3, weight_decay=0.1, schedule="constant")
+
+
+class ImdbBertFewShot8(ImdbBertFewShot):
+    """As above with 8."""
+
+    labelled = 8
+
+
+class ImdbBertFewShot128(ImdbBertFewShot):
+    """As above with 128."""
+
+    labelled = 128
+
+
+DEFAULT = ImdbBert
