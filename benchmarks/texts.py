@@ -1,8 +1,8 @@
 """Texts, side by side: our LSTM and the textbook's; our encoder, the same one padded in fp32, and HF Trainer.
 
     pip install -e '.[offline,bench]'
-    python benchmarks/texts.py lstm --rounds 5
-    python benchmarks/texts.py bert --rounds 5 --epochs 1
+    python benchmarks/texts.py lstm --score
+    python benchmarks/texts.py bert --rounds 5
 
 All train on the same 2 000 IMDb reviews and are scored on the same 1 000 others. Each trains in a thread of its own,
 and only one of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up. So
@@ -34,8 +34,6 @@ from src import runner
 from src.datamodules import Imdb
 from src.experiment import Experiment, TextPrep, Vocabulary, replace
 from src.trainer import build_trainer, quieten
-
-Paused = Callable[[int], None]
 
 
 class Turns:
@@ -87,7 +85,7 @@ def ours(experiment: Experiment) -> Callable[[Turns], float]:
     return train
 
 
-def hf_trainer(experiment: ImdbBert, epochs: int) -> Callable[[Turns], float]:
+def hf_trainer(experiment: ImdbBert) -> Callable[[Turns], float]:
     """Return a contender: transformers' Trainer with its defaults in bf16, texts cut to 256 tokens."""
 
     def train(turns: Turns) -> float:
@@ -116,8 +114,8 @@ def hf_trainer(experiment: ImdbBert, epochs: int) -> Callable[[Turns], float]:
 
         with tempfile.TemporaryDirectory() as folder:
             arguments = transformers.TrainingArguments(
-                folder, num_train_epochs=epochs, bf16=True, use_cpu=not torch.cuda.is_available(), report_to="none",
-                save_strategy="no", disable_tqdm=True, logging_strategy="no",
+                folder, num_train_epochs=experiment.max_epochs, bf16=True, use_cpu=not torch.cuda.is_available(),
+                save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
             )  # fmt: skip
             trainer = transformers.Trainer(
                 model, arguments, train_dataset=examples("train"), eval_dataset=examples("val"),
@@ -147,17 +145,16 @@ def sample(folder: Path) -> Path:
     return folder
 
 
-def contenders(job: str, data: Path, epochs: int) -> dict[str, Callable[[Turns], float]]:
-    same: dict[str, Any] = {"data_dir": data, "max_epochs": epochs, "validations": 1}
+def contenders(job: str, data: Path) -> dict[str, Callable[[Turns], float]]:
     if job == "lstm":
-        return {"ImdbLstm": ours(ImdbLstm(**same)), "ImdbLstmTextbook": ours(ImdbLstmTextbook(**same))}
-    bert = ImdbBert(**same).resolve()
+        return {kind.__name__: ours(kind(data_dir=data)) for kind in (ImdbLstm, ImdbLstmTextbook)}
+    bert = ImdbBert(data_dir=data, validations=1).resolve()
     assert isinstance(bert, ImdbBert)
     prep = TextPrep(strip_html=True, max_length=256, truncation="head", padding="max_length")
     return {
         "ImdbBert": ours(bert),
-        "padded to 256, fp32": ours(replace(bert, prep=prep, precision="32-true", dropout=0.1)),
-        "HF Trainer, bf16": hf_trainer(bert, epochs),
+        "padded to 256, fp32": ours(replace(bert, prep=prep, precision="32-true")),
+        "HF Trainer, bf16": hf_trainer(bert),
     }
 
 
@@ -166,12 +163,11 @@ def main() -> None:
     parser.add_argument("job", choices=("lstm", "bert"))
     parser.add_argument("--rounds", type=int, default=5, help="timed turns of each, after one for warm-up")
     parser.add_argument("--steps", type=int, default=8, help="optimiser steps a turn")
-    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--score", action="store_true", help="train all to the end, for the accuracies")
     options = parser.parse_args()
     quieten()
     with tempfile.TemporaryDirectory() as folder:
-        run(options, contenders(options.job, sample(Path(folder)), options.epochs))
+        run(options, contenders(options.job, sample(Path(folder))))
 
 
 def run(options: argparse.Namespace, trained: dict[str, Callable[[Turns], float]]) -> None:

@@ -84,7 +84,7 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: 
         "accumulate_grad_batches": experiment.accumulate,
         "num_sanity_val_steps": 0,
         "log_every_n_steps": 10,
-        "enable_checkpointing": bool(callbacks),
+        "enable_checkpointing": any(isinstance(callback, Checkpoints) for callback in callbacks),
         "enable_progress_bar": any(isinstance(callback, TQDMProgressBar) for callback in callbacks),
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # src/datamodules/batches.py shards, and repeats no example in validation
