@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import csv
+import dataclasses
 import json
 import math
 import re
@@ -430,7 +430,7 @@ def test_probe_trains_the_head_alone_on_features_computed_once(pictures: Path, m
 def test_patience(pictures: Path, patience: int) -> None:
     run = runner.run(TinyImages(data_dir=pictures, optim=Optim(lr=0.0), max_epochs=9, patience=patience))
     assert [epoch for epoch, _, _ in points(run, "val/acc")] == list(range(patience + 1))
-    assert records.load(run)["reason"] == f"no better val/acc for {patience} epochs"
+    assert records.load(run)["reason"] == f"no better val/acc for {patience} validations"
 
 
 def test_max_time(pictures: Path) -> None:
