@@ -4,20 +4,18 @@
     python benchmarks/texts.py lstm --score
     python benchmarks/texts.py bert --rounds 5
 
-All train on the same 2 000 IMDb reviews and are scored on the same 1 000 others. Each trains in a thread of its own,
-and only one of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up. So
-all have the same process, machine and minutes.
+The speeds are of training alone, on IMDb's training split: each contender trains in a thread of its own, and only one
+of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up. So all have the
+same process, machine and minutes. With `--score`, all train on the same 2 000 reviews, one after the other and to the
+end, and are scored on the same 1 000 others.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import statistics
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,51 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback
 
+from benchmarks.turns import Steps, Turns, race
 from experiments.imdb_bert import ImdbBert
 from experiments.imdb_lstm import ImdbLstm, ImdbLstmTextbook
 from src import runner
 from src.datamodules import Imdb
 from src.experiment import Experiment, TextPrep, Vocabulary, replace
 from src.trainer import build_trainer, quieten
-
-
-class Turns:
-    """Lets one contender train at a time, `steps` steps a turn, and times its turns."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.left, self.examples = steps, 0, 0
-        self.go, self.done = threading.Event(), threading.Event()
-        self.finished = False
-
-    def step(self, examples: int) -> None:
-        """Called by the contender after each optimiser step."""
-        self.examples += examples
-        self.left -= 1
-        if self.left == 0:
-            self.go.clear()
-            self.done.set()
-            self.go.wait()
-
-    def turn(self) -> float | None:
-        """Let the contender train for a turn; return its examples/s, None for an incomplete turn."""
-        self.left, self.examples = self.steps, 0
-        self.done.clear()
-        started = time.perf_counter()
-        self.go.set()
-        self.done.wait()
-        return None if self.finished else self.examples / (time.perf_counter() - started)
-
-
-class Steps(Callback):
-    """Tells `Turns` of each step of a Lightning training."""
-
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.turns.step(len(batch["index"]))
 
 
 def ours(experiment: Experiment) -> Callable[[Turns], float]:
@@ -145,7 +106,7 @@ def sample(folder: Path) -> Path:
     return folder
 
 
-def contenders(job: str, data: Path) -> dict[str, Callable[[Turns], float]]:
+def contenders(job: str, data: Path | None) -> dict[str, Callable[[Turns], float]]:
     if job == "lstm":
         return {kind.__name__: ours(kind(data_dir=data)) for kind in (ImdbLstm, ImdbLstmTextbook)}
     bert = ImdbBert(data_dir=data, validations=1).resolve()
@@ -162,41 +123,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", choices=("lstm", "bert"))
     parser.add_argument("--rounds", type=int, default=5, help="timed turns of each, after one for warm-up")
-    parser.add_argument("--steps", type=int, default=8, help="optimiser steps a turn")
-    parser.add_argument("--score", action="store_true", help="train all to the end, for the accuracies")
+    parser.add_argument("--steps", type=int, default=16, help="optimiser steps a turn")
+    parser.add_argument("--score", action="store_true", help="the accuracies instead of the speeds")
     options = parser.parse_args()
     quieten()
-    with tempfile.TemporaryDirectory() as folder:
-        run(options, contenders(options.job, sample(Path(folder))))
-
-
-def run(options: argparse.Namespace, trained: dict[str, Callable[[Turns], float]]) -> None:
-    turns = {name: Turns(options.steps) for name in trained}
-    scores: dict[str, float] = {}
-    speeds: dict[str, list[float]] = {name: [] for name in trained}
-
-    def one(name: str) -> None:
-        turns[name].go.wait()
-        scores[name] = trained[name](turns[name])
-        turns[name].finished = True
-        turns[name].done.set()
-
-    for name in trained:
-        threading.Thread(target=one, args=(name,), daemon=True).start()
-    round_ = 0
-    while any(not turn.finished for turn in turns.values()) if options.score else round_ <= options.rounds:
-        for name, turn in turns.items():
-            speed = None if turn.finished else turn.turn()
-            if round_ and speed:
-                speeds[name].append(speed)
-        round_ += 1
-    first = next(iter(trained))
-    print(f"{'':<22}{'examples/s':>12}{'range':>18}{'ours/it':>9}{'val/acc':>9}")
-    for name, found in speeds.items():
-        ratio = statistics.median(a / b for a, b in zip(speeds[first], found, strict=False))
-        spread = f"{min(found):.1f}-{max(found):.1f}"
-        score = f"{scores[name]:.3f}" if name in scores else ""
-        print(f"{name:<22}{statistics.median(found):>12.1f}{spread:>18}{ratio:>9.2f}{score:>9}  ({len(found)} turns)")
+    if options.score:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, train in contenders(options.job, sample(Path(folder))).items():
+                print(f"{name:<22} val/acc {train(Turns(0)):.3f}", flush=True)
+    else:
+        race(contenders(options.job, None), options.rounds, options.steps)
 
 
 if __name__ == "__main__":

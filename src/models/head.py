@@ -1,4 +1,4 @@
-"""The linear classifier on top of features, trained by steps or solved."""
+"""The linear layer on top of features, trained by steps or solved."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-L2_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Tried by `Head.solve`; per example, on standardised features."""
+L2_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Tried for a classifier by `Head.solve`; per example, on standardised features."""
+RIDGE_STRENGTHS = (0.0, *L2_STRENGTHS)
+"""The same for a regression."""
 
 
 class Head(nn.Module):
@@ -15,44 +17,84 @@ class Head(nn.Module):
 
     Args:
         num_features: inputs.
-        num_classes: outputs.
+        num_outputs: classes, or numbers that are predicted.
         dropout: share of the inputs dropped in training.
     """
 
-    def __init__(self, num_features: int, num_classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, num_features: int, num_outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(num_features, num_classes)
+        self.linear = nn.Linear(num_features, num_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[batch, num_features] -> logits [batch, num_classes]."""
+        """[batch, num_features] -> [batch, num_outputs]."""
         with torch.autocast(features.device.type, enabled=False):
             return self.linear(self.dropout(features.to(self.linear.weight.dtype)))
 
     @torch.no_grad()
     def solve(self, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]) -> float:
-        """Set the weights to those of multinomial logistic regression on fixed features.
+        """Set the weights to those of multinomial logistic regression on fixed features; of ridge regression, with all
+        outputs alike, where the targets are no class numbers but floats.
 
         Args:
             train, val: features [examples, num_features] and targets [examples]. The L2 strength with the least
-                cross-entropy on `val` is taken.
+                cross-entropy on `val` is taken; for a regression that with the least leave-one-out error on `train`.
 
         Returns:
             That strength.
         """
         features, targets = train[0].float(), train[1]
+        regression, outputs = targets.is_floating_point(), self.linear.out_features
         mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
         best = (torch.inf, 0.0)
-        for l2 in L2_STRENGTHS:
-            weight, bias = logistic_regression((features - mean) / std, targets, self.linear.out_features, l2)
+        for l2 in RIDGE_STRENGTHS if regression else L2_STRENGTHS:
+            standard = (features - mean) / std
+            if regression:
+                weight, bias = (part.expand(outputs, -1) for part in ridge_regression(standard, targets, l2))
+                bias = bias[:, 0]
+            else:
+                weight, bias = logistic_regression(standard, targets, outputs, l2)
             weight = weight / std
             bias = bias - weight @ mean
-            loss = F.cross_entropy(val[0].float() @ weight.T + bias, val[1]).item()
+            if regression:
+                loss = leave_one_out_error(standard, targets, l2)
+            else:
+                loss = F.cross_entropy(val[0].float() @ weight.T + bias, val[1]).item()
             if loss < best[0]:
                 best = (loss, l2)
                 self.linear.weight.copy_(weight)
                 self.linear.bias.copy_(bias)
         return best[1]
+
+
+def ridge_regression(features: Tensor, targets: Tensor, l2: float) -> tuple[Tensor, Tensor]:
+    """Minimise mean squared error + l2 * |weight|^2 in closed form; of several minima, the one of least norm.
+
+    Returns:
+        weight [1, num_features] and bias [1].
+    """
+    x, y = features.double(), targets.double()
+    mean = x.mean(0)
+    weight = _inverse_gram(x - mean, l2) @ ((x - mean).T @ (y - y.mean()))
+    return weight.float()[None], (y.mean() - weight @ mean).float()[None]
+
+
+def leave_one_out_error(features: Tensor, targets: Tensor, l2: float) -> float:
+    """Return the mean squared error of `ridge_regression` on each example when fitted to the others (Allen 1974);
+    infinite where an example is fitted exactly by a weight of its own.
+    """
+    x, y = features.double(), targets.double()
+    x = x - x.mean(0)
+    inverse = _inverse_gram(x, l2)
+    leverage = ((x @ inverse) * x).sum(1) + 1 / len(x)
+    error = y - y.mean() - x @ (inverse @ (x.T @ (y - y.mean())))
+    return (error / (1 - leverage)).square().mean().item() if (1 - leverage).min() > 1e-9 else torch.inf
+
+
+def _inverse_gram(centred: Tensor, l2: float) -> Tensor:
+    size = centred.shape[1]
+    gram = centred.T @ centred + l2 * len(centred) * torch.eye(size, dtype=centred.dtype, device=centred.device)
+    return torch.linalg.pinv(gram, hermitian=True)
 
 
 def logistic_regression(features: Tensor, targets: Tensor, num_classes: int, l2: float) -> tuple[Tensor, Tensor]:

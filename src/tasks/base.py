@@ -38,8 +38,8 @@ class Task(LightningModule):
     """
 
     kept_features: Literal["no", "start", "training"] = "no"
-    """What the features of a frozen backbone, computed once, are for: nothing, a solved head to start from, or all of
-    the training. The runner computes them with `features` and hands them to `start_from`."""
+    """What the features of a frozen backbone, computed once, are for: nothing, a solved head to start from, or that and
+    all of the training. The runner computes them with `features` and hands them to `start_from`."""
 
     def __init__(self, model: nn.Module, optim: Optim) -> None:
         super().__init__()
@@ -65,10 +65,25 @@ class Task(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         out = self._step(batch, "train")
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
+        if self.step_is_logged():
+            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
         if self.optim.l1:
             out["loss"] = out["loss"] + self.optim.l1 * torch.stack([p.abs().sum() for p in self.decayed()]).sum()
         return out
+
+    def step_is_logged(self) -> bool:
+        """Return whether Lightning writes what this training step logs; asked first, since `log` costs as much as a
+        step of a tiny model.
+        """
+        trainer: Any = self.trainer
+        return (trainer.global_step + 1) % trainer.log_every_n_steps == 0
+
+    def log_loss(self, stage: Stage, loss: Tensor, examples: int) -> None:
+        """Log the mean loss of an epoch and, in training, that of a step now and then."""
+        loss = loss.detach()
+        if stage == "train" and self.step_is_logged():
+            self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=examples)
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=examples)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._step(batch, "val")

@@ -81,9 +81,7 @@ class Classification(Task):
         prob = logits.detach().softmax(-1)
         metrics: Any = self.metrics[f"{stage}_metrics"]
         metrics.update(prob, target)
-        if stage == "train":
-            self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=len(target))
-        self.log(f"{stage}/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(target))
+        self.log_loss(stage, loss, len(target))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return {"loss": loss, "prob": prob, "target": target, "index": batch["index"]}
 
@@ -97,10 +95,8 @@ class Classification(Task):
         return {"index": batch["index"], "prob": prob, "error": batch["error"]}
 
     def start_from(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
-        """Solve the head on the features of a frozen backbone where they are only the start."""
+        """Solve the head on the features of a frozen backbone."""
         train, val = kept["train"], kept["val"]
-        if self.kept_features == "training":
-            return f"trained on kept features {list(train['features'].shape)}"
         l2 = self.head.solve((train["features"], train["target"]), (val["features"], val["target"]))
         return f"solved on kept features {list(train['features'].shape)}, L2 {l2:g} chosen on val"
 
