@@ -1,0 +1,161 @@
+"""Handwritten digits or clothes of 28 pixels: softmax regression, the tutorials' small CNNs, a small residual network.
+
+Where MNIST or Fashion-MNIST cannot be had, scikit-learn's digits stand in; `--source` names another.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from src import datamodules, models, tasks
+from src.experiment import DataSpec, Experiment, Optim
+
+
+class DigitsData(Experiment):
+    """The data that the family shares; each member adds its model."""
+
+    monitor = "val/acc"
+    mode = "max"
+
+    batch_size = 64
+    dataset: Literal["mnist", "fashion-mnist"] = "mnist"
+    """Data set; where it cannot be had, another stands in."""
+    image_size: int = 28
+    """Side in pixels of the pictures that the model sees."""
+    shift: int = 0
+    """Move training pictures by up to so many pixels each way."""
+    flip: bool = False
+    """Mirror every second training picture left to right."""
+    optim: Optim = Optim()
+    """Optimiser and schedule."""
+
+    def datamodule(self) -> datamodules.Digits:
+        return datamodules.Digits(
+            self.data_dir,
+            source=self.source,
+            dataset=self.dataset,
+            image_size=self.image_size,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            seed=self.seed,
+            shift=self.shift,
+            flip=self.flip,
+        )
+
+
+class SoftmaxRegression(DigitsData):
+    """One linear layer on the pixels: multinomial logistic regression, the mark that a network has to beat.
+
+    python scripts/run.py experiments/digits.py:SoftmaxRegression --test
+    Measured: (pending)
+    """
+
+    max_epochs = 30
+    optim = Optim(lr=3e-2, weight_decay=0.0, warmup=0.1)
+
+    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+        return tasks.ImageClassification(models.Linear(spec, spec.num_classes, weights=self.weights), spec, self.optim)
+
+
+class DigitsCNN(DigitsData):
+    """The PyTorch tutorial's CNN: two 5x5 convolutions of 16 and 32 channels with batch norm, one linear layer.
+
+    python scripts/run.py experiments/digits.py --test
+    Measured: (pending)
+
+    After https://github.com/yunjey/pytorch-tutorial, convolutional_neural_network; its rate, epochs and pictures that
+    never move are replaced.
+    """
+
+    max_epochs = 15
+    shift = 2
+    optim = Optim(lr=3e-3, weight_decay=0.01, warmup=0.1)
+
+    widths: tuple[int, ...] = (16, 32)
+    """Channels of each convolution."""
+
+    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+        model = models.CNN(
+            spec.num_classes,
+            in_channels=1,
+            widths=self.widths,
+            kernel_size=5,
+            flatten=spec.input_shape[-1],
+            dropout=0.0,
+            weights=self.weights,
+        )
+        return tasks.ImageClassification(model, spec, self.optim)
+
+
+class FashionCNN(DigitsCNN):
+    """The same for clothes, with twice the channels, and mirrored.
+
+    python scripts/run.py experiments/digits.py:FashionCNN --test
+    Measured: (pending)
+    """
+
+    dataset = "fashion-mnist"
+    flip = True
+    max_epochs = 10
+    widths = (32, 64)
+
+
+class KerasCNN(DigitsData):
+    """The Keras tutorial's CNN: 3x3 convolutions of 32, 64 and 64 channels and a dense layer of 64, without batch norm.
+    Five epochs of Adam, then five more of fine-tuning at a tenth of the rate.
+
+    python scripts/run.py experiments/digits.py:KerasCNN --test
+    Measured: (pending)
+
+    After https://www.tensorflow.org/tutorials/images/cnn.
+    """
+
+    batch_size = 32
+    optim = Optim(name="adam", lr=1e-3, weight_decay=0.0, schedule="step", step_share=0.5)
+
+    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+        model = models.CNN(
+            spec.num_classes,
+            in_channels=1,
+            widths=(32, 64, 64),
+            padding=0,
+            norm=False,
+            pooled=2,
+            flatten=spec.input_shape[-1],
+            hidden=64,
+            dropout=0.0,
+            weights=self.weights,
+        )
+        return tasks.ImageClassification(model, spec, self.optim)
+
+
+class DigitsResNet(DigitsData):
+    """A small residual network: three blocks of convolution and pooling, each followed by a residual pair.
+
+    python scripts/run.py experiments/digits.py:DigitsResNet --test
+    Measured: (pending)
+
+    After ResNet-9 (https://github.com/davidcpage/cifar10-fast), of a quarter of its width.
+    """
+
+    max_epochs = 12
+    shift = 2
+    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
+
+    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+        model = models.CNN(spec.num_classes, in_channels=1, widths=(32, 64, 128), residual=True, weights=self.weights)
+        return tasks.ImageClassification(model, spec, self.optim)
+
+
+class FashionResNet(DigitsResNet):
+    """The same for clothes, mirrored.
+
+    python scripts/run.py experiments/digits.py:FashionResNet --test
+    Measured: (pending)
+    """
+
+    dataset = "fashion-mnist"
+    flip = True
+
+
+DEFAULT = DigitsCNN
