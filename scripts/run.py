@@ -16,9 +16,9 @@ def main() -> int:
     try:
         command = cli.parse(sys.argv[1:])
         # Imports torch and lightning: only once the command line is known to be right.
-        from src import runner
+        from src import commands
 
-        return runner.run_all(command.experiments, command.flags)
+        return commands.run_all(command.experiments, command.flags)
     except InputError as error:
         return cli.fail(error)
     except KeyboardInterrupt:

@@ -26,6 +26,10 @@ class RunFlags:
     """Run each experiment once a seed, instead of the one --seed."""
     test: bool = False
     """Read the test set once, with the best checkpoint; the record counts it."""
+    folds: int | None = None
+    """Cross-validate: train once a fold on the rest, and give the mean, the spread and out-of-fold predictions."""
+    baselines: bool = False
+    """Fit scikit-learn's baselines to the same split, and show them beside the run."""
     dry_run: bool = False
     """Show the resolved plan, train nothing."""
     resume: Path | None = None
@@ -57,6 +61,8 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError("--seed and --seeds: give one of the two.")
     parsed = [_parse_one(load(target)(), flags, f"run.py {target}") for target in targets]
     run_flags = parsed[0][1]
+    if run_flags.folds is not None and run_flags.folds < 2:
+        raise InputError(f"--folds {run_flags.folds}: at least 2.")
     if run_flags.resume:
         raise InputError(f"--resume {run_flags.resume}: the run knows its experiment; leave {targets[0]} out.")
     return Command([replace(e, seed=seed) for e, _ in parsed for seed in run_flags.seeds or (e.seed,)], run_flags)

@@ -25,6 +25,8 @@ from typing import (
 )
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from src.datamodules import DataModule
     from src.tasks import Task
 
@@ -43,6 +45,20 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """The number that a regression predicts, and its scale, fitted on the training split."""
+
+    name: str = ""
+    """Column of the target."""
+    log: bool = False
+    """The model sees the logarithm."""
+    mean: float = 0.0
+    """Of the targets, or of their logarithms: the model sees (target - mean) / std."""
+    std: float = 1.0
+    """Of the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """All that a model and a task may know of the data. Saved in the run, so that prediction needs no data."""
 
@@ -58,6 +74,14 @@ class DataSpec:
     """Token for what the tokenizer does not know."""
     vectors: str = ""
     """Array file with a pretrained vector for each token, NaN where there is none; for training only."""
+    numbers: int = 0
+    """Numbers that describe a row of a table."""
+    categories: tuple[int, ...] = ()
+    """For each category of a row, how many values it has; value 0 stands for what training had not."""
+    bins: tuple[tuple[float, ...], ...] = ()
+    """For each number the edges of its bins, where the model asks for them; quantiles of the training split."""
+    target: Target = Target()
+    """What a regression predicts."""
 
     @property
     def num_classes(self) -> int:
@@ -157,6 +181,67 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Kinds of a table's columns, where they are not to be inferred."""
+
+    number: tuple[str, ...] = ()
+    """Columns of numbers."""
+    category: tuple[str, ...] = ()
+    """Columns of categories, such as a zip code, however they are written."""
+    date: tuple[str, ...] = ()
+    """Columns of dates: the model sees year, month, day of the week and of the year, and the days passed."""
+    ignored: tuple[str, ...] = ()
+    """Columns that the model must not see."""
+    group: str = ""
+    """Rows with the same value here stay in one split and one fold; the model does not see it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePrep:
+    """How a table's numbers are scaled; fitted on the training split alone."""
+
+    numbers: Literal["standard", "quantile", "log", "none"] = "standard"
+    """To mean 0 and deviation 1, as they are or after the signed logarithm; to a normal distribution; or not at all."""
+    clip: float = 0.0
+    """Cut numbers beyond this share of the training rows at either end, so that a network need not extrapolate."""
+    target: Literal["standard", "log", "none"] = "standard"
+    """The target of a regression; predictions and metrics are in the table's own units all the same."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.clip < 0.5:
+            raise InputError(f"--prep.clip {self.clip}: from 0 to below 0.5.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptron:
+    """A multilayer perceptron for tables."""
+
+    width: int = 256
+    """Of each hidden layer."""
+    depth: int = 2
+    """Hidden layers."""
+    residual: bool = False
+    """Each layer adds to what comes in, normalised (Gorishniy et al. 2021, arXiv 2106.11959, section 3.2)."""
+    dropout: float = 0.1
+    """After each hidden layer."""
+    category_width: int = 8
+    """Numbers that a category's value becomes, at the most."""
+    bins: int = 0
+    """Piecewise-linear encoding of each number in so many bins (Gorishniy et al. 2022, arXiv 2203.05556); 0: none."""
+    bins_width: int = 16
+    """Numbers that each binned number becomes."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "category_width", "bins_width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--mlp.{name.replace('_', '-')} {getattr(self, name)}: at least 1.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"--mlp.dropout {self.dropout}: from 0 to below 1.")
+        if self.bins < 0 or self.bins == 1:
+            raise InputError(f"--mlp.bins {self.bins}: 0 for none, or at least 2.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recurrent:
     """A recurrent network for texts: its layers, what is made of their states, and its dropouts."""
 
@@ -245,7 +330,7 @@ class Experiment:
         super().__init_subclass__()
         hints = get_type_hints(cls)
         annotations = dict(inspect.get_annotations(cls))
-        known = {f.name: f.type for f in fields(cls)}
+        known = {f.name: f.type for base in reversed(cls.__mro__[1:]) if is_dataclass(base) for f in fields(base)}
         constants = [name for name, hint in hints.items() if hint is ClassVar or get_origin(hint) is ClassVar]
         for name, value in vars(cls).items():
             if name.startswith("_") or name in annotations or name in constants or _is_method(value):
@@ -292,6 +377,10 @@ class Experiment:
     def task(self, spec: DataSpec) -> Task:
         """Build the model and its training. Receives the data's spec only, so that prediction needs no data."""
         raise InputError(f"{type(self).__name__} has no task(): it is a base for other experiments.")
+
+    def callbacks(self) -> list[Callback]:
+        """Return further Lightning callbacks for the training."""
+        return []
 
     def trainer_kwargs(self) -> dict[str, Any]:
         """Return further arguments of `lightning.Trainer`; they win over the fields."""
@@ -419,11 +508,15 @@ def _line_in(dotted: str, error: Exception) -> str:
 __all__ = [
     "Accelerator",
     "Augment",
+    "Columns",
     "DataSpec",
     "Experiment",
     "InputError",
     "Optim",
+    "Perceptron",
     "Recurrent",
+    "TablePrep",
+    "Target",
     "TextPrep",
     "Vocabulary",
     "field",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,19 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, run: Path) -> None:
         super().__init__(run, name="", version="", default_hp_metric=False)
+        self.run = run
 
     @override
     @rank_zero_only
     def save(self) -> None:
         """Flush. The base would write an empty `hparams.yaml`; fields are in run.json."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def log_table(self, name: str, rows: Sequence[Sequence[str]]) -> None:
+        """Show a table as text; its first row is the header."""
+        header, *body = (" | ".join(row) for row in rows)
+        self.experiment.add_text(name, "\n".join([header, " | ".join("---" for _ in rows[0]), *body]))
         self.experiment.flush()
 
     @rank_zero_only

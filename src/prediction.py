@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.metrics import r2_score
 
 from src import records
 from src.callbacks.evaluation import predictions_csv
@@ -42,11 +43,11 @@ class Predictions(NamedTuple):
     """What was predicted."""
 
     text: str
-    """CSV `id,label,prob_<class>...,error`, a row an input, in their order."""
+    """CSV `id,label,prob_<class>...,error` or `id,prediction[,lower,upper],error`, a row an input, in their order."""
     failed: int
     """Inputs with an error."""
     notes: list[str]
-    """The accuracy, where the inputs came with labels."""
+    """What the user should know, and the score where the inputs came with labels."""
 
 
 def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "auto") -> Predictions:
@@ -54,26 +55,35 @@ def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "au
 
     Args:
         run: the run directory; nothing else of the run is needed, neither its data nor its first weights.
-        inputs: pictures and folders of them (searched through); for texts tables, `.txt` files, or `-`, standard input.
+        inputs: pictures and folders of them (searched through), or tables; for texts `.txt` files too; or `-`, standard
+            input.
         accelerator: the device, as `--accelerator` of run.py.
     """
     quieten()
     experiment, spec, task = load_run(run)
     datamodule = experiment.datamodule()
+    datamodule.restore(run)
     ids = datamodule.prepare_prediction(inputs, spec)
     trainer = build_trainer(
         replace(experiment, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto"), [], logger=False
     )
-    prob = np.zeros((len(ids), spec.num_classes), np.float32)
     errors = [""] * len(ids)
+    found: dict[str, np.ndarray] = {}
     batches: list[Any] = trainer.predict(task, datamodule=datamodule) or []
     for batch in batches:
-        prob[batch["index"]] = batch["prob"].float()
-        for position, why in batch["error"].items():
+        for position, why in batch.pop("error").items():
             errors[position] = why
-    text = predictions_csv(ids, prob, spec.classes, errors=errors)
-    label = [-1 if why else int(row.argmax()) for row, why in zip(prob, errors, strict=True)]
-    return Predictions(text, sum(map(bool, errors)), compare(label, datamodule.expected, spec.classes))
+        index = batch.pop("index")
+        for name, values in batch.items():
+            found.setdefault(name, np.zeros((len(ids), *values.shape[1:]), np.float32))[index] = values.float()
+    text = predictions_csv(ids, found, spec.classes, errors=errors)
+    usable = [not why for why in errors]
+    if spec.classes:
+        label = [int(row.argmax()) if there else -1 for row, there in zip(found["prob"], usable, strict=True)]
+        notes = compare(label, datamodule.expected, spec.classes)
+    else:
+        notes = compare_numbers(found["prediction"], datamodule.expected, usable, spec.target.name)
+    return Predictions(text, sum(map(bool, errors)), [*datamodule.notes, *notes])
 
 
 def compare(label: Sequence[int], expected: Sequence[str], classes: Sequence[str]) -> list[str]:
@@ -93,6 +103,20 @@ def compare(label: Sequence[int], expected: Sequence[str], classes: Sequence[str
         shown = ", ".join(strange[:5])
         notes.append(f"{left_out} rows have labels that training had not ({shown}); it knew {', '.join(classes)}")
     return notes
+
+
+def compare_numbers(found: np.ndarray, expected: Sequence[str], usable: Sequence[bool], name: str) -> list[str]:
+    """Say how far the predictions are from the numbers that the inputs came with, where there are two at least."""
+    pairs = [
+        (value, float(true))
+        for value, true, there in zip(found, expected, usable, strict=False)
+        if there and is_number(true)
+    ]
+    if len(pairs) < 2:
+        return []
+    prediction, target = np.array(pairs, np.float64).T
+    rmse = float(np.sqrt(np.mean((prediction - target) ** 2)))
+    return [f"rmse {rmse:.4g}, r2 {r2_score(target, prediction):.4f} on {len(pairs)} rows with a {name}"]
 
 
 def write(run: Path, inputs: Sequence[Path], out: Path | None, *, accelerator: Accelerator = "auto") -> int:

@@ -6,9 +6,7 @@ import csv
 import dataclasses
 import os
 import statistics
-import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,88 +19,72 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities import rank_zero_only
 
 from src import records, summary
+from src.baselines import fit_baselines
 from src.callbacks import Evaluation, Interrupted
 from src.callbacks.evaluation import figures
-from src.callbacks.graceful_stop import handling, interrupt
-from src.cli import RunFlags
-from src.datamodules import DataModule, Tensors
+from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.base import SPLITS
 from src.experiment import Experiment, InputError
 from src.features import keep_features
 from src.loggers import MetricsCsv, TensorBoard
 from src.tasks import Task
-from src.trainer import build_callbacks, build_trainer, quieten
-
-
-def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
-    """Run or plan each experiment; a failure is recorded and the rest go on.
-
-    Returns:
-        Exit code: 0 if all are done, 1 if one failed, 128 + signal if interrupted.
-    """
-    quieten()
-    failed = 0
-    with handling(interrupt):
-        for number, experiment in enumerate(experiments):
-            if number:
-                print(flush=True)
-            try:
-                if flags.dry_run:
-                    plan(experiment)
-                else:
-                    run(experiment, test=flags.test, resume=flags.resume)
-            except Interrupted as stop:
-                return stop.exit_code
-            except Exception as error:
-                failed += 1
-                if not isinstance(error, InputError):
-                    traceback.print_exception(error)
-                print(f"error: {type(experiment).__name__}: {explain(error)}", file=sys.stderr, flush=True)
-                if torch.distributed.is_available() and torch.distributed.is_initialized():
-                    break  # the other processes may be elsewhere by now: no further run could agree with them
-    if failed and len(experiments) > 1:
-        print(f"{failed} of {len(experiments)} runs failed", file=sys.stderr)
-    return 1 if failed else 0
+from src.trainer import build_callbacks, build_trainer
 
 
 def explain(error: BaseException) -> str:
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
-def plan(asked: Experiment) -> None:
-    """Print what a run would be; train nothing and write no run directory."""
-    experiment = asked.resolve()
-    trainer = build_trainer(experiment, [], logger=False)
-    datamodule, task = build_parts(experiment)
-    record = records.head(experiment, asked) | describe(experiment, datamodule, task, trainer)
-    summary.before(record, None)
-
-
-def run(asked: Experiment, *, test: bool = False, resume: Path | None = None) -> Path:
+def run(
+    asked: Experiment,
+    *,
+    test: bool = False,
+    baselines: bool = False,
+    resume: Path | None = None,
+    fold: Fold | None = None,
+    parent: Path | None = None,
+) -> Path:
     """Train an experiment, evaluate its best checkpoint, and return the run directory.
 
     Args:
         asked: as the user wants it; what cannot be had here is replaced by `Experiment.resolve`.
         test: read the test set too.
+        baselines: fit scikit-learn's baselines to the same split.
         resume: the directory of a run to go on with. If that is done, it is only evaluated.
+        fold: of a cross-validation; a run that is resumed knows its own.
+        parent: the cross-validation's directory, in which the run gets its own.
 
     Raises:
         InputError: anything the user can put right. The record says failed, and why.
         Interrupted: the record says interrupted; `last.ckpt` is there if a step was made.
     """
-    # The other processes of a distributed run write nothing. NODE_RANK: Lightning's own launch over several machines.
-    main = getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
-    if resume:
-        records.load(resume)  # is it a run?
-    folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    main = is_main()
+    if resume and (kept := records.load(resume).get("fold")):
+        fold = Fold(**kept)
+    if fold and parent:
+        folder = parent / f"fold-{fold.number}"
+        if main:
+            folder.mkdir(exist_ok=True)
+    else:
+        folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
     started = time.monotonic()
     try:
-        _run(asked, folder, test=test, resume=resume is not None)
+        _run(asked, folder, test=test, baselines=baselines, resume=resume is not None, fold=fold)
     except BaseException as error:
         if main:
             record_failure(asked, folder, error, time.monotonic() - started)
+            if isinstance(error, Interrupted) and parent is None:
+                summary.interrupted(folder)
         raise
     return folder
+
+
+def is_main() -> bool:
+    """Return whether this process writes: the others of a distributed run write nothing.
+
+    NODE_RANK is of Lightning's own launch over several machines.
+    """
+    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def record_failure(asked: Experiment, folder: Path, error: BaseException, seconds: float) -> None:
@@ -114,16 +96,14 @@ def record_failure(asked: Experiment, folder: Path, error: BaseException, second
         state = "interrupted" if isinstance(error, Interrupted) else "failed"
         seconds += before.get("wall_s", 0.0)
         records.update(folder, state=state, reason=explain(error), wall_s=round(seconds, 1))
-        if isinstance(error, Interrupted):
-            summary.interrupted(folder)
 
 
-def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
+def _run(asked: Experiment, folder: Path, *, test: bool, baselines: bool, resume: bool, fold: Fold | None) -> None:
     started = time.monotonic()
     experiment = asked.resolve()
     before = records.load(folder) if resume else {}
     finished = before.get("state") == "done"
-    if finished and not test:
+    if finished and not (test or baselines):
         raise InputError(f"{folder}: the run is done. Add --test to test it, or start a new one.")
     trainer = build_trainer(
         experiment, build_callbacks(experiment, folder), logger=[MetricsCsv(folder), TensorBoard(folder)]
@@ -131,7 +111,7 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
     main = trainer.is_global_zero
     if main and not resume:
         records.start(folder, experiment, asked)
-    datamodule, task = build_parts(experiment)
+    datamodule, task = build_parts(experiment, fold)
     if test:
         datamodule.require_test()
     if "data" in before and before["data"]["fingerprint"] != datamodule.fingerprint:
@@ -140,6 +120,7 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
         )
     if main:
         again = {} if finished else {"fields": experiment.to_json(), "state": "running", "reason": ""}
+        again |= {"fold": dataclasses.asdict(fold)} if fold else {}
         records.update(folder, **describe(experiment, datamodule, task, trainer), **again)
         datamodule.save(folder)
         records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
@@ -155,9 +136,13 @@ def _run(asked: Experiment, folder: Path, *, test: bool, resume: bool) -> None:
             seconds = before.get("wall_s", 0.0) + time.monotonic() - started
             result |= {"state": "done", "reason": reason, "wall_s": round(seconds, 1)}
             result |= training_figures(folder, experiment)
+        if baselines:
+            result["baselines"] = fit_baselines(datamodule, ("val", "test") if test else ("val",))
         records.update(folder, **result)
         record = records.load(folder)
         board(trainer).log_run(*summary.comparable(record, folder))
+        if baselines:
+            board(trainer).log_table("baselines", summary.rows(record))
         summary.after(record, folder)
 
 
@@ -199,10 +184,11 @@ def board(trainer: Trainer) -> TensorBoard:
     return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoard))
 
 
-def build_parts(experiment: Experiment) -> tuple[DataModule, Task]:
-    """Seed everything, set up the data, and build the task from the data's spec."""
+def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataModule, Task]:
+    """Seed everything, set up the data, or a fold of them, and build the task from the data's spec."""
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     datamodule = experiment.datamodule()
+    datamodule.fold = fold
     datamodule.setup("fit")
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     return datamodule, experiment.task(datamodule.spec)
@@ -215,14 +201,15 @@ def prepare_features(
     if task.kept_features == "no" or (task.kept_features == "start" and resumed):
         return None
     all_frozen = task.kept_features == "training"
+    trainer.num_sanity_val_steps = (
+        0 if resumed else float("inf")
+    )  # validate the solved head in full: it may be the best
     kept = keep_features(task, datamodule, trainer, SPLITS if all_frozen and test else ("train", "val"))
-    line = task.start_from(kept)
-    if trainer.is_global_zero:
+    if not resumed and (line := task.start_from(kept)) and trainer.is_global_zero:
         print(f"head       {line}", flush=True)
     if all_frozen:
         ids = {split: datamodule.ids(split) for split in kept}
         return Tensors(kept, datamodule.spec, ids=ids, batch_size=datamodule.batch_size, seed=datamodule.seed)
-    trainer.num_sanity_val_steps = float("inf")  # validate the solved head in full: it may be the best
     return None
 
 
@@ -245,7 +232,9 @@ def evaluate(
         metrics |= evaluated(task, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)[0]
     trainer.loggers = loggers
     splits = (("val", "test") if test else ("val",)) if trainer.is_global_zero else ()
-    return {"metrics": metrics, "per_class": per_class(folder, datamodule, splits)}
+    return {"metrics": metrics} | (
+        {"per_class": per_class(folder, datamodule, splits)} if datamodule.spec.classes else {}
+    )
 
 
 def per_class(folder: Path, datamodule: DataModule, splits: Sequence[str]) -> dict[str, Any]:

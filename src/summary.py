@@ -32,6 +32,9 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
         )
     backbone = f" {fields['backbone']}" if "backbone" in fields else ""
     trained = f", {model['trained']:,} trained" if model["trained"] < model["parameters"] else ""
+    if name := record["spec"]["target"]["name"] if not record["spec"]["classes"] else "":
+        target = record["spec"]["target"]
+        _line("target", f"{name}{', its logarithm' if target['log'] else ''}")
     _line("model", f"{model['name']}{backbone}, {model['parameters']:,} parameters{trained}")
     _line("weights", record["weights"]["source"])
     for name, wanted in record["asked"].items():
@@ -66,6 +69,8 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
         if found:
             _line(split, "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
     speed = f", {record['samples_per_s']:.3g} samples/s while training" if record["samples_per_s"] else ""
+    for line in table(record):
+        _line("", line)
     _line("time", f"{record['wall_s']:.1f} s{speed}")
     if record["tests_read"] > 1:
         _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
@@ -76,9 +81,47 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
         _line("", f"{installed('python')} scripts/run.py --resume {folder} --test")
 
 
+def after_folds(record: Mapping[str, Any], folder: Path) -> None:
+    """Print the result of a finished cross-validation."""
+    stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
+    print(f"\n{record['folds']} folds, each tested on what it has not seen: mean and deviation{stand_in}", flush=True)
+    for line in table(record) or rows_as_lines(rows(record)):
+        _line("", line)
+    _line("time", f"{record['wall_s']:.1f} s")
+    _line("run", f"{folder}; out-of-fold predictions in predictions_folds.csv")
+
+
+def rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return a header and a row for the run and for each baseline, with the metrics of test, or of val without it."""
+    shown = [name for name in record["metrics"] if name.startswith("test/") and not name.endswith("/loss")]
+    shown = shown or [name for name in record["metrics"] if name.startswith("val/") and not name.endswith("/loss")]
+    baselines, spreads = record.get("baselines", {}), record.get("baselines_spread", {})
+    name = record["experiment"].rpartition(".")[2]
+    lines = [(name, record["metrics"], record.get("spread", {}))]
+    lines += [(other, found, spreads.get(other, {})) for other, found in baselines.items()]
+    found = [["", *shown]]
+    for label, values, spread in lines:
+        cells = (
+            f"{values[key]:.4g}" + (f" ± {spread[key]:.2g}" if key in spread else "") if key in values else ""
+            for key in shown
+        )
+        found.append([label, *cells])
+    return found
+
+
+def table(record: Mapping[str, Any]) -> list[str]:
+    """Return the lines that show the run beside its baselines; none where it has no baselines."""
+    return rows_as_lines(rows(record)) if record.get("baselines") else []
+
+
+def rows_as_lines(found: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*found, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in found]
+
+
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped."""
-    if (folder / "checkpoints" / "last.ckpt").exists():
+    if (folder / "checkpoints" / "last.ckpt").exists() or any(folder.glob("fold-*")):
         _line("stopped", f"saved; go on with: {installed('python')} scripts/run.py --resume {folder}")
     else:
         _line("stopped", f"before the first step was saved; nothing to go on with in {folder}")

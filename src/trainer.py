@@ -30,6 +30,7 @@ QUIET = (
     ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
     ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
+    ".*`SpearmanCorrcoef` will save all targets.*",  # two numbers an example of a validation: they fit
     ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
@@ -60,6 +61,7 @@ def build_callbacks(experiment: Experiment, folder: Path) -> list[Callback]:
         callbacks.append(Validations(experiment.validations))
     if experiment.patience is not None:
         callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
+    callbacks += experiment.callbacks()
     return [*callbacks, Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode)]
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="leyden-no-hub-")  # read once, at the hub library's import
-os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # a closed port: whoever asks for the network is told no at once
+for name in ("HTTPS_PROXY", "HTTP_PROXY"):
+    os.environ[name] = "http://127.0.0.1:9"  # a closed port: whoever asks for the network is told no at once
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -77,11 +78,37 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 120 houses with numbers, categories, a date, missing values and a price; not to be changed."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("tables") / "houses.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "area", "rooms", "town", "sold", "heating", "price", "size"])
+        for number in range(120):
+            area, rooms, town = rng.uniform(30, 200), int(rng.integers(1, 7)), int(rng.integers(0, 3))
+            price = 1000 * area + 5000 * rooms + 40_000 * town + rng.normal(0, 3000)
+            writer.writerow(
+                [
+                    f"h{number}",
+                    "" if number % 11 == 5 else f"{area:.1f}",
+                    rooms,
+                    ("Ghent", "Leyden", "Utrecht")[town],
+                    f"{2000 + number % 20}-{1 + number % 12:02}-15",
+                    "" if number % 7 == 3 else rng.choice(["gas", "oil"]),
+                    f"{price:.0f}",
+                    "large" if area > 110 else "small",
+                ]
+            )
+    return path
+
+
 Tiny = Callable[[type[Experiment]], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def tiny(pictures: Path, texts: Path, encoder: Path) -> Tiny:
+def tiny(pictures: Path, texts: Path, encoder: Path, houses: Path) -> Tiny:
     """Return the fields that make an experiment small: its kind of data, and nothing to be downloaded."""
     wanted: dict[str, Any] = {
         "weights": "none",
@@ -93,12 +120,21 @@ def tiny(pictures: Path, texts: Path, encoder: Path) -> Tiny:
         "offline_encoder": str(encoder),
     }
 
+    def table_of(kind: Any) -> dict[str, Any]:
+        if kind.__name__.startswith("LinearRegression"):
+            return {"data_dir": None, "source": "drawn", "batch_size": 2}
+        return {"data_dir": houses, "target": "price" if kind.predicts == "number" else "size"}
+
     def fields_of(kind: type[Experiment]) -> dict[str, Any]:
         default = {field.name: field.default for field in dataclasses.fields(kind)}
-        data = {"image_size": pictures, "text_column": texts}
-        found: dict[str, Any] = {"data_dir": next(folder for name, folder in data.items() if name in default)}
+        data = {"dataset": None, "image_size": pictures, "text_column": texts, "columns": houses}
+        found: dict[str, Any] = {"data_dir": next(place for name, place in data.items() if name in default)}
+        if "dataset" in default:
+            found |= {"source": "sklearn"}
+        elif "columns" in default:
+            found |= table_of(kind)
         found |= {"labelled": 8} if default.get("labelled") else {}
-        return found | {name: value for name, value in wanted.items() if name in default}
+        return {name: value for name, value in wanted.items() if name in default} | found
 
     return fields_of
 

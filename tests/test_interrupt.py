@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
-from src import cli, datamodules, records, runner, tasks
+from src import cli, commands, datamodules, records, tasks
 from src.experiment import DataSpec, InputError
 from src.tasks.base import Batch
 
@@ -114,7 +114,7 @@ def test_signal_from_outside_then_resume(
 
     epochs = step // 6 + 2
     command = cli.parse(["--resume", str(run), "--max-epochs", str(epochs)])
-    assert runner.run_all(command.experiments, command.flags) == 0
+    assert commands.run_all(command.experiments, command.flags) == 0
     assert only_run() == run, "in the same directory"
     after = records.load(run)
     assert after["state"] == "done"
@@ -128,18 +128,18 @@ def test_signal_from_outside_then_resume(
     capsys.readouterr()
 
     command = cli.parse(["--resume", str(run)])
-    assert runner.run_all(command.experiments, command.flags) != 0
+    assert commands.run_all(command.experiments, command.flags) != 0
     assert "the run is done" in capsys.readouterr().err
     assert records.load(run)["state"] == "done"
 
 
 @pytest.mark.parametrize("at", [0, 5, 8, 17], ids=["first step", "end of an epoch", "midst of an epoch", "last step"])
 def test_resume_does_each_step_and_epoch_once(pictures: Path, at: int) -> None:
-    assert runner.run_all([Interrupts(data_dir=pictures, at=at)], cli.RunFlags()) == 130
+    assert commands.run_all([Interrupts(data_dir=pictures, at=at)], cli.RunFlags()) == 130
     run = only_run()
     assert last_step(run) == at + 1
     command = cli.parse(["--resume", str(run)])
-    assert runner.run_all(command.experiments, command.flags) == 0
+    assert commands.run_all(command.experiments, command.flags) == 0
     assert last_step(run) == 18
     rows = records.metrics(run)
     for name in ("train/loss", "val/acc", "val/loss"):
@@ -150,7 +150,7 @@ def test_resume_does_each_step_and_epoch_once(pictures: Path, at: int) -> None:
 
 
 def test_the_step_ends_and_is_saved(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert runner.run_all([Interrupts(data_dir=pictures), Interrupts(data_dir=pictures)], cli.RunFlags()) == 130
+    assert commands.run_all([Interrupts(data_dir=pictures), Interrupts(data_dir=pictures)], cli.RunFlags()) == 130
     run = only_run()  # the second experiment has not begun
     assert records.load(run)["state"] == "interrupted"
     assert last_step(run) == 9
@@ -158,14 +158,14 @@ def test_the_step_ends_and_is_saved(pictures: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_second_signal_does_not_wait(pictures: Path) -> None:
-    assert runner.run_all([InterruptsAtOnce(data_dir=pictures)], cli.RunFlags()) == 130
+    assert commands.run_all([InterruptsAtOnce(data_dir=pictures)], cli.RunFlags()) == 130
     run = only_run()
     assert records.load(run)["state"] == "interrupted"
     assert last_step(run) == 6, "the epoch before"
 
 
 def test_interrupted_before_training(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert runner.run_all([InterruptedSetup(data_dir=pictures)], cli.RunFlags()) == 143
+    assert commands.run_all([InterruptedSetup(data_dir=pictures)], cli.RunFlags()) == 143
     run = only_run()
     assert records.load(run)["state"] == "interrupted"
     assert not list(run.glob("checkpoints/*"))
@@ -174,7 +174,7 @@ def test_interrupted_before_training(pictures: Path, capsys: pytest.CaptureFixtu
 
 def test_signals_are_as_before_afterwards(pictures: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    runner.run_all([Interrupts(data_dir=pictures, max_epochs=1)], cli.RunFlags())
+    commands.run_all([Interrupts(data_dir=pictures, max_epochs=1)], cli.RunFlags())
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -185,11 +185,11 @@ def test_a_failed_run_goes_on_too(pictures: Path, monkeypatch: pytest.MonkeyPatc
     asked = CatsDogsScratch(data_dir=pictures, image_size=32, batch_size=4, max_epochs=2)
     with monkeypatch.context() as patch:
         patch.setattr("src.callbacks.EpochLines.on_train_epoch_end", crash)
-        assert runner.run_all([asked], cli.RunFlags()) == 1
+        assert commands.run_all([asked], cli.RunFlags()) == 1
     run = only_run()
     assert records.load(run)["reason"] == "RuntimeError: power cut"
     command = cli.parse([f"--resume={run}"])
-    assert runner.run_all(command.experiments, command.flags) == 0
+    assert commands.run_all(command.experiments, command.flags) == 0
     record = records.load(run)
     assert (record["state"], record["reason"]) == ("done", "max_epochs 2 reached")
 
@@ -197,11 +197,11 @@ def test_a_failed_run_goes_on_too(pictures: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_run_that_failed_before_training_goes_on_too(pictures: Path, tmp_path: Path) -> None:
     data = tmp_path / "later"
     asked = CatsDogsScratch(data_dir=data, image_size=32, batch_size=4, max_epochs=1)
-    assert runner.run_all([asked], cli.RunFlags()) == 1
+    assert commands.run_all([asked], cli.RunFlags()) == 1
     run = only_run()
     data.symlink_to(pictures)
     command = cli.parse(["--resume", str(run)])
-    assert runner.run_all(command.experiments, command.flags) == 0
+    assert commands.run_all(command.experiments, command.flags) == 0
     assert only_run() == run
     assert records.load(run)["state"] == "done"
 
@@ -221,13 +221,13 @@ def test_resume_of_a_damaged_record(tmp_path: Path) -> None:
 
 
 def test_resume_with_a_damaged_checkpoint(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runner.run_all([Interrupts(data_dir=pictures)], cli.RunFlags())
+    commands.run_all([Interrupts(data_dir=pictures)], cli.RunFlags())
     run = only_run()
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     capsys.readouterr()
     command = cli.parse(["--resume", str(run)])
-    assert runner.run_all(command.experiments, command.flags) == 1
+    assert commands.run_all(command.experiments, command.flags) == 1
     error = capsys.readouterr().err
     assert "last.ckpt" in error
     assert "Traceback" not in error

@@ -22,6 +22,7 @@ import pytest
 from conftest import Script, Tiny
 
 from src import cli, records, runner
+from src.commands import run_all
 from src.experiment import Experiment, load
 from src.trainer import quieten
 
@@ -101,8 +102,9 @@ def flags_for(kinds: list[type[Experiment]], tiny: Tiny) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A finished run on pictures and one on texts, for the commands that need one."""
+    """A finished run on pictures, one on texts and one on a table, for the commands that need one."""
     from experiments.images import Images
+    from experiments.tables import TableRegression
     from experiments.texts import TextsLstm
 
     home = tmp_path_factory.mktemp("readme")
@@ -110,12 +112,15 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         patch.setenv("LEYDEN_RUNS", str(home / "runs"))
         patch.setenv("LEYDEN_CACHE", str(home / "cache"))
         quieten()
-        return {kind.__name__: runner.run(kind(max_epochs=1, **tiny(kind))) for kind in (Images, TextsLstm)}
+        return {
+            kind.__name__: runner.run(kind(max_epochs=1, **tiny(kind))) for kind in (Images, TextsLstm, TableRegression)
+        }
 
 
 def prepared(command: str, places: dict[str, Path], tiny: Tiny, out: Path) -> list[str]:
     """Return a command's script and arguments: placeholders filled in, flags for tiny data in place."""
-    run = places["TextsLstm" if re.search(r"runs/(Imdb|Texts)", command) else "Images"]
+    kinds_of = {r"runs/(Imdb|Texts)": "TextsLstm", r"runs/(House|Table)": "TableRegression"}
+    run = places[next((name for prefix, name in kinds_of.items() if re.search(prefix, command)), "Images")]
     _, script, *words = shlex.split(RUN.sub(str(run), command))
     arguments = [path for word in words for path in expanded(word)]
     if "--out" in arguments:
@@ -149,7 +154,14 @@ def test_there_is_something_to_check() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_command(
-    script: Script, command: str, pictures: Path, texts: Path, tiny: Tiny, finished: dict[str, Path], tmp_path: Path
+    script: Script,
+    command: str,
+    pictures: Path,
+    texts: Path,
+    houses: Path,
+    tiny: Tiny,
+    finished: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     given = {name: shutil.copytree(run, tmp_path / "given" / name / run.name) for name, run in finished.items()}
     (tmp_path / "tickets.csv").write_text(texts.read_text().replace("text,label", "body,team"))
@@ -158,6 +170,7 @@ def test_command(
         "folder/": pictures / "val",
         "reviews.csv": texts,
         "my_tickets.csv": tmp_path / "tickets.csv",
+        "new_houses.csv": houses,
     }
     name, *arguments = prepared(command, places, tiny, tmp_path)
     done = script(Path(name).name, *arguments)
@@ -190,7 +203,7 @@ def test_definition(
     assert "--max-epochs" in capsys.readouterr().out
     flags = [word for pair in flags_for([load(target)], tiny).items() for word in pair]
     command = cli.parse([target, *flags])
-    assert runner.run_all(command.experiments, command.flags) == 0, capsys.readouterr().err
+    assert run_all(command.experiments, command.flags) == 0, capsys.readouterr().err
     (path,) = records.runs_dir().glob("*/*/run.json")
     record = records.load(path.parent)
     assert (record["state"], record["steps"]) == ("done", 2)

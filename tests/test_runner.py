@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import math
 import re
@@ -25,8 +24,8 @@ from torch import Tensor
 
 from experiments.cats_dogs_finetune import CatsDogsProbe, CatsDogsScratch
 from experiments.images import Images
-from src import cli, records, runner, tasks
-from src.experiment import DataSpec, Experiment, InputError, Optim
+from src import cli, commands, records, runner, tasks
+from src.experiment import DataSpec, Experiment, InputError, Optim, from_json
 from src.tasks.base import Batch, Stage
 from src.trainer import build_trainer, quieten
 
@@ -212,10 +211,7 @@ def test_record(done: Path, asked: CatsDogsScratch, pictures: Path) -> None:
     assert record["data"]["split"]
     assert len(record["data"]["fingerprint"]) == 16
     assert record["weights"] == {"source": "none (random)"}
-    assert record["spec"] == dataclasses.asdict(DataSpec(classes=("cat", "dog"), input_shape=(3, 32, 32))) | {
-        "classes": ["cat", "dog"],
-        "input_shape": [3, 32, 32],
-    }
+    assert from_json(DataSpec, record["spec"]) == DataSpec(classes=("cat", "dog"), input_shape=(3, 32, 32))
     assert record["steps"] == 18
     assert record["device"].startswith(("cpu", "cuda", "mps"))
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -292,7 +288,7 @@ def test_checkpoints_hold_tensors_and_plain_values(done: Path, asked: CatsDogsSc
 
 
 def test_what_a_run_says(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert runner.run_all([Tiny(data_dir=pictures)], cli.RunFlags()) == 0
+    assert commands.run_all([Tiny(data_dir=pictures)], cli.RunFlags()) == 0
     shown = capsys.readouterr()
     run = only_run()
     for said in (
@@ -320,7 +316,7 @@ def test_stand_in_data_are_loud(capsys: pytest.CaptureFixture[str], monkeypatch:
 
     draw = drawn.draw_folder
     monkeypatch.setattr(drawn, "draw_folder", lambda root: draw(root, train=8, val=4, test=4))
-    runner.run_all([Tiny(source="drawn")], cli.RunFlags())
+    commands.run_all([Tiny(source="drawn")], cli.RunFlags())
     record = records.load(only_run())
     assert record["state"] == "done"
     assert record["data"]["stand_in"] is True
@@ -346,7 +342,7 @@ def test_resume_with_test_evaluates_and_counts(untested: Path, done: Path, tmp_p
     before = read_json(run / "run.json")
     for times in (1, 2):
         command = cli.parse(["--resume", str(run), "--test"])
-        assert runner.run_all(command.experiments, command.flags) == 0
+        assert commands.run_all(command.experiments, command.flags) == 0
         record = read_json(run / "run.json")
         assert record["tests_read"] == times
         assert record["state"] == "done"
@@ -523,7 +519,7 @@ def test_grad_clip_acts_in_mixed_precision(pictures: Path, name: Literal["adamw"
 
 
 def test_dry_run_plans_and_writes_nothing(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert runner.run_all([Tiny(data_dir=pictures), TinyImages(data_dir=pictures)], cli.RunFlags(dry_run=True)) == 0
+    assert commands.run_all([Tiny(data_dir=pictures), TinyImages(data_dir=pictures)], cli.RunFlags(dry_run=True)) == 0
     shown = capsys.readouterr().out
     for said in ("Tiny, seed 0", "TinyImages, seed 0", "test_resnet", "6 steps", "none (dry run)"):
         assert said in shown
@@ -601,7 +597,7 @@ def test_tensorboard_hparams(done: Path, events: EventAccumulator) -> None:
 # ------------------------------------------------------------------------------------------- failures lose nothing else
 def test_one_failing_run_is_recorded_and_the_rest_go_on(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     experiments = [OneSeedBreaks(data_dir=pictures, seed=seed) for seed in (0, 1, 2)]
-    assert runner.run_all(experiments, cli.RunFlags()) == 1
+    assert commands.run_all(experiments, cli.RunFlags()) == 1
     found = {record["seed"]: record for record in map(read_json, records.runs_dir().glob("*/*/run.json"))}
     assert {seed: record["state"] for seed, record in found.items()} == {0: "done", 1: "failed", 2: "done"}
     assert found[1]["reason"] == "RuntimeError: seed one breaks"
@@ -611,7 +607,7 @@ def test_one_failing_run_is_recorded_and_the_rest_go_on(pictures: Path, capsys: 
 
 
 def test_nan_loss_stops_and_keeps_the_good_checkpoint(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert runner.run_all([BecomesNan(data_dir=pictures)], cli.RunFlags()) == 1
+    assert commands.run_all([BecomesNan(data_dir=pictures)], cli.RunFlags()) == 1
     run = only_run()
     record = read_json(run / "run.json")
     assert record["state"] == "failed"

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 
 from experiments.texts import TextsBert, TextsLstm
-from src import cli, datamodules, records, runner, tasks
+from src import cli, commands, datamodules, records, runner, tasks
 from src.datamodules import Batches
 from src.experiment import DataSpec, Optim, Recurrent, TextPrep, Vocabulary
 from src.prediction import load_run
@@ -220,10 +220,10 @@ def test_padding_to_the_greatest_length_is_counted_as_such(table: Path, done: Pa
 
 
 def test_after_an_interruption_the_time_before_the_process_began_is_no_training(table: Path) -> None:
-    assert runner.run_all([Interrupts(data_dir=table)], cli.RunFlags()) == 130
+    assert commands.run_all([Interrupts(data_dir=table)], cli.RunFlags()) == 130
     run = only_run()
     command = cli.parse(["--resume", str(run)])
-    assert runner.run_all(command.experiments, command.flags) == 0
+    assert commands.run_all(command.experiments, command.flags) == 0
     (tokens, samples), (padding,) = (
         (logged(run, f"train/{name}_per_s")[0] for name in ("tokens", "samples")),
         logged(run, "train/padding"),

@@ -5,6 +5,7 @@ from .evaluation import Evaluation as Evaluation
 from .finite_loss import FiniteLoss as FiniteLoss
 from .graceful_stop import GracefulStop as GracefulStop
 from .graceful_stop import Interrupted as Interrupted
+from .loss_surface import LossSurface as LossSurface
 from .training_pictures import TrainingPictures as TrainingPictures
 from .training_texts import TrainingTexts as TrainingTexts
 from .validations import Validations as Validations

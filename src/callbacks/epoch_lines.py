@@ -7,11 +7,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
+SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/rmse", "val/r2")
+MOST_LINES = 25
 
 
 class EpochLines(Callback):
-    """Prints an epoch's losses, scores, seconds and samples/s; logs train/samples_per_s, validation left out."""
+    """Prints an epoch's losses, scores, seconds and samples/s, of many epochs only some; logs train/samples_per_s,
+    validation left out."""
 
     def __init__(self) -> None:
         self.started = self.validating = 0.0
@@ -46,7 +48,8 @@ class EpochLines(Callback):
         speed = self.samples / (seconds - self.validated)
         for logger in trainer.loggers:
             logger.log_metrics({"train/samples_per_s": speed, "epoch": trainer.current_epoch}, step=trainer.global_step)
-        if trainer.is_global_zero:
+        every = -(-(trainer.max_epochs or 1) // MOST_LINES)
+        if trainer.is_global_zero and (trainer.current_epoch + 1) % every == 0:
             number = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             print(f"{number:<10} {scores(trainer)}   {seconds:.1f} s, {speed:.3g} samples/s", flush=True)
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
+from src.callbacks.drawings import MOST_NAMES, draw_confusion, draw_pictures, draw_regression, write_texts
 from src.datamodules import DataModule
 from src.loggers import TensorBoard
 from src.records import write_whole
 
 MOST_MISTAKES = 16
-MOST_LETTERS = 1000
-MOST_NAMES = 50
-"""Classes up to which a confusion matrix is labelled, and kept in the record."""
 
 
 class Evaluation(Callback):
     """Collects the outputs of `Trainer.validate` and `Trainer.test` (not of the validations while training) and writes
-    `predictions_<split>.csv`, a confusion matrix and the worst mistakes.
+    `predictions_<split>.csv`, a confusion matrix, or a plot of predictions and residuals, and the worst mistakes.
 
     Args:
         run: the run directory.
@@ -41,7 +37,7 @@ class Evaluation(Callback):
         self.rows: list[dict[str, Tensor]] = []
 
     def _collect(self, outputs: Any) -> None:
-        self.rows.append({name: outputs[name].cpu() for name in ("index", "target", "prob")})
+        self.rows.append({name: value.cpu() for name, value in outputs.items() if name != "loss"})
 
     def on_validation_batch_end(
         self,
@@ -78,28 +74,39 @@ class Evaluation(Callback):
         self.rows = []
         if not trainer.is_global_zero:
             return
-        classes = self.datamodule.spec.classes
-        index, target, prob = columns["index"].tolist(), columns["target"].numpy(), columns["prob"].numpy()
-        names: Sequence[str] = self.datamodule.ids(split)
-        ids = [str(names[i]) for i in index]
-        write_whole(
-            self.run / f"predictions_{split}.csv",
-            predictions_csv(ids, prob, classes, target=target),
-        )
-        label = prob.argmax(1)
-        board = self.board.experiment
-        board.add_figure(
-            f"{split}/confusion", draw_confusion(confusion_matrix(target, label, labels=range(len(classes))), classes)
-        )
-        wrong = np.flatnonzero(label != target)
-        worst = wrong[np.argsort(prob[wrong, target[wrong]])][:MOST_MISTAKES]
+        index, target = columns.pop("index").tolist(), columns.pop("target").numpy()
+        found = {name: column.numpy() for name, column in columns.items()}
+        classes, names = self.datamodule.spec.classes, self.datamodule.ids(split)
+        shown_target = [classes[i] for i in target] if classes else target.tolist()
+        csv_text = predictions_csv([str(names[i]) for i in index], found, classes, target=shown_target)
+        write_whole(self.run / f"predictions_{split}.csv", csv_text)
+        if classes:
+            worst, titles = self._classes(split, target, found["prob"])
+        else:
+            worst, titles = self._numbers(split, target, found)
         if len(worst):
             shown = self.datamodule.examples(split, [index[i] for i in worst])
-            titles = [f"{classes[target[i]]}, not {classes[label[i]]} {prob[i].max():.2f}" for i in worst]
             if isinstance(shown, Tensor):
-                board.add_figure(f"{split}/worst", draw_pictures(shown, titles))
+                self.board.experiment.add_figure(f"{split}/worst", draw_pictures(shown, titles))
             else:
-                board.add_text(f"{split}/worst", write_texts(shown, titles))
+                self.board.experiment.add_text(f"{split}/worst", write_texts(shown, titles))
+
+    def _classes(self, split: str, target: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Draw the confusion matrix; return the positions of the worst mistakes, and a title for each."""
+        classes, label = self.datamodule.spec.classes, prob.argmax(1)
+        counts = confusion_matrix(target, label, labels=range(len(classes)))
+        self.board.experiment.add_figure(f"{split}/confusion", draw_confusion(counts, classes))
+        wrong = np.flatnonzero(label != target)
+        worst = wrong[np.argsort(prob[wrong, target[wrong]])][:MOST_MISTAKES]
+        return worst, [f"{classes[target[i]]}, not {classes[label[i]]} {prob[i].max():.2f}" for i in worst]
+
+    def _numbers(self, split: str, target: np.ndarray, found: dict[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
+        """Draw predictions and residuals; return the positions of the worst mistakes, and a title for each."""
+        prediction, name = found["prediction"], self.datamodule.spec.target.name
+        ends = np.stack([found["lower"], found["upper"]]) if "lower" in found else None
+        self.board.experiment.add_figure(f"{split}/predictions", draw_regression(target, prediction, name, ends))
+        worst = np.argsort(-np.abs(target - prediction))[:MOST_MISTAKES]
+        return worst, [f"{name} {target[i]:g}, predicted {prediction[i]:g}" for i in worst]
 
 
 def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, Tensor]:
@@ -116,26 +123,36 @@ def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, Tens
 
 def predictions_csv(
     ids: Sequence[str],
-    prob: np.ndarray,
+    found: Mapping[str, np.ndarray],
     classes: Sequence[str],
     *,
-    target: np.ndarray | None = None,
+    target: Sequence[Any] | None = None,
     errors: Sequence[str] | None = None,
 ) -> str:
-    """Return the CSV `id[,target],label,prob_<class>...[,error]`; a row with an error has no label or probabilities."""
+    """Return the CSV `id[,target],label,prob_<class>...[,error]`, or `id[,target],prediction[,lower,upper][,error]`
+    where there are no classes. A row with an error has nothing else.
+
+    Args:
+        ids: of the examples.
+        found: 'prob' [examples, classes]; or 'prediction', and maybe 'lower' and 'upper', [examples].
+        classes: their names.
+        target: the true classes or numbers.
+        errors: why an example has no prediction, '' where it has one.
+    """
+    columns: dict[str, list[Any]] = {"id": list(ids)} | ({"target": list(target)} if target is not None else {})
+    if classes:
+        columns["label"] = [classes[i] for i in found["prob"].argmax(1)]
+        columns |= {f"prob_{name}": [f"{p:.6f}" for p in found["prob"][:, i]] for i, name in enumerate(classes)}
+    else:
+        columns |= {name: found[name].tolist() for name in ("prediction", "lower", "upper") if name in found}
+    if errors is not None:
+        for name in columns.keys() - {"id", "target"}:
+            columns[name] = ["" if why else value for value, why in zip(columns[name], errors, strict=True)]
+        columns["error"] = list(errors)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    middle = ["target"] if target is not None else []
-    writer.writerow(
-        ["id", *middle, "label", *(f"prob_{name}" for name in classes), *(["error"] if errors is not None else [])]
-    )
-    for i, name in enumerate(ids):
-        row = [name, *([classes[target[i]]] if target is not None else [])]
-        if errors is not None and errors[i]:
-            row += [""] * (1 + len(classes))
-        else:
-            row += [classes[int(prob[i].argmax())], *(f"{p:.6f}" for p in prob[i])]
-        writer.writerow([*row, *([errors[i]] if errors is not None else [])])
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     return file.getvalue()
 
 
@@ -152,43 +169,3 @@ def figures(target: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> di
     if len(classes) > MOST_NAMES:
         return {"classes": by_class}
     return {"classes": by_class, "confusion": confusion_matrix(target, label, labels=labels).tolist()}
-
-
-def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw counts, shaded by the share of the true class."""
-    side = min(2.5 + 0.45 * len(classes), 20)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(counts / counts.sum(1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
-    if len(classes) <= MOST_NAMES:
-        axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 5 else 0)
-        axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true")
-    if len(classes) <= 30:
-        for row, column in np.ndindex(counts.shape):
-            dark = counts[row, column] > counts[row].sum() / 2
-            axes.text(
-                column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else "black"
-            )
-    return figure
-
-
-def write_texts(texts: Sequence[str], titles: Sequence[str]) -> str:
-    """Return Markdown: each text, its middle left out where it is long, below its title."""
-    shown = (
-        text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 2 :]}"
-        for text in texts
-    )
-    return "\n\n".join(f"**{title}**\n\n{html.escape(text)}" for title, text in zip(titles, shown, strict=True))
-
-
-def draw_pictures(pictures: Tensor, titles: Sequence[str]) -> Figure:
-    """Draw uint8 pictures [count, channels, height, width] in rows of four, each with its title."""
-    rows = -(-len(titles) // 4)
-    figure = Figure(figsize=(9, 2.6 * rows), layout="constrained")
-    for axes in figure.subplots(rows, 4, squeeze=False).flat:
-        axes.set_axis_off()
-    for axes, picture, title in zip(figure.axes, pictures, titles, strict=False):
-        axes.imshow(picture.permute(1, 2, 0).numpy().squeeze(), cmap="gray")
-        axes.set_title(title, fontsize=9)
-    return figure

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from src.datamodules.batches import Batches
+from src.datamodules.splits import SPLIT_SEED, deal
 from src.experiment import DataSpec, InputError
 
 Samples = TypeVar("Samples", bound=Sized)
 SPLITS = ("train", "val", "test")
+VAL_PARTS = 7
+"""Of what a fold leaves for training, one part in so many is for validation."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,17 @@ class Found(Generic[Samples]):
     """Split -> examples; 'test' may be missing."""
     stand_in: bool = False
     """Whether this only stands in for real data, so that no number from it is taken for one from the real thing."""
+    whole: Samples | None = None
+    """All examples, where they came without splits of their own."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a cross-validation."""
+
+    number: int
+    """From 1."""
+    count: int
 
 
 class DataModule(LightningDataModule):
@@ -47,6 +62,12 @@ class DataModule(LightningDataModule):
     found: Found[Any]
     fingerprint: str
     """Hash of names and contents: two runs with the same one saw the same data."""
+    data_dir: Path | None = None
+    """Where the user's own data are: the first source."""
+    fold: Fold | None = None
+    """Set before `setup`, this makes the fold's share of the data the test split."""
+    neighbours_alike: ClassVar[bool] = False
+    """Whether neighbouring examples have more in common than others, so that folds must be blocks of them."""
 
     def __init__(
         self, *, source: str = "auto", batch_size: int = 32, num_workers: int | None = None, seed: int = 0
@@ -72,12 +93,63 @@ class DataModule(LightningDataModule):
         if self.source != "auto" and self.source not in sources:
             raise InputError(f"--source {self.source}: unknown here. Choose from auto, {', '.join(sources)}.")
         names = list(sources) if self.source == "auto" else [self.source]
+        if self.data_dir is not None:  # what the user names is never replaced by another source
+            first = next(iter(sources))
+            if first not in names:
+                raise InputError(f"--data-dir {self.data_dir} and --source {self.source}: give one of the two.")
+            names = [first]
         for name in names:
             if (found := sources[name]()) is not None:
-                return found
+                return found if self.fold is None else self._folded(found, self.fold)
         raise InputError(
             f"--source {self.source}: cannot be had here ({', '.join(names)}: no network, or no such folder)."
         )
+
+    def _folded(self, found: Found[Any], fold: Fold) -> Found[Any]:
+        """Return the splits of a fold: its share of the examples is test; validation is taken from the rest.
+
+        Splits that the data came with keep their part: a given validation split chooses in every fold, and a given test
+        split is not looked at.
+        """
+        pool = found.samples["train"] if found.whole is None else found.whole
+        parts = self._deal(pool, fold.count, found.source)
+        test = parts[fold.number - 1]
+        rest = np.setdiff1d(np.arange(len(pool)), test)
+        how = f"fold {fold.number} of {fold.count}"
+        if found.whole is None and "val" in found.samples:
+            samples = {"train": self.take(pool, rest), "val": found.samples["val"], "test": self.take(pool, test)}
+            return replace(found, split=f"{how} of train; val as before", samples=samples)
+        remaining = self.take(pool, rest)
+        val = self._deal(remaining, VAL_PARTS, found.source)[0]
+        train = np.setdiff1d(np.arange(len(remaining)), val)
+        samples = {
+            "train": self.take(remaining, train),
+            "val": self.take(remaining, val),
+            "test": self.take(pool, test),
+        }
+        return replace(found, split=f"{how}, seed {SPLIT_SEED}; val 1/{VAL_PARTS} of the rest", samples=samples)
+
+    def _deal(self, samples: Any, count: int, where: str) -> list[list[int]]:
+        return deal(
+            len(samples),
+            count,
+            labels=self.labels(samples),
+            groups=self.groups(samples),
+            where=where,
+            shuffle=not self.neighbours_alike,
+        )
+
+    def labels(self, samples: Any) -> Sequence[str] | None:
+        """Return the class of each of some examples of `Found`; None where there are no classes."""
+        raise NotImplementedError
+
+    def groups(self, samples: Any) -> Sequence[str] | None:
+        """Return the group of each of some examples, which folds must not divide; None where there are no groups."""
+        return None
+
+    def take(self, samples: Any, positions: Sequence[int] | np.ndarray) -> Any:
+        """Return some examples of `Found` by position."""
+        return [samples[position] for position in positions]
 
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
         """Return a split's data set, augmented if `train`."""
@@ -97,6 +169,13 @@ class DataModule(LightningDataModule):
 
     def save(self, run: Path) -> None:
         """Write to the run directory what prediction needs besides the spec; see `Experiment.restored`."""
+
+    def restore(self, run: Path) -> None:
+        """Read back what `save` wrote, for a prediction."""
+
+    def baseline_inputs(self, split: str) -> Any:
+        """Return what scikit-learn's models see of a split: a DataFrame, pictures as rows of numbers, or texts."""
+        raise InputError(f"--baselines: {type(self).__name__} offers scikit-learn nothing to fit.")
 
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         """Get `predict_dataloader` ready for the inputs and return the id of each; the training data are not needed.

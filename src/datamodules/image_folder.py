@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from src import records
@@ -70,7 +72,8 @@ class ImageFolder(DataModule):
         if self.data_dir is None and not root.is_dir():
             return None
         samples, split = scan(root)
-        return Found(f"folder {root}", split, samples)
+        whole = None if split.startswith("as given") else sorted(chain(*samples.values()))
+        return Found(f"folder {root}", split, samples, whole=whole)
 
     def from_drawn(self) -> Found[list[Sample]] | None:
         """Return cats and dogs drawn on the spot, a stand-in for photographs."""
@@ -79,30 +82,24 @@ class ImageFolder(DataModule):
         drawn.draw_folder(root)
         return Found("drawn cats and dogs (NOT photographs)", "as drawn", scan(root)[0], stand_in=True)
 
-    def find(self) -> Found[list[Sample]]:
-        """As in the base; a folder that the user names is never replaced by another source."""
-        if self.data_dir is not None and self.source == "auto":
-            found = self.from_folder()
-            assert found is not None
-            return found
-        return super().find()
+    def labels(self, samples: list[Sample]) -> list[str]:
+        return [name for _, name in samples]
 
     def setup(self, stage: str) -> None:
         if stage == "predict" or hasattr(self, "found"):
             return
         found = self.find()
-        samples = {split: list(items) for split, items in found.samples.items()}
-        files = [path for items in samples.values() for path, _ in items]
+        everything = sorted(chain(*found.samples.values()))  # in one order: all folds share the decoded pictures
+        files = [path for path, _ in everything]
         self._decoded = decode_all(files, self.stored_size, keep=self.cache)
-        classes = sorted({name for _, name in samples["train"]})
-        self._rows: dict[str, np.ndarray] = {}
-        start = 0
-        for split, items in samples.items():
-            rows = np.arange(start, start + len(items))
-            self._rows[split] = rows[[row not in self._decoded.unreadable for row in rows.tolist()]]
-            start += len(items)
+        classes = sorted({name for _, name in found.samples["train"]})
+        row_of = {path: row for row, path in enumerate(files) if row not in self._decoded.unreadable}
+        self._rows: dict[str, np.ndarray] = {
+            split: np.array([row_of[path] for path, _ in items if path in row_of], dtype=np.int64)
+            for split, items in found.samples.items()
+        }
         self._files = files
-        self._targets = torch.tensor([classes.index(name) for items in samples.values() for _, name in items])
+        self._targets = torch.tensor([classes.index(name) for _, name in everything])
         self._root = Path(_common_root(files))
         self._check(found, classes)
         names = (str(path.relative_to(self._root)) for path in files)
@@ -155,6 +152,14 @@ class ImageFolder(DataModule):
 
     def examples(self, split: str, positions: Sequence[int]) -> torch.Tensor:
         return self.dataset(split, train=False)[list(positions)]["image"]
+
+    def baseline_inputs(self, split: str) -> np.ndarray:
+        """Return the pictures, grey and of 16 pixels a side, float32 [examples, 256]."""
+        pictures, found = self.dataset(split, train=False), []
+        for some in np.array_split(np.arange(len(self.ids(split))), -(-len(self.ids(split)) // 64)):
+            grey = pictures[some.tolist()]["image"].float().mean(1, keepdim=True)
+            found.append(F.adaptive_avg_pool2d(grey, 16).flatten(1).numpy())
+        return np.concatenate(found)
 
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         files = [file for path in inputs for file in (_files_below(path) if path.is_dir() else [path])]

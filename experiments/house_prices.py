@@ -1,0 +1,40 @@
+"""House prices in Ames: an MLP, and linear regression."""
+
+from __future__ import annotations
+
+from experiments.tables import TableData, TableLinear, TableRegression
+from src import datamodules
+from src.experiment import TablePrep
+
+
+class HousePrices(TableData):
+    """The data that the family shares."""
+
+    target = "Sale_Price"
+
+    def datamodule(self) -> datamodules.HousePrices:
+        return self.table(datamodules.HousePrices)
+
+
+class HousePricesMLP(HousePrices, TableRegression):
+    """Predict the price of a house by a multilayer perceptron.
+
+    python scripts/run.py experiments/house_prices.py --folds 5 --baselines --seeds 0 1 2 3 4
+    Expected on all 2 930 rows, 5 folds: test/r2 0.919 (0.918-0.922, 5 seeds; 0.018 between folds), test/rmse 22 600,
+    where gradient boosting has 0.906 and ridge regression 0.841; 1-2 min
+    """
+
+    prep = TablePrep(clip=0.005, target="log")
+
+
+class HousePricesLinear(HousePrices, TableLinear):
+    """Predict the logarithm of the price by linear regression.
+
+    python scripts/run.py experiments/house_prices.py:HousePricesLinear --folds 5
+    Expected, as above: test/r2 0.872 (does not depend on the seed; 0.038 between folds), 16 s
+    """
+
+    prep = TablePrep(numbers="quantile", target="log")
+
+
+DEFAULT = HousePricesMLP

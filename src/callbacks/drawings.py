@@ -1,0 +1,76 @@
+"""Pictures and texts of an evaluation, for TensorBoard."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+MOST_LETTERS = 1000
+MOST_NAMES = 50
+"""Classes up to which a confusion matrix is labelled, and kept in the record."""
+
+
+def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw counts, shaded by the share of the true class."""
+    side = min(2.5 + 0.45 * len(classes), 20)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(counts / counts.sum(1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
+    if len(classes) <= MOST_NAMES:
+        axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 5 else 0)
+        axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(classes) <= 30:
+        for row, column in np.ndindex(counts.shape):
+            dark = counts[row, column] > counts[row].sum() / 2
+            axes.text(
+                column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else "black"
+            )
+    return figure
+
+
+def write_texts(texts: Sequence[str], titles: Sequence[str]) -> str:
+    """Return Markdown: each text, its middle left out where it is long, below its title."""
+    shown = (
+        text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 2 :]}"
+        for text in texts
+    )
+    return "\n\n".join(f"**{title}**\n\n{html.escape(text)}" for title, text in zip(titles, shown, strict=True))
+
+
+def draw_pictures(pictures: Tensor, titles: Sequence[str]) -> Figure:
+    """Draw uint8 pictures [count, channels, height, width] in rows of four, each with its title."""
+    rows = -(-len(titles) // 4)
+    figure = Figure(figsize=(9, 2.6 * rows), layout="constrained")
+    for axes in figure.subplots(rows, 4, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, picture, title in zip(figure.axes, pictures, titles, strict=False):
+        axes.imshow(picture.permute(1, 2, 0).numpy().squeeze(), cmap="gray")
+        axes.set_title(title, fontsize=9)
+    return figure
+
+
+def draw_regression(target: np.ndarray, prediction: np.ndarray, name: str, ends: np.ndarray | None = None) -> Figure:
+    """Draw predictions over true values and residuals over predictions.
+
+    Args:
+        target, prediction: [examples], in the units of `name`.
+        name: of what is predicted.
+        ends: lower and upper ends of the intervals, [2, examples].
+    """
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    if ends is not None:
+        left.vlines(target, *ends, color="tab:blue", alpha=0.15, linewidth=1)
+    left.scatter(target, prediction, s=8, alpha=0.6)
+    span = [min(target.min(), prediction.min()), max(target.max(), prediction.max())]
+    left.plot(span, span, color="black", linewidth=1)
+    left.set(xlabel=f"true {name}", ylabel=f"predicted {name}")
+    right.scatter(prediction, target - prediction, s=8, alpha=0.6)
+    right.axhline(0, color="black", linewidth=1)
+    right.set(xlabel=f"predicted {name}", ylabel="residual (true - predicted)")
+    return figure

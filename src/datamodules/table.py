@@ -1,0 +1,397 @@
+"""Any table with a column to predict: CSV or Parquet, in memory, batches sliced and not collated."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from src.datamodules.base import DataModule, Found
+from src.datamodules.batches import Batches
+from src.datamodules.columns import Encoder, as_numbers, fit, infer, some, words
+from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows, is_number
+from src.datamodules.tensors import Slices
+from src.experiment import Columns, DataSpec, InputError, TablePrep, Target, did_you_mean
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+STDIN = Path("-")
+FITTED = "columns.json"
+UNLABELLED_LIMIT = 0.05
+"""Greatest share of rows without target before the run stops."""
+
+
+class Table(DataModule):
+    """Rows of a table and the column to predict.
+
+    Args:
+        data_dir: a file, or a folder of train, val and test files; None takes `data/<table_name>` with any of the
+            suffixes if that is there, else the next source.
+        source: 'auto', 'file' or 'sklearn'.
+        target: the column to predict.
+        predicts: a 'number' or a 'class'.
+        columns: kinds of columns that are not to be inferred.
+        prep: how numbers and the target are scaled.
+        bins: edges of so many bins of each number go to the spec, for a model that asks for them.
+
+    A file without split files is divided with a fixed seed: by class, or at random; rows of one `columns.group` stay
+    together.
+    """
+
+    table_name: ClassVar[str] = "table"
+    """What is looked for below `data/` without --data-dir."""
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        target: str,
+        predicts: Literal["number", "class"],
+        source: str = "auto",
+        columns: Columns | None = None,
+        prep: TablePrep | None = None,
+        bins: int = 0,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.data_dir, self.target, self.predicts, self.bins = data_dir, target, predicts, bins
+        self.columns, self.prep = columns or Columns(), prep or TablePrep()
+
+    # ------------------------------------------------------------------------------------------------------- sources
+    def sources(self) -> dict[str, Callable[[], Found[np.ndarray] | None]]:
+        return {"file": self.from_file, "sklearn": self.from_sklearn}
+
+    def from_file(self) -> Found[np.ndarray] | None:
+        """Return the user's table; None where none was named and `data/<table_name>` is not there."""
+        path = self.data_dir
+        if path is None:
+            names = (Path("data") / f"{self.table_name}{end}" for end in ("", *SUFFIXES))
+            path = next((name for name in names if name.exists()), None)
+            if path is None:
+                return None
+        if not path.exists():
+            raise InputError(f"--data-dir {path}: no such file or folder.")
+        if path.is_file():
+            return self.divided(f"file {path}", read(path))
+        given = {split: read(file) for split, file in split_files(path).items()}
+        for split, frame in given.items():
+            if missing := sorted(set(given["train"].columns) - set(frame.columns)):
+                raise InputError(f"--data-dir {path}: {split} has no column {missing[0]}, which train has.")
+        samples = self.keep(given)
+        if "val" in given:
+            return Found(f"folder {path}", "as given", samples)
+        parts = self.divide(samples["train"], {"val": VAL_SHARE}, str(path))
+        return Found(
+            f"folder {path}", f"as given, but val {VAL_SHARE:.0%} of train, seed {SPLIT_SEED}", {**samples, **parts}
+        )
+
+    def from_sklearn(self) -> Found[np.ndarray] | None:
+        """Return a table that comes with scikit-learn, a stand-in: diabetes for a number, breast cancer for a class."""
+        from sklearn.datasets import load_breast_cancer, load_diabetes
+
+        if self.predicts == "number":
+            return self.bundled("diabetes", load_diabetes(as_frame=True, scaled=False), stand_in=True)
+        return self.bundled("breast cancer", load_breast_cancer(as_frame=True), stand_in=True)
+
+    def bundled(self, name: str, found: Any, *, stand_in: bool) -> Found[np.ndarray]:
+        """Return a scikit-learn data set, whose target becomes this module's."""
+        frame: pd.DataFrame = found.data
+        names = getattr(found, "target_names", None)
+        self.target = "target"
+        values = found.target if names is None else np.asarray(names)[found.target]
+        return self.divided(f"scikit-learn, {name}", frame.assign(target=values), stand_in=stand_in)
+
+    def divided(self, source: str, frame: pd.DataFrame, *, stand_in: bool = False) -> Found[np.ndarray]:
+        """Return a table divided into train, validation and test."""
+        whole = self.keep({"train": frame})["train"]
+        parts = self.divide(whole, {"val": VAL_SHARE, "test": TEST_SHARE}, source)
+        how = f"by groups of {self.columns.group}" if self.columns.group else "by class"
+        how = "at random" if self.predicts == "number" and not self.columns.group else how
+        shown = f"{how}, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
+        return Found(source, shown, parts, stand_in, whole)
+
+    def divide(self, rows: np.ndarray, shares: Mapping[str, float], where: str) -> dict[str, np.ndarray]:
+        labels, groups = self.labels(rows), self.groups(rows)
+        if labels is not None and groups is None:
+            parts = divide(labels, shares, where)
+        else:
+            parts = divide_rows(len(rows), shares, where, labels=labels, groups=groups)
+        return {split: rows[positions] for split, positions in parts.items()}
+
+    def keep(self, given: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+        """Keep the rows that have a target as one table; return the rows of each split.
+
+        Raises:
+            InputError: no such column, or targets that cannot be used.
+        """
+        for split, frame in given.items():
+            if self.target not in frame.columns:
+                hint = did_you_mean(self.target, list(frame.columns))
+                raise InputError(
+                    f"--target {self.target}: no such column in {split}.{hint} There: {', '.join(frame.columns)}."
+                )
+        whole = pd.concat(given.values(), ignore_index=True)
+        column = whole[self.target]
+        absent = (column.isna() | (column.astype(str).str.strip() == "")).to_numpy()
+        if absent.mean() > UNLABELLED_LIMIT or absent.all():
+            raise InputError(
+                f"--target {self.target}: {absent.sum()} of {len(whole)} rows have none (rows "
+                f"{some(np.flatnonzero(absent))}, counted from 0). Fill or remove them."
+            )
+        if absent.any():
+            self.notes.append(f"{absent.sum()} of {len(whole)} rows have no {self.target} and are left out")
+        if self.predicts == "number":
+            self._values = self._numbers(column.where(~absent))
+        else:
+            self._words = words(column)
+        self.frame = whole
+        starts = np.cumsum([0, *map(len, given.values())])
+        rows = {split: np.arange(a, b) for split, a, b in zip(given, starts, starts[1:], strict=False)}
+        return {split: found[~absent[found]] for split, found in rows.items()}
+
+    def _numbers(self, column: pd.Series) -> np.ndarray:
+        values, bad = as_numbers(column)
+        if bad:
+            shown = ", ".join(repr(column.iloc[row]) for row in bad[:3])
+            raise InputError(
+                f"--target {self.target}: {len(bad)} values are no finite numbers: {shown} (rows {some(bad)}, counted "
+                "from 0). Correct or empty them; for classes take TableClassification."
+            )
+        if np.nanmax(values) == np.nanmin(values):
+            raise InputError(f"--target {self.target}: always {values[0]:g}; there is nothing to predict.")
+        low = np.flatnonzero(values <= 0)
+        if self.prep.target == "log" and len(low):
+            raise InputError(
+                f"--prep.target log: {len(low)} values of {self.target} are not positive (rows {some(low)}, counted "
+                "from 0). Take --prep.target standard."
+            )
+        return values
+
+    def labels(self, samples: np.ndarray) -> list[str] | None:
+        return None if self.predicts == "number" else [self._words[row] for row in samples]
+
+    def take(self, samples: np.ndarray, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        return samples[positions]
+
+    def groups(self, samples: np.ndarray) -> list[str] | None:
+        if not (name := self.columns.group):
+            return None
+        if name not in self.frame.columns:
+            hint = did_you_mean(name, list(self.frame.columns))
+            raise InputError(f"--columns.group {name}: no such column.{hint} There: {', '.join(self.frame.columns)}.")
+        return words(self.frame[name].iloc[samples])
+
+    # ----------------------------------------------------------------------------------------------------------- setup
+    def setup(self, stage: str) -> None:
+        if stage == "predict" or hasattr(self, "found"):
+            return
+        self.notes = []
+        found = self.find()
+        self._rows = found.samples
+        hashes = self._hashes()
+        train = self.frame.iloc[self._rows["train"]]
+        leave_out = (self.target, "id")
+        self._kinds = infer(train, self.columns, self.notes, leave_out=leave_out)
+        self._encoder = fit(train, self._kinds, self.prep.numbers, self.prep.clip)
+        encoded = self._encoder.encode(self.frame)
+        target, classes = self._targets_of(self._rows["train"])
+        for split, rows in self._rows.items():
+            if missing := sorted({self._words[row] for row in rows} - set(classes)) if classes else []:
+                raise InputError(f"{found.source}: {split} has a class that train has not: {missing[0]}.")
+        self._data = {
+            split: Slices(
+                {
+                    "numbers": torch.from_numpy(encoded.numbers[rows]),
+                    "categories": torch.from_numpy(encoded.categories[rows]),
+                    "target": target(rows),
+                }
+            )
+            for split, rows in self._rows.items()
+        }
+        digest = hashlib.sha256()
+        for split, rows in self._rows.items():
+            digest.update(split.encode() + np.sort(hashes[rows]).tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+        self.spec = DataSpec(
+            classes=classes,
+            input_shape=(len(self._kinds),),
+            numbers=self._encoder.width,
+            categories=tuple(len(values) + 1 for values in self._encoder.values),
+            bins=bin_edges(encoded.numbers[self._rows["train"]], self.bins),
+            target=self._scale(self._rows["train"]),
+        )
+        self.found = found
+
+    def _targets_of(self, train: np.ndarray) -> tuple[Callable[[np.ndarray], Tensor], tuple[str, ...]]:
+        """Return a function from rows to targets, and the classes of train; none where numbers are predicted."""
+        if self.predicts == "number":
+            return lambda rows: torch.from_numpy(self._values[rows].astype(np.float32)), ()
+        there = {self._words[row] for row in train}
+        numbers = all(map(is_number, there))
+        classes = tuple(sorted(there, key=(lambda name: (float(name), name)) if numbers else str))
+        if len(classes) < 2:
+            raise InputError(f"--target {self.target}: always {next(iter(there))}; there is nothing to predict.")
+        number = {name: position for position, name in enumerate(classes)}
+        return lambda rows: torch.tensor([number[self._words[row]] for row in rows]), classes
+
+    def _scale(self, train: np.ndarray) -> Target:
+        """Return the scale of the target, from the training rows."""
+        if self.predicts == "class":
+            return Target(name=self.target)
+        log = self.prep.target == "log"
+        values = np.log(self._values[train]) if log else self._values[train]
+        mean, std = (0.0, 1.0) if self.prep.target == "none" else (float(values.mean()), float(values.std()) or 1.0)
+        return Target(name=self.target, log=log, mean=mean, std=std)
+
+    def _hashes(self) -> np.ndarray:
+        """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""
+        columns = [name for name in self.frame.columns if name != "id"]
+        hashes = pd.util.hash_pandas_object(self.frame[columns], index=False).to_numpy()
+        for split, rows in self._rows.items():
+            repeated = np.isin(hashes[rows], hashes[self._rows["train"]]).sum() if split != "train" else 0
+            if repeated:  # two rows with the same words may well be two cases, so they stay
+                self.notes.append(f"{repeated} of {len(rows)} rows of {split} stand in train too")
+        return hashes
+
+    # --------------------------------------------------------------------------------------------------- what is there
+    def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
+        return self._data[split]
+
+    def ids(self, split: str) -> Sequence[str]:
+        rows = self._rows[split]
+        return words(self.frame["id"].iloc[rows]) if "id" in self.frame.columns else [str(row) for row in rows]
+
+    def targets(self, split: str) -> Tensor:
+        return self._data[split].columns["target"]
+
+    def examples(self, split: str, positions: Sequence[int]) -> list[str]:
+        shown = self.frame.iloc[self._rows[split][list(positions)]]
+        return [", ".join(f"{name} {value}" for name, value in row.items()) for row in shown.to_dict("records")]
+
+    def baseline_inputs(self, split: str) -> pd.DataFrame:
+        return self._encoder.plain(self.frame.iloc[self._rows[split]])
+
+    # ------------------------------------------------------------------------------------------------------ prediction
+    def save(self, run: Path) -> None:
+        """Write what was fitted to the training rows."""
+        self._encoder.save(run / FITTED)
+
+    def restore(self, run: Path) -> None:
+        self._encoder = Encoder.load(run / FITTED)
+
+    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
+        frames: list[pd.DataFrame] = []
+        for path in inputs:
+            frame = read(path)
+            if missing := [name for name in self._encoder.columns if name not in frame.columns]:
+                raise InputError(
+                    f"{path}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
+                    f"missing: {', '.join(missing)}."
+                )
+            frames.append(frame)
+        if not sum(map(len, frames)):
+            raise InputError(f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name a table, or -.")
+        whole = pd.concat(frames, ignore_index=True)
+        encoded = self._encoder.encode(whole)
+        if encoded.unseen:
+            shown = ", ".join(f"{name} ({count} rows)" for name, count in encoded.unseen.items())
+            self.notes.append(f"categories that training had not: {shown}")
+        self._inputs = Inputs(encoded.numbers, encoded.categories, encoded.errors)
+        if spec.target.name in whole.columns:
+            self.expected = words(whole[spec.target.name])
+        return words(whole["id"]) if "id" in whole.columns and len(inputs) == 1 else [str(i) for i in range(len(whole))]
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, 1024), train=False))
+
+
+class Inputs(Dataset[dict[str, Any]]):
+    """Rows to predict: those that cannot be used are 'error', {row: why}, and in no batch."""
+
+    def __init__(self, numbers: np.ndarray, categories: np.ndarray, errors: Mapping[int, str]) -> None:
+        self.numbers, self.categories = torch.from_numpy(numbers), torch.from_numpy(categories)
+        self.errors = errors
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
+        index = torch.tensor([key for key in keys if key not in self.errors], dtype=torch.long)
+        return {
+            "numbers": self.numbers[index],
+            "categories": self.categories[index],
+            "index": index,
+            "error": {key: self.errors[key] for key in keys if key in self.errors},
+        }
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a table.
+
+    Raises:
+        InputError: no such file, no table's suffix, or what cannot be read; names the file, and the line where known.
+    """
+    suffix = path.suffix.lower()
+    if path != STDIN and suffix not in SUFFIXES:
+        raise InputError(f"{path}: not a table. Expected one of {', '.join(SUFFIXES)}.")
+    try:
+        if suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            text = sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8-sig")
+            frame = pd.read_csv(io.StringIO(text), sep="\t" if suffix == ".tsv" else delimiter(text))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except Exception as error:  # pandas and pyarrow raise a dozen kinds for damaged files
+        raise InputError(f"{path}: cannot be read as a table: {str(error).strip()}") from error
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if repeated := frame.columns[frame.columns.duplicated()].tolist():
+        raise InputError(f"{path}: two columns are called {repeated[0]}.")
+    return frame
+
+
+def delimiter(text: str) -> str:
+    """Return what stands between the fields of a CSV's header: a comma, a semicolon or a tab."""
+    header = text.partition("\n")[0]
+    try:
+        return csv.Sniffer().sniff(header, ",;\t").delimiter
+    except csv.Error:  # a single column
+        return ","
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """Return the file of each split in a folder.
+
+    Raises:
+        InputError: no train file, or two files for one split.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        split = SPLIT_NAMES.get(file.stem.lower())
+        if split and file.suffix.lower() in SUFFIXES:
+            if split in found:
+                raise InputError(f"--data-dir {folder}: {found[split].name} and {file.name} are both {split}.")
+            found[split] = file
+    if "train" not in found:
+        raise InputError(f"--data-dir {folder}: no train file ({', '.join(f'train{end}' for end in SUFFIXES)}).")
+    return found
+
+
+def bin_edges(numbers: np.ndarray, bins: int) -> tuple[tuple[float, ...], ...]:
+    """Return for each column the edges of `bins` bins with about as many rows each; equal edges are one."""
+    if not bins:
+        return ()
+    quantiles = np.quantile(numbers, np.linspace(0, 1, bins + 1), axis=0)
+    edges = [np.unique(column) for column in quantiles.T]
+    return tuple(tuple((column if len(column) > 1 else np.append(column, column + 1)).tolist()) for column in edges)
