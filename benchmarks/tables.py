@@ -3,7 +3,7 @@
     python benchmarks/tables.py --rounds 7
 
 All train the same network with the same optimiser, validate and save a checkpoint after each epoch of 312 steps; ours
-and Lightning's log as they do by default, the loops by hand log nothing. Each trains in a thread of its own, and only
+and Lightning's log as they do by default, the loops by hand log nothing. Each trains in a process of its own, and only
 one of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up.
 """
 
@@ -45,7 +45,7 @@ class Tiny(TableRegression):
     target = "y"
     max_epochs = EPOCHS
     batch_size = BATCH
-    patience = None
+    grad_clip = None
     prep = TablePrep(numbers="none", target="none")
     optim = Optim(lr=1e-3, schedule="constant")
     mlp = Perceptron(width=WIDTH, depth=1, dropout=0.0)
@@ -55,6 +55,7 @@ def ours(experiment: Experiment, folder: Path) -> Callable[[Turns], None]:
     """Return a contender: an experiment as `run.py` trains it."""
 
     def train(turns: Turns) -> None:
+        quieten()
         datamodule, task = runner.build_parts(experiment)
         callbacks = [*build_callbacks(experiment, folder), Steps(turns)]
         folder.mkdir()
@@ -144,7 +145,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="timed turns of each, after one for warm-up")
     parser.add_argument("--steps", type=int, default=624, help="optimiser steps a turn; 312 are an epoch")
     options = parser.parse_args()
-    quieten()
     rng = np.random.default_rng(0)
     x = rng.normal(size=(ROWS + 1000, NUMBERS)).astype(np.float32)
     y = (x @ rng.normal(size=NUMBERS) + np.sin(3 * x[:, 0])).astype(np.float32)
@@ -165,8 +165,6 @@ def main() -> None:
             "loop, slices": by_hand(data, folder, sliced=True),
         }
         race(contenders, options.rounds, options.steps)
-        sys.stdout.flush()
-        os._exit(0)  # the contenders are still waiting for their turns
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     python benchmarks/texts.py lstm --score
     python benchmarks/texts.py bert --rounds 5
 
-The speeds are of training alone, on IMDb's training split: each contender trains in a thread of its own, and only one
+The speeds are of training alone, on IMDb's training split: each contender trains in a process of its own, and only one
 of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up. So all have the
-same process, machine and minutes. With `--score`, all train on the same 2 000 reviews, one after the other and to the
+same machine and minutes. With `--score`, all train on the same 2 000 reviews, one after the other and to the
 end, and are scored on the same 1 000 others.
 """
 

@@ -47,7 +47,7 @@ class SoftmaxRegression(DigitsData):
     """One linear layer on the pixels: multinomial logistic regression, the mark that a network has to beat.
 
     python scripts/run.py experiments/digits.py:SoftmaxRegression --test
-    Measured: (pending)
+    Expected on scikit-learn's digits (1259/269/269): test/acc 0.967 (0.959-0.974, 5 seeds), 6 s
     """
 
     max_epochs = 30
@@ -61,7 +61,8 @@ class DigitsCNN(DigitsData):
     """The PyTorch tutorial's CNN: two 5x5 convolutions of 16 and 32 channels with batch norm, one linear layer.
 
     python scripts/run.py experiments/digits.py --test
-    Measured: (pending)
+    Expected on scikit-learn's digits (1259/269/269): test/acc 0.991 (0.989-0.993, 5 seeds), 10 s; with
+    --dataset fashion-mnist (50000/10000/10000) 0.918 (seed 0), about 5 min
 
     After https://github.com/yunjey/pytorch-tutorial, convolutional_neural_network; its rate, epochs and pictures that
     never move are replaced.
@@ -91,7 +92,7 @@ class FashionCNN(DigitsCNN):
     """The same for clothes, with twice the channels, and mirrored.
 
     python scripts/run.py experiments/digits.py:FashionCNN --test
-    Measured: (pending)
+    Not measured to the end.
     """
 
     dataset = "fashion-mnist"
@@ -105,7 +106,7 @@ class KerasCNN(DigitsData):
     Five epochs of Adam, then five more of fine-tuning at a tenth of the rate.
 
     python scripts/run.py experiments/digits.py:KerasCNN --test
-    Measured: (pending)
+    Expected on scikit-learn's digits: test/acc 0.957 (0.948-0.963, 5 seeds), 8 s
 
     After https://www.tensorflow.org/tutorials/images/cnn.
     """
@@ -133,7 +134,7 @@ class DigitsResNet(DigitsData):
     """A small residual network: three blocks of convolution and pooling, each followed by a residual pair.
 
     python scripts/run.py experiments/digits.py:DigitsResNet --test
-    Measured: (pending)
+    Not measured over seeds with this recipe.
 
     After ResNet-9 (https://github.com/davidcpage/cifar10-fast), of a quarter of its width.
     """
@@ -151,7 +152,8 @@ class FashionResNet(DigitsResNet):
     """The same for clothes, mirrored.
 
     python scripts/run.py experiments/digits.py:FashionResNet --test
-    Measured: (pending)
+    Measured (50000/10000/10000, seed 0): test/acc 0.934, val/acc 0.936, 10.4 min beside other processes, 35 s an
+    epoch alone
     """
 
     dataset = "fashion-mnist"

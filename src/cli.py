@@ -105,6 +105,8 @@ def _parse_resume(flags: list[str]) -> Command:
     experiment, run_flags = _parse_one(before, flags, "run.py")
     if run_flags.seeds or experiment.seed != before.seed:
         raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
+    if run_flags.folds is not None:
+        raise InputError("--resume goes on with the run's own folds, if it has any; leave --folds out.")
     return Command([experiment], run_flags)
 
 

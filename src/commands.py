@@ -32,7 +32,7 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
             if number:
                 print(flush=True)
             try:
-                folds = flags.folds or (records.load(flags.resume).get("folds") if flags.resume else None)
+                folds = records.load(flags.resume).get("folds") if flags.resume else flags.folds
                 if flags.dry_run:
                     plan(experiment, Fold(1, folds) if folds else None)
                 elif folds:

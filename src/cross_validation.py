@@ -33,13 +33,16 @@ def cross_validate(asked: Experiment, count: int, *, baselines: bool = False, re
     """
     main = is_main()
     folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
-    if resume and records.load(resume)["state"] == "done":
-        raise InputError(f"{resume}: the cross-validation is done. Start a new one.")
+    if resume:
+        before = records.load(resume)
+        if before["state"] == "done":
+            raise InputError(f"{resume}: the cross-validation is done. Start a new one.")
+        baselines = baselines or before["with_baselines"]
     try:
         if main and not resume:
             records.start(folder, asked.resolve(), asked)
         if main:
-            records.update(folder, state="running", reason="", folds=count)
+            records.update(folder, state="running", reason="", folds=count, with_baselines=baselines)
         children = [_child(asked, Fold(number + 1, count), folder, baselines=baselines) for number in range(count)]
         if main:
             records.write_whole(folder / "predictions_folds.csv", join(children))

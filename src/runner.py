@@ -114,9 +114,14 @@ def _run(asked: Experiment, folder: Path, *, test: bool, baselines: bool, resume
     datamodule, task = build_parts(experiment, fold)
     if test:
         datamodule.require_test()
-    if "data" in before and before["data"]["fingerprint"] != datamodule.fingerprint:
+    if baselines:
+        datamodule.baseline_inputs("val")  # what cannot be is said before the training
+    earlier = before
+    if "data" not in before and fold and fold.number > 1 and main:  # the other processes of a distributed run have none
+        earlier = records.load(folder.parent / "fold-1")
+    if "data" in earlier and earlier["data"]["fingerprint"] != datamodule.fingerprint:
         raise InputError(
-            f"{folder}: the data has changed since the run began ({before['data']['source']}); start a new one."
+            f"{folder}: the data has changed since the run began ({earlier['data']['source']}); start a new one."
         )
     if main:
         again = {} if finished else {"fields": experiment.to_json(), "state": "running", "reason": ""}
@@ -136,8 +141,11 @@ def _run(asked: Experiment, folder: Path, *, test: bool, baselines: bool, resume
             seconds = before.get("wall_s", 0.0) + time.monotonic() - started
             result |= {"state": "done", "reason": reason, "wall_s": round(seconds, 1)}
             result |= training_figures(folder, experiment)
+        if finished:  # what was measured before stays
+            result = {name: before.get(name, {}) | found for name, found in result.items()}
         if baselines:
-            result["baselines"] = fit_baselines(datamodule, ("val", "test") if test else ("val",))
+            tested = "test/loss" in result["metrics"]
+            result["baselines"] = fit_baselines(datamodule, ("val", "test") if tested else ("val",))
         records.update(folder, **result)
         record = records.load(folder)
         board(trainer).log_run(*summary.comparable(record, folder))

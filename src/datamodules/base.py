@@ -120,14 +120,16 @@ class DataModule(LightningDataModule):
             samples = {"train": self.take(pool, rest), "val": found.samples["val"], "test": self.take(pool, test)}
             return replace(found, split=f"{how} of train; val as before", samples=samples)
         remaining = self.take(pool, rest)
-        val = self._deal(remaining, VAL_PARTS, found.source)[0]
+        groups = self.groups(remaining)
+        count = VAL_PARTS if groups is None else max(2, min(VAL_PARTS, len(set(groups))))
+        val = self._deal(remaining, count, found.source)[0]
         train = np.setdiff1d(np.arange(len(remaining)), val)
         samples = {
             "train": self.take(remaining, train),
             "val": self.take(remaining, val),
             "test": self.take(pool, test),
         }
-        return replace(found, split=f"{how}, seed {SPLIT_SEED}; val 1/{VAL_PARTS} of the rest", samples=samples)
+        return replace(found, split=f"{how}, seed {SPLIT_SEED}; val 1/{count} of the rest", samples=samples)
 
     def _deal(self, samples: Any, count: int, where: str) -> list[list[int]]:
         return deal(
@@ -217,10 +219,22 @@ class DataModule(LightningDataModule):
             dataset,
             sampler=batches,
             batch_size=None,
+            collate_fn=_as_it_is,  # the default looks through every batch for what to convert
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch, a flat dict. Lightning's own looks for tensors at any depth, which takes as long as a step of a
+        tiny model.
+        """
+        if device.type == "cpu":
+            return batch
+        return {
+            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in batch.items()
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self.loader("train", train=True)
@@ -236,6 +250,10 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         self.require_test()
         return self.loader("test")
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def fingerprint(items: Iterable[str]) -> str:

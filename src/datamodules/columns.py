@@ -95,8 +95,9 @@ class Encoder:
         names = [*self.numbers, *(f"{name} {part}" for name in self.dates for part in DATE_PARTS)]
         found = pd.DataFrame(self._numbers(frame, {}), columns=names)
         for name, values in zip(self.categories, self.values, strict=True):
-            kept = pd.Categorical(words(frame[name]), categories=list(values))
-            found[name] = kept if len(values) <= MOST_VALUES else kept.codes
+            codes = pd.Index(values).get_indexer(pd.Index(words(frame[name])))
+            kept = pd.Categorical.from_codes(codes, categories=list(values))
+            found[name] = kept if len(values) <= MOST_VALUES else codes
         return found
 
     def _numbers(self, frame: pd.DataFrame, errors: dict[int, str]) -> np.ndarray:
@@ -181,9 +182,11 @@ def fit(frame: pd.DataFrame, kinds: dict[str, str], scaling: Scaling, clip: floa
 
 def words(column: pd.Series) -> list[str]:
     """Return values as words, '' for missing ones; a whole number reads the same however the table holds it."""
-    if pd.api.types.is_float_dtype(column):
-        return ["" if v != v else str(int(v)) if v.is_integer() else str(v) for v in column.astype(float)]
-    return ["" if absent else str(value).strip() for value, absent in zip(column, column.isna(), strict=True)]
+    return ["" if absent else _word(value) for value, absent in zip(column.tolist(), column.isna(), strict=True)]
+
+
+def _word(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def as_numbers(column: pd.Series) -> tuple[np.ndarray, list[int]]:
@@ -195,10 +198,18 @@ def as_numbers(column: pd.Series) -> tuple[np.ndarray, list[int]]:
 
 
 def as_dates(column: pd.Series) -> tuple[list[np.ndarray], list[int]]:
-    """Return `DATE_PARTS` as float64 columns, NaN for missing ones, and the rows whose value is no date."""
-    found = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
+    """Return `DATE_PARTS` as float64 columns, NaN for missing ones, and the rows whose value is no date.
+
+    A date begins with year, month and day (ISO 8601): 01/02/2020 is another day in another country.
+    """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        found = pd.to_datetime(column, utc=True)
+    else:
+        iso = column.astype(str).str.match(r"\s*\d{4}-\d\d-\d\d")
+        found = pd.to_datetime(column.astype(str).where(iso), errors="coerce", format="ISO8601", utc=True)
     bad = np.flatnonzero((found.isna() & column.notna()).to_numpy()).tolist()
-    days = (found - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    found = found.dt.as_unit("s")
+    days = (found - pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")) / pd.Timedelta(days=1)
     parts = (days, found.dt.year, found.dt.month, found.dt.day_of_week, found.dt.day_of_year)
     return [part.to_numpy(float, na_value=np.nan) for part in parts], bad
 
@@ -254,8 +265,7 @@ def guess(column: pd.Series) -> str:
     there = column[column.notna()].astype(str)
     if len(as_numbers(there)[1]) <= (1 - MOSTLY) * len(there):
         return "number"
-    looks = there.str.match(r"\d{4}-\d\d?-\d\d?|\d\d?[/.]\d\d?[/.]\d{4}")
-    if looks.mean() >= MOSTLY and len(as_dates(there)[1]) <= (1 - MOSTLY) * len(there):
+    if len(as_dates(there)[1]) <= (1 - MOSTLY) * len(there):
         return "date"
     return "name" if there.nunique() > max(20, MOST_NAMES * len(column)) else "category"
 
@@ -265,8 +275,8 @@ def check(column: pd.Series, kind: str, notes: list[str], *, strict: bool) -> No
     if kind == "number":
         if pd.api.types.is_numeric_dtype(column) and len(rows := np.flatnonzero(np.isinf(column.to_numpy(float)))):
             raise InputError(
-                f"column {column.name}: {len(rows)} infinite values (rows {some(rows)}, counted from 0). Empty them, "
-                f"or --columns.ignored {column.name}."
+                f"column {column.name}: {len(rows)} infinite values (rows {some(column.index[rows])}, counted from 0). "
+                f"Empty them, or --columns.ignored {column.name}."
             )
         bad = as_numbers(column)[1]
     else:
@@ -276,12 +286,12 @@ def check(column: pd.Series, kind: str, notes: list[str], *, strict: bool) -> No
     shown = ", ".join(repr(column.iloc[row]) for row in bad[:3])
     if strict:
         raise InputError(
-            f"column {column.name}: {len(bad)} values are no {kind}: {shown} (rows {some(bad)}, counted from 0). "
-            f"Correct or empty them, or --columns.category {column.name}."
+            f"column {column.name}: {len(bad)} values are no {kind}: {shown} (rows {some(column.index[bad])}, counted "
+            f"from 0). Correct or empty them, or --columns.category {column.name}."
         )
     notes.append(f"column {column.name}: {len(bad)} values are no {kind} and count as missing: {shown}")
 
 
-def some(rows: Sequence[int] | np.ndarray) -> str:
+def some(rows: Sequence[int] | np.ndarray | pd.Index) -> str:
     """Return the first few row numbers."""
     return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")

@@ -163,7 +163,7 @@ class Digits(DataModule):
                 + ", ".join(repeated[:3])
             )
         self.fingerprint = fingerprint(
-            f"{split} {name} {target} {digest}"
+            f"{name} {target} {digest}"
             for split, sheet in found.samples.items()
             for name, target, digest in zip(sheet.ids, sheet.targets.tolist(), digests[split], strict=True)
         )

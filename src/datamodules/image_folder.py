@@ -72,7 +72,8 @@ class ImageFolder(DataModule):
         if self.data_dir is None and not root.is_dir():
             return None
         samples, split = scan(root)
-        whole = None if split.startswith("as given") else sorted(chain(*samples.values()))
+        ours = ("train", "val") if split.startswith("as given, but") else tuple(samples)  # what we have divided
+        whole = None if split == "as given" else sorted(chain(*(samples[name] for name in ours)))
         return Found(f"folder {root}", split, samples, whole=whole)
 
     def from_drawn(self) -> Found[list[Sample]] | None:

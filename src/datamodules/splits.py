@@ -72,6 +72,8 @@ def divide_rows(
         InputError: too few examples or groups for every split.
     """
     total = max(1 + len(shares), min(PARTS, len(set(groups)) if groups is not None else size))
+    if labels is not None:
+        total = max(1 + len(shares), min(total, max(Counter(labels).values())))
     parts = deal(size, total, labels=labels, groups=groups, where=where)
     found: dict[str, list[int]] = {}
     for split, share in shares.items():
@@ -109,7 +111,10 @@ def deal(
         splitter = GroupKFold(count, **seed) if labels is None else StratifiedGroupKFold(count, **seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # it is then in some parts only
-        return [test.tolist() for _, test in splitter.split(np.zeros(size), labels, groups)]
+        try:
+            return [test.tolist() for _, test in splitter.split(np.zeros(size), labels, groups)]
+        except ValueError as error:
+            raise InputError(f"{where}: too few examples of each class for {count} parts ({error}).") from error
 
 
 def blocks(labels: Sequence[str], *, val: int, test: int) -> dict[str, list[int]]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -26,6 +29,9 @@ from src.experiment import Columns, DataSpec, InputError, TablePrep, Target, did
 SUFFIXES = (".csv", ".tsv", ".parquet")
 STDIN = Path("-")
 FITTED = "columns.json"
+NESTED = (list, dict, tuple, np.ndarray)
+EVALUATED = 1024
+"""Rows a batch, at the least, where nothing is trained."""
 UNLABELLED_LIMIT = 0.05
 """Greatest share of rows without target before the run stops."""
 
@@ -83,8 +89,8 @@ class Table(DataModule):
         if not path.exists():
             raise InputError(f"--data-dir {path}: no such file or folder.")
         if path.is_file():
-            return self.divided(f"file {path}", read(path))
-        given = {split: read(file) for split, file in split_files(path).items()}
+            return self.divided(f"file {path}", read(path, self.columns.category))
+        given = {split: read(file, self.columns.category) for split, file in split_files(path).items()}
         for split, frame in given.items():
             if missing := sorted(set(given["train"].columns) - set(frame.columns)):
                 raise InputError(f"--data-dir {path}: {split} has no column {missing[0]}, which train has.")
@@ -93,7 +99,10 @@ class Table(DataModule):
             return Found(f"folder {path}", "as given", samples)
         parts = self.divide(samples["train"], {"val": VAL_SHARE}, str(path))
         return Found(
-            f"folder {path}", f"as given, but val {VAL_SHARE:.0%} of train, seed {SPLIT_SEED}", {**samples, **parts}
+            f"folder {path}",
+            f"as given, but val {VAL_SHARE:.0%} of train, seed {SPLIT_SEED}",
+            {**samples, **parts},
+            whole=samples["train"],
         )
 
     def from_sklearn(self) -> Found[np.ndarray] | None:
@@ -108,7 +117,8 @@ class Table(DataModule):
         """Return a scikit-learn data set, whose target becomes this module's."""
         frame: pd.DataFrame = found.data
         names = getattr(found, "target_names", None)
-        self.target = "target"
+        if self.target not in frame.columns:
+            self.target = "target"
         values = found.target if names is None else np.asarray(names)[found.target]
         return self.divided(f"scikit-learn, {name}", frame.assign(target=values), stand_in=stand_in)
 
@@ -142,6 +152,8 @@ class Table(DataModule):
                     f"--target {self.target}: no such column in {split}.{hint} There: {', '.join(frame.columns)}."
                 )
         whole = pd.concat(given.values(), ignore_index=True)
+        if whole.empty:
+            raise InputError(f"--target {self.target}: 0 of 0 rows have one; {self.data_dir} has a header alone.")
         column = whole[self.target]
         absent = (column.isna() | (column.astype(str).str.strip() == "")).to_numpy()
         if absent.mean() > UNLABELLED_LIMIT or absent.all():
@@ -152,31 +164,41 @@ class Table(DataModule):
         if absent.any():
             self.notes.append(f"{absent.sum()} of {len(whole)} rows have no {self.target} and are left out")
         if self.predicts == "number":
-            self._values = self._numbers(column.where(~absent))
+            self._values = np.concatenate(
+                [
+                    self._numbers(frame[self.target], f" of {split}" if len(given) > 1 else "")
+                    for split, frame in given.items()
+                ]
+            )
+            self._check(self._values)
         else:
             self._words = words(column)
         self.frame = whole
+        self._names = [str(row) for frame in given.values() for row in range(len(frame))]  # as each file counts them
         starts = np.cumsum([0, *map(len, given.values())])
         rows = {split: np.arange(a, b) for split, a, b in zip(given, starts, starts[1:], strict=False)}
         return {split: found[~absent[found]] for split, found in rows.items()}
 
-    def _numbers(self, column: pd.Series) -> np.ndarray:
+    def _numbers(self, column: pd.Series, of: str) -> np.ndarray:
         values, bad = as_numbers(column)
         if bad:
             shown = ", ".join(repr(column.iloc[row]) for row in bad[:3])
             raise InputError(
-                f"--target {self.target}: {len(bad)} values are no finite numbers: {shown} (rows {some(bad)}, counted "
-                "from 0). Correct or empty them; for classes take TableClassification."
+                f"--target {self.target}: {len(bad)} values{of} are no finite numbers: {shown} (rows {some(bad)}, "
+                "counted from 0). Correct or empty them; for classes take TableClassification."
             )
+        return values
+
+    def _check(self, values: np.ndarray) -> None:
+        """Refuse targets that never change, or that have no logarithm where one is wanted."""
         if np.nanmax(values) == np.nanmin(values):
-            raise InputError(f"--target {self.target}: always {values[0]:g}; there is nothing to predict.")
+            raise InputError(f"--target {self.target}: always {np.nanmin(values):g}; there is nothing to predict.")
         low = np.flatnonzero(values <= 0)
         if self.prep.target == "log" and len(low):
             raise InputError(
                 f"--prep.target log: {len(low)} values of {self.target} are not positive (rows {some(low)}, counted "
                 "from 0). Take --prep.target standard."
             )
-        return values
 
     def labels(self, samples: np.ndarray) -> list[str] | None:
         return None if self.predicts == "number" else [self._words[row] for row in samples]
@@ -205,6 +227,10 @@ class Table(DataModule):
         self._kinds = infer(train, self.columns, self.notes, leave_out=leave_out)
         self._encoder = fit(train, self._kinds, self.prep.numbers, self.prep.clip)
         encoded = self._encoder.encode(self.frame)
+        held_out = np.setdiff1d(list(encoded.errors), self._rows["train"])
+        if len(held_out):
+            first = "; ".join(f"row {row}, column {encoded.errors[row]}" for row in held_out[:3])
+            self.notes.append(f"{len(held_out)} rows of val or test have values that count as missing: {first}")
         target, classes = self._targets_of(self._rows["train"])
         for split, rows in self._rows.items():
             if missing := sorted({self._words[row] for row in rows} - set(classes)) if classes else []:
@@ -219,10 +245,8 @@ class Table(DataModule):
             )
             for split, rows in self._rows.items()
         }
-        digest = hashlib.sha256()
-        for split, rows in self._rows.items():
-            digest.update(split.encode() + np.sort(hashes[rows]).tobytes())
-        self.fingerprint = digest.hexdigest()[:16]
+        used = np.concatenate(list(self._rows.values()))
+        self.fingerprint = hashlib.sha256(np.sort(hashes[used]).tobytes()).hexdigest()[:16]
         self.spec = DataSpec(
             classes=classes,
             input_shape=(len(self._kinds),),
@@ -268,9 +292,13 @@ class Table(DataModule):
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
         return self._data[split]
 
+    def batches(self, split: str, *, train: bool, rank: int = 0, world_size: int = 1) -> Batches:
+        size = self.batch_size if train else max(self.batch_size, EVALUATED)
+        return Batches(len(self._rows[split]), size, train=train, seed=self.seed, rank=rank, world_size=world_size)
+
     def ids(self, split: str) -> Sequence[str]:
         rows = self._rows[split]
-        return words(self.frame["id"].iloc[rows]) if "id" in self.frame.columns else [str(row) for row in rows]
+        return words(self.frame["id"].iloc[rows]) if "id" in self.frame.columns else [self._names[row] for row in rows]
 
     def targets(self, split: str) -> Tensor:
         return self._data[split].columns["target"]
@@ -293,7 +321,7 @@ class Table(DataModule):
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         frames: list[pd.DataFrame] = []
         for path in inputs:
-            frame = read(path)
+            frame = read(path, self._encoder.categories)
             if missing := [name for name in self._encoder.columns if name not in frame.columns]:
                 raise InputError(
                     f"{path}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
@@ -313,7 +341,7 @@ class Table(DataModule):
         return words(whole["id"]) if "id" in whole.columns and len(inputs) == 1 else [str(i) for i in range(len(whole))]
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, 1024), train=False))
+        return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))
 
 
 class Inputs(Dataset[dict[str, Any]]):
@@ -336,8 +364,12 @@ class Inputs(Dataset[dict[str, Any]]):
         }
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table.
+
+    Args:
+        path: CSV, TSV or Parquet, or - for standard input.
+        categories: columns whose values are read as they are written: 001 is no 1.
 
     Raises:
         InputError: no such file, no table's suffix, or what cannot be read; names the file, and the line where known.
@@ -348,26 +380,32 @@ def read(path: Path) -> pd.DataFrame:
     try:
         if suffix == ".parquet":
             frame = pd.read_parquet(path)
+            nested = [name for name in frame.columns if frame[name].map(lambda v: isinstance(v, NESTED)).any()]
+            if nested:
+                raise InputError(f"{path}: column {nested[0]} has lists or records for values.")
         else:
             text = sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8-sig")
-            frame = pd.read_csv(io.StringIO(text), sep="\t" if suffix == ".tsv" else delimiter(text))
+            sep = "\t" if suffix == ".tsv" else delimiter(text)
+            header, first, *_ = [*itertools.islice(csv.reader(io.StringIO(text), delimiter=sep), 2), [], []]
+            if repeated := [name for name, count in Counter(map(str.strip, header)).items() if count > 1]:
+                raise InputError(f"{path}: two columns are called {repeated[0]}.")
+            if any(first[len(header) :]):
+                raise InputError(f"{path}: the first row has {len(first)} fields, but the header {len(header)}.")
+            frame = pd.read_csv(io.StringIO(text), sep=sep, index_col=False, dtype=dict.fromkeys(categories, str))
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
     except Exception as error:  # pandas and pyarrow raise a dozen kinds for damaged files
         raise InputError(f"{path}: cannot be read as a table: {str(error).strip()}") from error
     frame.columns = [str(name).strip() for name in frame.columns]
-    if repeated := frame.columns[frame.columns.duplicated()].tolist():
-        raise InputError(f"{path}: two columns are called {repeated[0]}.")
     return frame
 
 
 def delimiter(text: str) -> str:
-    """Return what stands between the fields of a CSV's header: a comma, a semicolon or a tab."""
-    header = text.partition("\n")[0]
-    try:
-        return csv.Sniffer().sniff(header, ",;\t").delimiter
-    except csv.Error:  # a single column
-        return ","
+    """Return what stands between the fields of a CSV's header most often: a comma, a semicolon or a tab."""
+    header = re.sub('"[^"]*"', "", text.partition("\n")[0])
+    return max(",;\t", key=header.count)
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -393,5 +431,5 @@ def bin_edges(numbers: np.ndarray, bins: int) -> tuple[tuple[float, ...], ...]:
     if not bins:
         return ()
     quantiles = np.quantile(numbers, np.linspace(0, 1, bins + 1), axis=0)
-    edges = [np.unique(column) for column in quantiles.T]
+    edges = [np.unique(column.astype(np.float32)) for column in quantiles.T]  # apart in the network's own precision
     return tuple(tuple((column if len(column) > 1 else np.append(column, column + 1)).tolist()) for column in edges)

