@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from tests.conftest import Script
+from conftest import Script
 
 pytestmark = pytest.mark.slow
 

@@ -53,7 +53,7 @@ class Tiny(TextsLstm):
 class SlowSteps(tasks.TextClassification):
     """Makes an epoch last longer than a second."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         time.sleep(0.3)
         return super().training_step(batch, batch_idx)
 
@@ -84,7 +84,7 @@ class ValidatesSlowly(Tiny):
 class SignalsItself(tasks.TextClassification):
     """Is interrupted in the midst of the first epoch."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.global_step == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return super().training_step(batch, batch_idx)

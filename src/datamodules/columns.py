@@ -96,7 +96,7 @@ class Encoder:
         found = pd.DataFrame(self._numbers(frame, {}), columns=names)
         for name, values in zip(self.categories, self.values, strict=True):
             codes = pd.Index(values).get_indexer(pd.Index(words(frame[name])))
-            kept = pd.Categorical.from_codes(codes, categories=list(values))
+            kept = pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(values)))
             found[name] = kept if len(values) <= MOST_VALUES else codes
         return found
 
