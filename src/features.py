@@ -71,6 +71,6 @@ def _key(task: Task, datamodule: DataModule, trainer: Trainer) -> str:
         if not name.startswith("head."):
             digest.update(name.encode())
             digest.update(value.cpu().contiguous().numpy().tobytes())
-    for part in (datamodule.fingerprint, datamodule.spec, trainer.precision):
+    for part in (datamodule.fingerprint, datamodule.preparation, datamodule.spec, trainer.precision):
         digest.update(repr(part).encode())
     return digest.hexdigest()[:24]

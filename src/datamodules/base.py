@@ -62,6 +62,8 @@ class DataModule(LightningDataModule):
     found: Found[Any]
     fingerprint: str
     """Hash of names and contents: two runs with the same one saw the same data."""
+    preparation: str = ""
+    """What was fitted to the training split to prepare examples: features kept of other preparations are not these."""
     data_dir: Path | None = None
     """Where the user's own data are: the first source."""
     fold: Fold | None = None

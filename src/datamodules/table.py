@@ -226,6 +226,7 @@ class Table(DataModule):
         leave_out = (self.target, "id")
         self._kinds = infer(train, self.columns, self.notes, leave_out=leave_out)
         self._encoder = fit(train, self._kinds, self.prep.numbers, self.prep.clip)
+        self.preparation = repr(self._encoder)
         encoded = self._encoder.encode(self.frame)
         held_out = np.setdiff1d(list(encoded.errors), self._rows["train"])
         if len(held_out):

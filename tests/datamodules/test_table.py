@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -547,12 +548,21 @@ def test_a_target_that_has_no_logarithm_is_refused_by_row(tmp_path: Path) -> Non
     assert ready(path).sizes()["train"] > 30
 
 
-def test_a_row_of_a_split_file_is_named_with_its_file(tmp_path: Path) -> None:
-    frame = homes(50).astype(object)
-    frame.loc[43, "price"] = "on request"
-    message = refused(thirds(tmp_path / "x", frame))
-    assert "test" in message.replace(str(tmp_path), "")
-    assert "rows 3" in message
+@pytest.mark.parametrize(("split", "row"), [("train", 7), ("val", 67), ("test", 87)], ids=["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("column", "value", "target"),
+    [("price", "on request", "standard"), ("price", -5, "log"), ("price", None, "log"), ("area", "inf", "log")],
+    ids=["no number", "no logarithm", "none", "infinite"],
+)
+def test_a_row_of_a_split_file_is_named_with_its_file(
+    tmp_path: Path, split: str, row: int, column: str, value: Any, target: Any
+) -> None:
+    frame = homes(100).astype(object)
+    frame.loc[row : row + (5 if value is None else 0), column] = value
+    path = thirds(tmp_path / "x", frame)
+    said = complaint(lambda: ready(path, prep=TablePrep(target=target))) or " ".join(ready(path).notes)
+    assert split in said.replace(str(tmp_path), "").replace("columns left out", "")
+    assert re.search(r"\brows? 7\b", said), "the row of that file, not of all files one after the other"
 
 
 def test_classes_that_are_numbers_stand_in_their_order(tmp_path: Path) -> None:
