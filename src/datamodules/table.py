@@ -151,7 +151,9 @@ class Table(DataModule):
                 raise InputError(
                     f"--target {self.target}: no such column in {split}.{hint} There: {', '.join(frame.columns)}."
                 )
-        whole = pd.concat(given.values(), ignore_index=True)
+        several = len(given) > 1
+        whole = pd.concat(given.values())
+        whole.index = [f"{row} of {split}" if several else row for split in given for row in range(len(given[split]))]
         if whole.empty:
             raise InputError(f"--target {self.target}: 0 of 0 rows have one; {self.data_dir} has a header alone.")
         column = whole[self.target]
@@ -159,18 +161,12 @@ class Table(DataModule):
         if absent.mean() > UNLABELLED_LIMIT or absent.all():
             raise InputError(
                 f"--target {self.target}: {absent.sum()} of {len(whole)} rows have none (rows "
-                f"{some(np.flatnonzero(absent))}, counted from 0). Fill or remove them."
+                f"{some(whole.index[absent])}, counted from 0). Fill or remove them."
             )
         if absent.any():
             self.notes.append(f"{absent.sum()} of {len(whole)} rows have no {self.target} and are left out")
         if self.predicts == "number":
-            self._values = np.concatenate(
-                [
-                    self._numbers(frame[self.target], f" of {split}" if len(given) > 1 else "")
-                    for split, frame in given.items()
-                ]
-            )
-            self._check(self._values)
+            self._values = self._numbers(column)
         else:
             self._words = words(column)
         self.frame = whole
@@ -179,26 +175,24 @@ class Table(DataModule):
         rows = {split: np.arange(a, b) for split, a, b in zip(given, starts, starts[1:], strict=False)}
         return {split: found[~absent[found]] for split, found in rows.items()}
 
-    def _numbers(self, column: pd.Series, of: str) -> np.ndarray:
+    def _numbers(self, column: pd.Series) -> np.ndarray:
+        """Return targets; refuse what is no number, never changes, or has no logarithm where one is wanted."""
         values, bad = as_numbers(column)
         if bad:
             shown = ", ".join(repr(column.iloc[row]) for row in bad[:3])
             raise InputError(
-                f"--target {self.target}: {len(bad)} values{of} are no finite numbers: {shown} (rows {some(bad)}, "
-                "counted from 0). Correct or empty them; for classes take TableClassification."
+                f"--target {self.target}: {len(bad)} values are no finite numbers: {shown} (rows "
+                f"{some(column.index[bad])}, counted from 0). Correct or empty them; for classes take TableClassification."
             )
-        return values
-
-    def _check(self, values: np.ndarray) -> None:
-        """Refuse targets that never change, or that have no logarithm where one is wanted."""
         if np.nanmax(values) == np.nanmin(values):
             raise InputError(f"--target {self.target}: always {np.nanmin(values):g}; there is nothing to predict.")
         low = np.flatnonzero(values <= 0)
         if self.prep.target == "log" and len(low):
             raise InputError(
-                f"--prep.target log: {len(low)} values of {self.target} are not positive (rows {some(low)}, counted "
-                "from 0). Take --prep.target standard."
+                f"--prep.target log: {len(low)} values of {self.target} are not positive (rows "
+                f"{some(column.index[low])}, counted from 0). Take --prep.target standard."
             )
+        return values
 
     def labels(self, samples: np.ndarray) -> list[str] | None:
         return None if self.predicts == "number" else [self._words[row] for row in samples]
@@ -230,7 +224,7 @@ class Table(DataModule):
         encoded = self._encoder.encode(self.frame)
         held_out = np.setdiff1d(list(encoded.errors), self._rows["train"])
         if len(held_out):
-            first = "; ".join(f"row {row}, column {encoded.errors[row]}" for row in held_out[:3])
+            first = "; ".join(f"row {self.frame.index[row]}, column {encoded.errors[row]}" for row in held_out[:3])
             self.notes.append(f"{len(held_out)} rows of val or test have values that count as missing: {first}")
         target, classes = self._targets_of(self._rows["train"])
         for split, rows in self._rows.items():
