@@ -182,7 +182,8 @@ class Table(DataModule):
             shown = ", ".join(repr(column.iloc[row]) for row in bad[:3])
             raise InputError(
                 f"--target {self.target}: {len(bad)} values are no finite numbers: {shown} (rows "
-                f"{some(column.index[bad])}, counted from 0). Correct or empty them; for classes take TableClassification."
+                f"{some(column.index[bad])}, counted from 0). Correct or empty them; for classes take "
+                "TableClassification."
             )
         if np.nanmax(values) == np.nanmin(values):
             raise InputError(f"--target {self.target}: always {np.nanmin(values):g}; there is nothing to predict.")
