@@ -15,7 +15,8 @@ from src import records
 from src.experiment import Experiment, InputError, load, replace
 
 USAGE = """usage: run.py EXPERIMENT.py[:Name] ... [flags]      --help after an experiment shows its flags
-       run.py --resume runs/<Experiment>/<id> [flags]"""
+       run.py --resume runs/<Experiment>/<id> [flags]
+       run.py --reproduce runs/<Experiment>/<id> [--test]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class RunFlags:
     """Fit scikit-learn's baselines to the same split, and show them beside the run."""
     dry_run: bool = False
     """Show the resolved plan, train nothing."""
+    checkpoint_every: str = "10min"
+    """Save within an epoch too, after so many steps (500) or minutes (10min)."""
+    reproduce: Path | None = None
+    """Run a finished run again, with its fields and seed on its data, and say whether the numbers are the same."""
     resume: Path | None = None
     """Go on with an interrupted run in its own directory; with --test, test a finished one."""
 
@@ -52,6 +57,8 @@ def parse(argv: Sequence[str]) -> Command:
         SystemExit: an unknown flag or value (exit code 2, with a suggestion) or --help (0), from tyro.
     """
     targets, flags = _split(argv)
+    if "--reproduce" in flags:
+        return _parse_reproduce(targets, flags)
     if not targets and "--resume" in flags:
         return _parse_resume(flags)
     if not targets:
@@ -71,8 +78,12 @@ def parse(argv: Sequence[str]) -> Command:
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split into the experiments, which come first, and the flags. A glob's `__init__.py` is no experiment."""
     first = next((i for i, arg in enumerate(argv) if arg.startswith("-")), len(argv))
-    flags = [part for flag in argv[first:] for part in (flag.split("=", 1) if flag.startswith("--resume=") else [flag])]
+    flags = [part for flag in argv[first:] for part in _apart(flag)]
     return [arg for arg in argv[:first] if Path(arg).name != "__init__.py"], flags
+
+
+def _apart(flag: str) -> list[str]:
+    return flag.split("=", 1) if flag.startswith(("--resume=", "--reproduce=")) else [flag]
 
 
 def _given(flags: Sequence[str], name: str) -> bool:
@@ -97,17 +108,33 @@ def _parse_one(default: Experiment, flags: Sequence[str], prog: str) -> tuple[Ex
 
 def _parse_resume(flags: list[str]) -> Command:
     """`--resume RUN [flags]`: the run's own experiment and fields, changed by the flags given."""
-    at = flags.index("--resume")
-    if at + 1 == len(flags):
-        raise InputError("--resume: name the run directory, runs/<Experiment>/<id>.")
-    record = records.load(Path(flags[at + 1]))
-    before = load(record["experiment"]).from_json(record["fields"])
+    before = _recorded(flags, "--resume")
     experiment, run_flags = _parse_one(before, flags, "run.py")
     if run_flags.seeds or experiment.seed != before.seed:
         raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
     if run_flags.folds is not None:
         raise InputError("--resume goes on with the run's own folds, if it has any; leave --folds out.")
     return Command([experiment], run_flags)
+
+
+def _parse_reproduce(targets: Sequence[str], flags: list[str]) -> Command:
+    """`[EXPERIMENT] --reproduce RUN`: the run's own experiment and fields, and no others."""
+    before = _recorded(flags, "--reproduce")
+    if list(map(load, targets)) not in ([], [type(before)]):
+        raise InputError(f"--reproduce: that is a run of {before.dotted_name()}, not of {', '.join(targets)}.")
+    experiment, run_flags = _parse_one(before, flags, "run.py")
+    if run_flags.seeds or run_flags.folds is not None or run_flags.resume or experiment != before:
+        raise InputError("--reproduce takes every field from the run; of the other flags only --test goes with it.")
+    return Command([experiment], run_flags)
+
+
+def _recorded(flags: list[str], name: str) -> Experiment:
+    """Return the experiment of the run that the flag names, with its fields."""
+    at = flags.index(name)
+    if at + 1 == len(flags):
+        raise InputError(f"{name}: name the run directory, runs/<Experiment>/<id>.")
+    record = records.load(Path(flags[at + 1]))
+    return load(record["experiment"]).from_json(record["fields"])
 
 
 def _listing() -> str:

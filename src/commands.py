@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import torch
 
 from src import records, summary
-from src.callbacks import Interrupted
+from src.callbacks import Every, Interrupted
 from src.callbacks.graceful_stop import handling, interrupt
 from src.cli import RunFlags
 from src.cross_validation import cross_validate
 from src.datamodules import Fold
 from src.experiment import Experiment, InputError
+from src.reproduction import reproduce
 from src.runner import build_parts, describe, explain, run
 from src.trainer import build_trainer, quieten
 
@@ -32,18 +33,30 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
             if number:
                 print(flush=True)
             try:
+                every = Every.parse(flags.checkpoint_every)
                 folds = records.load(flags.resume).get("folds") if flags.resume else flags.folds
                 if flags.dry_run:
                     plan(experiment, Fold(1, folds) if folds else None)
+                elif flags.reproduce:
+                    same = reproduce(flags.reproduce, experiment, test=flags.test, every=every)
+                    failed += not same
                 elif folds:
-                    cross_validate(experiment, folds, baselines=flags.baselines, resume=flags.resume)
+                    cross_validate(
+                        experiment, folds, baselines=flags.baselines, resume=flags.resume, checkpoint_every=every
+                    )
                 else:
-                    run(experiment, test=flags.test, baselines=flags.baselines, resume=flags.resume)
+                    run(
+                        experiment,
+                        test=flags.test,
+                        baselines=flags.baselines,
+                        resume=flags.resume,
+                        checkpoint_every=every,
+                    )
             except Interrupted as stop:
                 return stop.exit_code
             except Exception as error:
                 failed += 1
-                if not isinstance(error, InputError):
+                if not isinstance(error, InputError | OSError):
                     traceback.print_exception(error)
                 print(f"error: {type(experiment).__name__}: {explain(error)}", file=sys.stderr, flush=True)
                 if torch.distributed.is_available() and torch.distributed.is_initialized():

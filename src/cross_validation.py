@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import statistics
@@ -10,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from src import records, summary
-from src.callbacks import Interrupted
+from src.callbacks import Every, Interrupted
 from src.datamodules import Fold
 from src.experiment import Experiment, InputError
-from src.runner import is_main, record_failure, run
+from src.runner import is_main, record_failure, refuse_running, run
 
 
-def cross_validate(asked: Experiment, count: int, *, baselines: bool = False, resume: Path | None = None) -> Path:
+def cross_validate(
+    asked: Experiment,
+    count: int,
+    *,
+    baselines: bool = False,
+    resume: Path | None = None,
+    checkpoint_every: Every | None = None,
+) -> Path:
     """Train and test an experiment once a fold; return the parent run's directory.
 
     The parent's record has the mean and the standard deviation of the children's metrics; `predictions_folds.csv` has
@@ -27,6 +35,7 @@ def cross_validate(asked: Experiment, count: int, *, baselines: bool = False, re
         count: folds.
         baselines: fit scikit-learn's baselines on the same folds.
         resume: the directory of a cross-validation to go on with; children that are done stay as they are.
+        checkpoint_every: how often to save within an epoch.
 
     Raises:
         InputError: as for `run`, or all is done already.
@@ -35,6 +44,8 @@ def cross_validate(asked: Experiment, count: int, *, baselines: bool = False, re
     folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
     if resume:
         before = records.load(resume)
+        if main:
+            refuse_running(resume, before)
         if before["state"] == "done":
             raise InputError(f"{resume}: the cross-validation is done. Start a new one.")
         baselines = baselines or before["with_baselines"]
@@ -42,8 +53,10 @@ def cross_validate(asked: Experiment, count: int, *, baselines: bool = False, re
         if main and not resume:
             records.start(folder, asked.resolve(), asked)
         if main:
-            records.update(folder, state="running", reason="", folds=count, with_baselines=baselines)
-        children = [_child(asked, Fold(number + 1, count), folder, baselines=baselines) for number in range(count)]
+            records.update(folder, **records.process(), folds=count, with_baselines=baselines)
+        folds = [Fold(number + 1, count) for number in range(count)]
+        with records.heartbeat(folder) if main else contextlib.nullcontext():
+            children = [_child(asked, fold, folder, baselines, checkpoint_every) for fold in folds]
         if main:
             records.write_whole(folder / "predictions_folds.csv", join(children))
             records.update(folder, **together([records.load(child) for child in children]))
@@ -57,7 +70,7 @@ def cross_validate(asked: Experiment, count: int, *, baselines: bool = False, re
     return folder
 
 
-def _child(asked: Experiment, fold: Fold, parent: Path, *, baselines: bool) -> Path:
+def _child(asked: Experiment, fold: Fold, parent: Path, baselines: bool, checkpoint_every: Every | None) -> Path:
     """Run a fold, go on with it, or leave it as it is where it is done."""
     folder = parent / f"fold-{fold.number}"
     there = (folder / "run.json").is_file()
@@ -65,7 +78,15 @@ def _child(asked: Experiment, fold: Fold, parent: Path, *, baselines: bool) -> P
         return folder
     if fold.number > 1 and is_main():
         print(flush=True)
-    return run(asked, test=True, baselines=baselines, resume=folder if there else None, fold=fold, parent=parent)
+    return run(
+        asked,
+        test=True,
+        baselines=baselines,
+        resume=folder if there else None,
+        checkpoint_every=checkpoint_every,
+        fold=fold,
+        parent=parent,
+    )
 
 
 def together(children: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

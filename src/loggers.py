@@ -13,10 +13,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
+from src.records import write_whole
+
 
 class MetricsCsv(Logger):
-    """Appends `time,epoch,step,name,value` to the run's `metrics.csv`; nothing before is ever rewritten, as Lightning's
-    CSVLogger does when a run is resumed. Epochs count from 1; 0 is before training.
+    """Appends `time,epoch,step,name,value` to the run's `metrics.csv`, also when a run is resumed, where Lightning's
+    CSVLogger begins anew. Epochs count from 1; 0 is before training.
 
     Args:
         run: the run directory.
@@ -56,6 +58,13 @@ class MetricsCsv(Logger):
                     file.write(b"\n")
             file.write("".join(rows).encode())
 
+    def cut(self, step: int) -> None:
+        """Remove the rows of this step and later ones: a run that goes on from there writes them again."""
+        if self.path.is_file():
+            header, *rows = self.path.read_bytes().splitlines(keepends=True) or [b""]
+            kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[2]) < step]
+            write_whole(self.path, b"".join([header, *kept]))
+
     @override
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: fields are in run.json."""
@@ -66,10 +75,11 @@ class TensorBoard(TensorBoardLogger):
 
     Args:
         run: the run directory.
+        purge_step: where the run goes on; TensorBoard hides what was logged there and later before.
     """
 
-    def __init__(self, run: Path) -> None:
-        super().__init__(run, name="", version="", default_hp_metric=False)
+    def __init__(self, run: Path, purge_step: int | None = None) -> None:
+        super().__init__(run, name="", version="", default_hp_metric=False, purge_step=purge_step)
         self.run = run
 
     @override

@@ -15,13 +15,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from src.experiment import Experiment, InputError
 
+SILENT = 300.0
+"""Seconds without a sign of life after which a run counts as dead; it gives one a minute."""
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = (
     "torch",
@@ -66,6 +72,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would lock colleagues out of a shared disk
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails does not know
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -111,22 +120,63 @@ def head(experiment: Experiment, asked: Experiment) -> dict[str, Any]:
 def start(run: Path, experiment: Experiment, asked: Experiment) -> None:
     """Write the first record of a run, with a copy of its experiment file and of the uncommitted changes."""
     commit, dirty = git_state()
-    record = head(experiment, asked) | {
-        "state": "running",
-        "reason": "",
-        "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "git": {"commit": commit, "dirty": bool(dirty)},
-        "versions": versions(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "command": sys.argv,
-        "tests_read": 0,
-    }
+    record = (
+        head(experiment, asked)
+        | process()
+        | {
+            "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "git": {"commit": commit, "dirty": bool(dirty)},
+            "versions": versions(),
+            "command": sys.argv,
+            "tests_read": 0,
+        }
+    )
     write_json(run / "run.json", record)
     if (source := inspect.getsourcefile(type(experiment))) is not None:
         shutil.copyfile(source, run / Path(source).name)
     if dirty:
         write_whole(run / "uncommitted.diff", dirty)
+
+
+def process() -> dict[str, Any]:
+    """Return what the record says while this process works on the run."""
+    return {"state": "running", "reason": "", "host": socket.gethostname(), "pid": os.getpid()}
+
+
+@contextlib.contextmanager
+def heartbeat(run: Path, every: float = 60.0) -> Iterator[None]:
+    """Touch `heartbeat` in the run directory now and again, so that others see that the run is alive."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while True:
+            with contextlib.suppress(OSError):  # a full disk is the training's to report
+                (run / "heartbeat").touch()
+            if ended.wait(every):
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def state_of(run: Path, record: dict[str, Any]) -> str:
+    """Return a run's state; 'died' is never written but seen: it says running, but its process is gone or, on another
+    host, has given no sign of life for `SILENT` seconds.
+    """
+    if record["state"] != "running":
+        return record["state"]
+    if record.get("host") == socket.gethostname() and not psutil.pid_exists(record.get("pid", -1)):
+        return "died"
+    try:
+        silent = time.time() - max((run / name).stat().st_mtime for name in ("run.json", "heartbeat"))
+    except OSError:  # it has not had its first
+        silent = time.time() - (run / "run.json").stat().st_mtime
+    return "died" if silent > SILENT else "running"
 
 
 def update(run: Path, **changes: Any) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import os
+import shutil
+import socket
 import statistics
 import time
 from collections.abc import Sequence
@@ -20,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from src import records, summary
 from src.baselines import fit_baselines
-from src.callbacks import Evaluation, Interrupted
+from src.callbacks import Evaluation, Every, Interrupted
 from src.callbacks.evaluation import figures
 from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.base import SPLITS
@@ -32,6 +35,8 @@ from src.trainer import build_callbacks, build_trainer
 
 
 def explain(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a missing right
+        return f"{error.filename or 'a file'}: {error.strerror}."
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
@@ -41,6 +46,8 @@ def run(
     test: bool = False,
     baselines: bool = False,
     resume: Path | None = None,
+    checkpoint_every: Every | None = None,
+    same_data_as: Path | None = None,
     fold: Fold | None = None,
     parent: Path | None = None,
 ) -> Path:
@@ -51,6 +58,8 @@ def run(
         test: read the test set too.
         baselines: fit scikit-learn's baselines to the same split.
         resume: the directory of a run to go on with. If that is done, it is only evaluated.
+        checkpoint_every: how often to save within an epoch.
+        same_data_as: a run whose data these have to be.
         fold: of a cross-validation; a run that is resumed knows its own.
         parent: the cross-validation's directory, in which the run gets its own.
 
@@ -59,8 +68,11 @@ def run(
         Interrupted: the record says interrupted; `last.ckpt` is there if a step was made.
     """
     main = is_main()
-    if resume and (kept := records.load(resume).get("fold")):
-        fold = Fold(**kept)
+    if resume:
+        before = records.load(resume)
+        if main:
+            refuse_running(resume, before)
+        fold = Fold(**before["fold"]) if "fold" in before else fold
     if fold and parent:
         folder = parent / f"fold-{fold.number}"
         if main:
@@ -69,14 +81,25 @@ def run(
         folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
     started = time.monotonic()
     try:
-        _run(asked, folder, test=test, baselines=baselines, resume=resume is not None, fold=fold)
+        with records.heartbeat(folder) if main else contextlib.nullcontext():
+            _run(asked, folder, test, baselines, resume is not None, checkpoint_every, same_data_as, fold)
     except BaseException as error:
         if main:
-            record_failure(asked, folder, error, time.monotonic() - started)
+            with contextlib.suppress(OSError):  # the disk is full for the record too; `records.state_of` sees it died
+                record_failure(asked, folder, error, time.monotonic() - started)
             if isinstance(error, Interrupted) and parent is None:
                 summary.interrupted(folder)
         raise
     return folder
+
+
+def refuse_running(folder: Path, record: dict[str, Any]) -> None:
+    """Raise an InputError where another process is at work on the run."""
+    other = (record.get("host"), record.get("pid")) != (socket.gethostname(), os.getpid())
+    if other and records.state_of(folder, record) == "running":
+        raise InputError(
+            f"{folder}: process {record['pid']} on {record['host']} is at work on this run. Stop it first, or wait."
+        )
 
 
 def is_main() -> bool:
@@ -98,15 +121,29 @@ def record_failure(asked: Experiment, folder: Path, error: BaseException, second
         records.update(folder, state=state, reason=explain(error), wall_s=round(seconds, 1))
 
 
-def _run(asked: Experiment, folder: Path, *, test: bool, baselines: bool, resume: bool, fold: Fold | None) -> None:
+def _run(
+    asked: Experiment,
+    folder: Path,
+    test: bool,
+    baselines: bool,
+    resume: bool,
+    checkpoint_every: Every | None,
+    same_data_as: Path | None,
+    fold: Fold | None,
+) -> None:
     started = time.monotonic()
     experiment = asked.resolve()
     before = records.load(folder) if resume else {}
     finished = before.get("state") == "done"
     if finished and not (test or baselines):
         raise InputError(f"{folder}: the run is done. Add --test to test it, or start a new one.")
+    last = folder / "checkpoints" / "last.ckpt"
+    step = (check(last) if last.exists() else 0) if resume and not finished else None
+    table = MetricsCsv(folder)
     trainer = build_trainer(
-        experiment, build_callbacks(experiment, folder), logger=[MetricsCsv(folder), TensorBoard(folder)]
+        experiment,
+        build_callbacks(experiment, folder, checkpoint_every),
+        logger=[table, TensorBoard(folder, purge_step=step)],
     )
     main = trainer.is_global_zero
     if main and not resume:
@@ -118,13 +155,16 @@ def _run(asked: Experiment, folder: Path, *, test: bool, baselines: bool, resume
         datamodule.baseline_inputs("val")  # what cannot be is said before the training
     earlier = before
     if "data" not in before and fold and fold.number > 1 and main:  # the other processes of a distributed run have none
-        earlier = records.load(folder.parent / "fold-1")
+        same_data_as = folder.parent / "fold-1"
+    if same_data_as:
+        earlier = records.load(same_data_as)
     if "data" in earlier and earlier["data"]["fingerprint"] != datamodule.fingerprint:
         raise InputError(
-            f"{folder}: the data has changed since the run began ({earlier['data']['source']}); start a new one."
+            f"{same_data_as or folder}: the data has changed since the run began ({earlier['data']['source']}); "
+            "start a new one."
         )
     if main:
-        again = {} if finished else {"fields": experiment.to_json(), "state": "running", "reason": ""}
+        again = {} if finished else {"fields": experiment.to_json()} | records.process()
         again |= {"fold": dataclasses.asdict(fold)} if fold else {}
         records.update(folder, **describe(experiment, datamodule, task, trainer), **again)
         datamodule.save(folder)
@@ -132,7 +172,10 @@ def _run(asked: Experiment, folder: Path, *, test: bool, baselines: bool, resume
         summary.before(records.load(folder), folder)
     reason, data = "", datamodule
     if not finished:
-        last = folder / "checkpoints" / "last.ckpt"
+        if main:
+            require_space(folder, task)
+            if step is not None:
+                table.cut(step)
         data = prepare_features(task, datamodule, trainer, resumed=last.exists(), test=test) or datamodule
         reason = fit(experiment, trainer, task, data, last)
     result = evaluate(trainer, task, datamodule, data, folder, test=test)
@@ -159,18 +202,32 @@ def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataMo
     if experiment.compile:
         task.model.compile()
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # whether features were cached or computed
-    if last.exists():
-        check(last)
-        if trainer.is_global_zero:
-            print(f"resume     from {last}; an epoch that was cut short sees its first batches again", flush=True)
+    if last.exists() and trainer.is_global_zero:
+        print(f"resume     from {last}", flush=True)
     trainer.fit(task, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     return why_stopped(trainer, experiment)
 
 
-def check(checkpoint: Path) -> None:
-    """Raise an InputError for a checkpoint that is damaged."""
+def require_space(folder: Path, task: Task) -> None:
+    """Raise an InputError where the disk cannot hold the run's checkpoints: best, last, and one being written."""
+    weights = sum(value.numel() * value.element_size() for value in task.state_dict().values())
+    trained = sum(p.numel() * p.element_size() for p in task.parameters() if p.requires_grad)
+    need, free = 3 * (weights + 2 * trained), shutil.disk_usage(folder).free  # Adam keeps two numbers a weight
+    if free < need:
+        raise InputError(
+            f"{folder}: {free / 1e6:.0f} MB free, and the run's checkpoints take up to {need / 1e6:.0f} MB. Make room, "
+            "or set LEYDEN_RUNS to another folder."
+        )
+
+
+def check(checkpoint: Path) -> int:
+    """Return the step of a checkpoint.
+
+    Raises:
+        InputError: it is damaged.
+    """
     try:
-        torch.load(checkpoint, map_location="meta", weights_only=True)
+        return torch.load(checkpoint, map_location="meta", weights_only=True)["global_step"]
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise InputError(
             f"{checkpoint}: damaged ({str(error).partition('.')[0]}). Copy best.ckpt over it, or start a new run."
@@ -279,8 +336,17 @@ def describe(experiment: Experiment, datamodule: DataModule, task: Task, trainer
         },
         "device": f"{trainer.strategy.root_device.type} x {trainer.world_size}",
         "precision": trainer.precision,
+        "reproducible": reproducible(trainer),
         "steps": planned_steps(experiment, datamodule, trainer),
     }
+
+
+def reproducible(trainer: Trainer) -> str:
+    """Return how near the same numbers a second run comes."""
+    kind = trainer.strategy.root_device.type
+    if kind != "cpu" and not torch.are_deterministic_algorithms_enabled():
+        return f"up to rounding: {kind} adds in any order, unless trainer_kwargs() sets deterministic=True"
+    return f"to the bit with these versions, on this kind of processor, with {torch.get_num_threads()} threads"
 
 
 def planned_steps(experiment: Experiment, datamodule: DataModule, trainer: Trainer) -> int:

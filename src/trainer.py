@@ -18,8 +18,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from src.callbacks import (
     Checkpoints,
     EpochLines,
+    Every,
     FiniteLoss,
     GracefulStop,
+    StepSeeds,
     TrainingPictures,
     TrainingTexts,
     Validations,
@@ -51,14 +53,14 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def build_callbacks(experiment: Experiment, folder: Path) -> list[Callback]:
+def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Every | None = None) -> list[Callback]:
     checkpoints = folder / "checkpoints"
     callbacks: list[Callback] = [
+        StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
         EpochLines(),
         TrainingPictures(),
         TrainingTexts(),
-        GracefulStop(checkpoints / "last.ckpt"),
     ]
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar(leave=False))
@@ -67,7 +69,11 @@ def build_callbacks(experiment: Experiment, folder: Path) -> list[Callback]:
     if experiment.patience is not None:
         callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
     callbacks += experiment.callbacks()
-    return [*callbacks, Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode)]
+    return [
+        *callbacks,
+        GracefulStop(checkpoints / "last.ckpt"),  # after all that keeps a state
+        Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode, every=checkpoint_every),
+    ]
 
 
 def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: Any) -> Trainer:

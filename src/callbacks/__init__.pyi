@@ -1,4 +1,5 @@
 from .checkpoints import Checkpoints as Checkpoints
+from .checkpoints import Every as Every
 from .checkpoints import WholeCheckpointIO as WholeCheckpointIO
 from .epoch_lines import EpochLines as EpochLines
 from .evaluation import Evaluation as Evaluation
@@ -6,6 +7,7 @@ from .finite_loss import FiniteLoss as FiniteLoss
 from .graceful_stop import GracefulStop as GracefulStop
 from .graceful_stop import Interrupted as Interrupted
 from .loss_surface import LossSurface as LossSurface
+from .step_seeds import StepSeeds as StepSeeds
 from .training_pictures import TrainingPictures as TrainingPictures
 from .training_texts import TrainingTexts as TrainingTexts
 from .validations import Validations as Validations

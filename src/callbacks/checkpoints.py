@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,24 +19,95 @@ from src.experiment import InputError
 from src.records import replacing
 
 
-class Checkpoints(ModelCheckpoint):
-    """Lightning's ModelCheckpoint keeping `best.ckpt` and `last.ckpt`.
+@dataclass(frozen=True)
+class Every:
+    """How often `last.ckpt` is saved within an epoch: after so many steps, or so many seconds."""
 
-    A model that is validated in full before training, such as a solved head, may be the best too: see
+    steps: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Every:
+        """Read '500' as steps and '10min' as minutes.
+
+        Raises:
+            InputError: neither of the two.
+        """
+        found = re.fullmatch(r"(\d+) ?(min)?", text)
+        if not found or not int(found[1]):
+            raise InputError(f"--checkpoint-every {text}: steps, such as 500, or minutes, such as 10min.")
+        return cls(seconds=60 * int(found[1])) if found[2] else cls(steps=int(found[1]))
+
+
+def holds_all(trainer: Any, batch_idx: int) -> bool:
+    """Return whether a checkpoint after this batch would hold all that was: no gradients of an accumulation, and no row
+    or validation that is due right after it.
+    """
+    done, every = batch_idx + 1, trainer.log_every_n_steps
+    logs = every > 1 and trainer.global_step % every == 0
+    validates = trainer.is_last_batch or done % (trainer.val_check_batch or 1) == 0
+    return not (logs or validates or done % trainer.accumulate_grad_batches)
+
+
+class Checkpoints(ModelCheckpoint):
+    """Lightning's ModelCheckpoint keeping `best.ckpt` and `last.ckpt`, from which a run goes on as if never stopped.
+
+    `last` is saved after every epoch and, within one, as soon after each `every` as a checkpoint can hold all. A model
+    that is validated in full before training, such as a solved head, may be the best too: see
     `Trainer(num_sanity_val_steps=-1)`.
     """
 
-    def __init__(self, folder: Path, *, monitor: str, mode: Literal["min", "max"]) -> None:
+    def __init__(self, folder: Path, *, monitor: str, mode: Literal["min", "max"], every: Every | None = None) -> None:
         super().__init__(
             dirpath=folder, filename="best", monitor=monitor, mode=mode, save_last=False, enable_version_counter=False
         )
         self.last = folder / "last.ckpt"
+        self.every = every or Every()
+        self.saved_step, self.saved_at = 0, time.monotonic()
+
+    def _save_last(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.last)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if not holds_all(trainer, batch_idx):
+            return
+        if self.every.steps:
+            due = trainer.global_step - self.saved_step >= self.every.steps
+        else:  # clocks differ between machines
+            late = time.monotonic() - self.saved_at >= (self.every.seconds or float("inf"))
+            due = trainer.strategy.reduce_boolean_decision(late, all=False)
+        if due:
+            self._save_last(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last` after every epoch; Lightning's own `save_last` does so only along with a new best."""
         super().on_train_epoch_end(trainer, pl_module)
-        trainer.save_checkpoint(self.last)
+        self._save_last(trainer)
+
+    @override
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add where in the data the training is, which Lightning counts but does not tell the loader."""
+        loop: Any = trainer.fit_loop
+        epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current.processed
+        if epochs.processed == epochs.started:  # the epoch is over
+            batches = 0
+        checkpoint["position"] = (epochs.processed, batches)
+
+    @override
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        datamodule: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        datamodule.position = checkpoint.get("position", (0, 0))
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

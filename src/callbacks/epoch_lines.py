@@ -47,7 +47,8 @@ class EpochLines(Callback):
         seconds = time.monotonic() - self.started
         speed = self.samples / (seconds - self.validated)
         for logger in trainer.loggers:
-            logger.log_metrics({"train/samples_per_s": speed, "epoch": trainer.current_epoch}, step=trainer.global_step)
+            values = {"train/samples_per_s": speed, "epoch": trainer.current_epoch}
+            logger.log_metrics(values, step=trainer.global_step - 1)
         every = -(-(trainer.max_epochs or 1) // MOST_LINES)
         if trainer.is_global_zero and (trainer.current_epoch + 1) % every == 0:
             number = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

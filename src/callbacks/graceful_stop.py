@@ -11,6 +11,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from src.callbacks.checkpoints import holds_all
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,7 +40,7 @@ class GracefulStop(Callback):
         if self.received:
             raise Interrupted(number)
         self.received = number
-        print(f"\n{signal.Signals(number).name}: stopping after this step (again: at once)", flush=True)
+        print(f"\n{signal.Signals(number).name}: stopping after this step or the next (again: at once)", flush=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._installed.enter_context(handling(self._receive))
@@ -46,7 +48,7 @@ class GracefulStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not trainer.is_last_batch:  # after the last one the epoch is validated and saved first
+        if holds_all(trainer, batch_idx):  # after the last batch, say, the epoch is validated and saved first
             self._stop(trainer, save=True)
 
     def _stop(self, trainer: Trainer, *, save: bool) -> None:

@@ -30,8 +30,15 @@ class LossSurface(Callback):
     def _keep(self, task: Any) -> None:
         self.path.append((task.head.linear.weight[0, 0].item(), task.head.linear.bias[0].item()))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"path": list(self.path)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.path = state_dict["path"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._keep(pl_module)
+        if not self.path:
+            self._keep(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

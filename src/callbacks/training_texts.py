@@ -19,14 +19,15 @@ class TrainingTexts(Callback):
 
     def __init__(self) -> None:
         self.lengths: list[Tensor] = []
-        self.places = 0
+        self.places = self.tokens = 0
+        """Of this epoch; tokens of those batches alone that a run which goes on within it saw before."""
         self.seconds = self.started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()  # a run that goes on within an epoch does not start one
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.lengths, self.places, self.seconds = [], 0, 0.0
+        self.lengths, self.places, self.tokens, self.seconds = [], 0, 0, 0.0
         self.started = time.monotonic()
 
     def on_train_batch_end(
@@ -35,6 +36,13 @@ class TrainingTexts(Callback):
         if "mask" in batch:
             self.lengths.append(batch["mask"].sum(1))
             self.places += batch["mask"].numel()
+
+    def state_dict(self) -> dict[str, Any]:
+        tokens = int(torch.cat(self.lengths).sum()) if self.lengths else 0
+        return {"places": self.places, "tokens": self.tokens + tokens}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.places, self.tokens = state_dict["places"], state_dict["tokens"]
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.seconds += time.monotonic() - self.started
@@ -50,10 +58,10 @@ class TrainingTexts(Callback):
         tokens = int(lengths.sum())
         values = {
             "train/tokens_per_s": tokens * trainer.world_size / seconds,
-            "train/padding": 1 - tokens / self.places,
+            "train/padding": 1 - (self.tokens + tokens) / self.places,
             "epoch": trainer.current_epoch,
         }
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step)
+            logger.log_metrics(values, step=trainer.global_step - 1)
             if isinstance(logger, TensorBoard) and trainer.current_epoch == 0:
                 logger.experiment.add_histogram("train/length", lengths, trainer.global_step)

@@ -68,6 +68,8 @@ class DataModule(LightningDataModule):
     """Where the user's own data are: the first source."""
     fold: Fold | None = None
     """Set before `setup`, this makes the fold's share of the data the test split."""
+    position: tuple[int, int] = (0, 0)
+    """Epoch, and batches of it that are done, at which the training begins: of a run that goes on."""
     neighbours_alike: ClassVar[bool] = False
     """Whether neighbouring examples have more in common than others, so that folds must be blocks of them."""
 
@@ -225,6 +227,7 @@ class DataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(self.seed),  # of the workers' own seeds: leave the training's alone
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -239,7 +242,12 @@ class DataModule(LightningDataModule):
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return self.loader("train", train=True)
+        loader = self.loader("train", train=True)
+        batches: Any = loader.sampler
+        epoch, batches.done = self.position
+        batches.set_epoch(epoch)  # Lightning does so too, but after the workers have begun
+        self.position = (0, 0)
+        return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.loader("val")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -37,6 +38,8 @@ class Batches(Sampler[list[int]]):
         self.size, self.batch_size, self.train, self.seed = size, batch_size, train, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self.done = 0
+        """Batches of the next iteration to leave out: a run that goes on within an epoch has seen them."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls it before each."""
@@ -50,6 +53,11 @@ class Batches(Sampler[list[int]]):
         return min(math.ceil(most / self.batch_size), least)
 
     def __iter__(self) -> Iterator[list[int]]:
+        done, self.done = self.done, 0  # at the first batch: a loader with workers calls iter twice before it begins
+        yield from itertools.islice(self.whole(), done, None)
+
+    def whole(self) -> Iterator[list[int]]:
+        """Yield all batches of the epoch."""
         order = np.arange(self.size)
         if self.train:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)

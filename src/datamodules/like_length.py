@@ -59,7 +59,7 @@ class LikeLength(Batches):
     def __len__(self) -> int:
         return sum(map(len, self.windows))
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def whole(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(self.size) if self.train else np.arange(self.size)
         order = order[np.argsort(-self.lengths[order], kind="stable")]

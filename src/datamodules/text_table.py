@@ -207,10 +207,12 @@ class TextTable(DataModule):
         path = records.cache_dir() / "tokenizers" / f"{key.hexdigest()[:24]}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
+            try:
+                return Tokenizer.from_file(str(path))
+            except Exception:  # tokenizers raises bare Exceptions, for no file and for a damaged one
                 trained = train_tokenizer(train.texts(), self.vocabulary.tokenizer, self.vocabulary.size)
                 records.write_whole(path, trained.to_str())
-        return Tokenizer.from_file(str(path))
+                return trained
 
     def _vectors(self) -> str:
         """Return the array file with the start of the embedding; '' for none."""

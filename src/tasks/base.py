@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerConfig, OptimizerLRSchedu
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
 
 from src.experiment import Optim
 
@@ -46,7 +47,9 @@ class Task(LightningModule):
         super().__init__()
         self.model = model
         self.optim = optim
-        self._losses, self._examples = torch.zeros(()), 0  # of the training steps since the last that was logged
+        self.train_metrics = MetricCollection({})
+        """Of a training epoch; `_step` updates them."""
+        self._sums = torch.zeros(2)  # losses and examples of the epoch so far
 
     @property
     def weights_source(self) -> str:
@@ -67,35 +70,65 @@ class Task(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._step(batch, "train")["loss"]
-        if self.logs_now():
-            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], on_step=True, on_epoch=False)
+        mean, examples = loss.detach(), len(batch["index"])
+        self._sums += torch.stack([mean * examples, torch.full_like(mean, examples)])
+        trainer: Any = self.trainer
+        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # `log` costs as much as a step of a tiny model
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self.log_dict({"train/loss_step": mean, "train/lr": rate}, on_step=True, on_epoch=False)
         if self.optim.l1:
             loss = loss + self.optim.l1 * torch.stack([p.abs().sum() for p in self.decayed()]).sum()
         return loss
 
-    def logs_now(self) -> bool:
-        """Return whether this training step is one that Lightning writes down, or the epoch's last.
-
-        Asked before `log`, which costs as much as a step of a tiny model.
-        """
-        trainer: Any = self.trainer
-        return trainer.is_last_batch or (trainer.global_step + 1) % trainer.log_every_n_steps == 0
-
-    def log_loss(self, stage: Stage, loss: Tensor, examples: int) -> None:
-        """Log the mean loss of an epoch and, in training, that of a step now and then."""
-        loss = loss.detach()
-        if stage == "train":
-            self._losses += loss * examples
-            self._examples += examples
-            if not self.logs_now():
-                return
-            self.log("train/loss_step", loss, on_step=True, on_epoch=False, batch_size=examples)
-            loss, examples = self._losses / self._examples, self._examples
-            self._losses, self._examples = torch.zeros_like(loss), 0
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=examples)
+    def on_train_start(self) -> None:
+        self._sums = self._sums.to(self.device)
 
     def on_train_epoch_start(self) -> None:
-        self._losses, self._examples = torch.zeros((), device=self.device), 0
+        self._sums = torch.zeros(2, device=self.device)
+        self.train_metrics.reset()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.is_last_batch or self.trainer.should_stop:
+            self._log_epoch()
+
+    def on_train_epoch_end(self) -> None:
+        if self._sums[1]:  # a validation within the epoch has stopped the training
+            self._log_epoch()
+
+    def _log_epoch(self) -> None:
+        """Write down the epoch's mean loss and metrics, at once: Lightning would, after the epoch's checkpoint."""
+        losses, examples = self._of_all(self._sums)
+        means = {"train/loss": losses / examples, **self.train_metrics.compute()}
+        self.log_dict(means, on_step=False, on_epoch=True, logger=False, sync_dist=True)
+        for logger in self.loggers:
+            values = {name: float(value) for name, value in means.items()} | {"epoch": self.current_epoch}
+            logger.log_metrics(values, step=self.global_step - 1)
+        self._sums.zero_()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the epoch's means in progress, summed over all processes."""
+        states = {
+            name: {part: self._of_all(value) for part, value in metric.metric_state.items()}
+            for name, metric in self.train_metrics.items(keep_base=True, copy_state=False)
+        }
+        checkpoint["epoch_so_far"] = {"sums": self._of_all(self._sums), "metrics": states}
+
+    def _of_all(self, value: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        return cast(Tensor, self.trainer.strategy.reduce(value.clone(), reduce_op="sum"))  # it works in place
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        so_far = checkpoint.get("epoch_so_far")
+        if so_far is None or self.trainer.state.fn != "fit" or not self.trainer.is_global_zero:  # one has it for all
+            return
+        self._sums = so_far["sums"]
+        for name, metric in self.train_metrics.items(keep_base=True, copy_state=False):
+            for part, value in so_far["metrics"][name].items():
+                setattr(metric, part, value)
+
+    def log_loss(self, stage: Stage, loss: Tensor, examples: int) -> None:
+        """Log the mean loss of a validation or test."""
+        self.log(f"{stage}/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=examples)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._step(batch, "val")

@@ -49,13 +49,8 @@ class Classification(Task):
             model.requires_grad_(False)
             self.head.requires_grad_(True)
         full = classification_metrics(spec.num_classes)
-        self.metrics = nn.ModuleDict(
-            {
-                "train_metrics": MetricCollection({"acc": full["acc"].clone()}, prefix="train/"),
-                "val_metrics": full.clone(prefix="val/"),
-                "test_metrics": full.clone(prefix="test/"),
-            }
-        )
+        self.train_metrics = MetricCollection({"acc": full["acc"].clone()}, prefix="train/")
+        self.metrics = nn.ModuleDict({"val": full.clone(prefix="val/"), "test": full.clone(prefix="test/")})
 
     @property
     def head(self) -> Any:
@@ -79,11 +74,13 @@ class Classification(Task):
         logits = self(batch).float()
         loss = self.loss(logits, target)
         prob = logits.detach().softmax(-1)
-        metrics: Any = self.metrics[f"{stage}_metrics"]
+        if stage == "train":
+            self.train_metrics.update(prob, target)
+            return {"loss": loss}
+        metrics: Any = self.metrics[stage]
         metrics.update(prob, target)
         self.log_loss(stage, loss, len(target))
-        if stage != "train" or self.logs_now():
-            self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return {"loss": loss, "prob": prob, "target": target, "index": batch["index"]}
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:

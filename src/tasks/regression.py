@@ -78,9 +78,9 @@ class Regression(Task):
         target = batch["target"]
         outputs = self(batch).float()
         loss = self.loss(outputs, self.scaled(target))
-        self.log_loss(stage, loss, len(target))
         if stage == "train":
             return {"loss": loss}
+        self.log_loss(stage, loss, len(target))
         found = self.predictions(outputs.detach())
         metrics: Any = self.metrics[stage]
         middle, above = self.restored(torch.tensor([0.0, 1.0], device=target.device))

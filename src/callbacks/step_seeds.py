@@ -1,0 +1,33 @@
+"""What a training step draws depends on the step alone."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class StepSeeds(Callback):
+    """Seeds each training step from (seed, epoch, batch, process).
+
+    So a run that goes on draws what it would have drawn, whatever was drawn before and by how many devices, without a
+    random state in its checkpoint; and processes draw apart.
+
+    Args:
+        seed: of the experiment.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        number = int(np.random.SeedSequence(place).generate_state(1)[0])
+        random.seed(number)
+        np.random.seed(number)
+        torch.default_generator.manual_seed(number)  # torch.manual_seed costs a stack trace where there is no GPU
+        if pl_module.device.type != "cpu":
+            torch.get_device_module(pl_module.device).manual_seed(number)

@@ -1,0 +1,283 @@
+"""Runs that are killed at any moment and go on, against the same run left alone: what the tests of resuming share.
+
+As a command, the table of many random kills: `python tests/kills.py 50`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from experiments.cats_dogs_finetune import CatsDogsScratch
+from experiments.tables import TableRegression
+from experiments.texts import TextsLstm
+from src import commands, records
+from src.cli import RunFlags
+from src.experiment import Experiment, Perceptron, Vocabulary
+
+HERE = Path(__file__).resolve().parent
+OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
+"""Metrics that say how fast it went."""
+
+
+class Signals(Callback):
+    """Sends its own process a signal in a step."""
+
+    def __init__(self, number: int, step: int) -> None:
+        self.number, self.step = number, step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+class Mortal(Experiment):
+    """Ends itself where it is told to."""
+
+    dies_at: int | None = None
+    """Step."""
+    by: int = signal.SIGKILL
+    """Signal."""
+
+    def callbacks(self) -> list[Callback]:
+        return [] if self.dies_at is None else [Signals(self.by, self.dies_at)]
+
+
+class Pictures(Mortal, CatsDogsScratch):
+    """A small CNN on pictures that are cropped, mirrored and coloured at random."""
+
+    image_size = 32
+    batch_size = 4
+    max_epochs = 3
+    accelerator = "cpu"
+
+
+class Texts(Mortal, TextsLstm):
+    """An LSTM with dropout of words, embedding and head, on batches of like length; validated within its epochs."""
+
+    batch_size = 4
+    max_epochs = 3
+    validations = 2
+    accelerator = "cpu"
+    vocabulary = Vocabulary(size=100, width=8)
+
+
+class Numbers(Mortal, TableRegression):
+    """An MLP with dropout on a table, gradients of two batches added for each step."""
+
+    batch_size = 8
+    max_epochs = 6
+    accumulate = 2
+    patience = 4
+    accelerator = "cpu"
+    target = "price"
+    mlp = Perceptron(width=16, dropout=0.3)
+
+
+@functools.cache
+def server() -> Any:
+    """Return what forks processes that have imported all they need and done nothing yet.
+
+    What threads a test has started, tokenizers' for one, must not be theirs.
+    """
+    context = multiprocessing.get_context("forkserver")
+    rooms = (
+        "tasks.classification",
+        "tasks.regression",
+        "models.cnn",
+        "models.lstm",
+        "models.mlp",
+        "callbacks.evaluation",
+    )
+    data = ("datamodules.cats_dogs", "datamodules.text_table", "datamodules.table")
+    context.set_forkserver_preload(["kills", *(f"src.{name}" for name in rooms + data)])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, HERE.parent)))  # Python 3.11's does not hear of sys.path
+    forkserver.ensure_running()
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+    return context
+
+
+def start(work: Callable[..., int], *args: Any) -> Any:
+    """Begin to do something in a process of its own, of one thread; its exit code is what `work` returns."""
+    process = server().Process(target=_child, args=(dict(os.environ), work, args))
+    process.start()
+    return process
+
+
+def _child(environment: dict[str, str], work: Callable[..., int], args: tuple[Any, ...]) -> None:
+    os.setsid()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    os._exit(work(*args))
+
+
+def in_process(work: Callable[..., int], *args: Any, kill_after: float | None = None) -> int | None:
+    """Do something in a process of its own, killed after so many seconds; return its exit code."""
+    process = start(work, *args)
+    process.join(kill_after)
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    with contextlib.suppress(ProcessLookupError):  # workers that were just being born do not see that they are orphans
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.exitcode
+
+
+def train(experiment: Experiment, every: str = "2") -> int:
+    return commands.run_all([experiment], RunFlags(checkpoint_every=every))
+
+
+def go_on(experiment: Experiment, run: Path | None, every: str = "2") -> int:
+    return commands.run_all([experiment], RunFlags(checkpoint_every=every, resume=run))
+
+
+def only_run(folder: Path) -> Path | None:
+    found = [record.parent for record in folder.glob("*/*/run.json")]
+    assert len(found) < 2, found
+    return found[0] if found else None
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Return what differs between two finished runs: weights, optimiser, schedule, metrics, predictions, best value."""
+    found: list[str] = []
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, other)]
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        if not alike(*(state[part] for state in states)):
+            found.append(part)
+    histories = [
+        Counter((epoch, step, name, value) for epoch, step, name, value in records.metrics(run) if name not in OF_TIME)
+        for run in (one, other)
+    ]
+    if histories[0] != histories[1]:
+        found.append(f"metrics.csv: {sorted((histories[0] - histories[1]) | (histories[1] - histories[0]))[:4]}")
+    if (one / "predictions_val.csv").read_bytes() != (other / "predictions_val.csv").read_bytes():
+        found.append("predictions_val.csv")
+    first, second = (records.load(run) for run in (one, other))
+    found += [
+        name for name in ("best", "metrics", "per_class", "state", "reason") if first.get(name) != second.get(name)
+    ]
+    return found
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Return whether two nested values are the same to the bit."""
+    if isinstance(one, Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return bool(one == other)
+
+
+def write_texts(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        words = ["the", "film", "was", "a", "plot", "fine", "dull", "superb", "poor"]
+        writer.writerows([" ".join(rng.choice(words, rng.integers(3, 20))), i % 2] for i in range(120))
+    return path
+
+
+def write_table(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["area", "rooms", "town", "price"])
+        for _ in range(200):
+            area, rooms = rng.uniform(30, 200), rng.integers(1, 7)
+            writer.writerow(
+                [f"{area:.1f}", rooms, rng.choice(["Ghent", "Leyden"]), f"{1000 * area + 5000 * rooms:.0f}"]
+            )
+    return path
+
+
+def experiments(folder: Path, pictures: Path) -> list[Pictures | Texts | Numbers]:
+    """Return one of each kind, in the main process and with two workers."""
+    texts, table = write_texts(folder / "texts.csv"), write_table(folder / "table.csv")
+    return [
+        kind(data_dir=data, num_workers=workers)
+        for workers in (0, 2)
+        for kind, data in ((Pictures, pictures), (Texts, texts), (Numbers, table))
+    ]
+
+
+def kill_and_go_on(experiment: Experiment, folder: Path, moments: Sequence[float]) -> Path:
+    """Kill a run, and then itself going on, after each of so many seconds; let it end and return it."""
+    os.environ["LEYDEN_RUNS"] = str(folder)
+    for seconds in moments:
+        run = only_run(folder)
+        in_process(go_on, experiment, run, kill_after=seconds)
+    run = only_run(folder)
+    if run is None or records.load(run)["state"] != "done":
+        assert in_process(go_on, experiment, run) == 0
+    run = only_run(folder)
+    assert run is not None
+    return run
+
+
+def main(kills: int, seed: int = 0) -> int:
+    """Kill `kills` times at random, print what was killed where, and return how many of the runs differ."""
+    rng = random.Random(seed)
+    wrong = 0
+    with tempfile.TemporaryDirectory() as name:
+        from src.datamodules.drawn import draw_folder
+
+        folder = Path(name)
+        os.environ["LEYDEN_CACHE"] = str(folder / "cache")
+        draw_folder(folder / "pictures", train=48, val=16, test=16)
+        kinds = experiments(folder, folder / "pictures")
+        alone, seconds = [], []
+        for number, experiment in enumerate(kinds):
+            started = time.monotonic()
+            alone.append(kill_and_go_on(experiment, folder / f"alone-{number}", ()))
+            seconds.append(time.monotonic() - started)
+        print(f"{'killed':<8} {'experiment':<10} {'workers':>7}  {'at step':>7}  {'of':>4}  differs in")
+        for kill in range(kills):
+            number = kill % len(kinds)
+            runs = folder / f"killed-{kill}"
+            os.environ["LEYDEN_RUNS"] = str(runs)
+            in_process(train, kinds[number], kill_after=rng.uniform(0.1, 0.95) * seconds[number])
+            run = only_run(runs)
+            steps = [step for _, step, _, _ in records.metrics(run)] if run else []
+            found = differences(kill_and_go_on(kinds[number], runs, ()), alone[number])
+            wrong += bool(found)
+            end = torch.load(alone[number] / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+            at = max(steps, default=0)
+            shown = (
+                f"{kill + 1:<8} {type(kinds[number]).__name__:<10} {kinds[number].num_workers:>7}  {at:>7}  {end:>4}"
+            )
+            print(f"{shown}  {'; '.join(found) or '-'}", flush=True)
+    print(f"{kills} kills, {wrong} differences")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else 50) else 0)

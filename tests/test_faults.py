@@ -1,0 +1,286 @@
+"""Faults of the world around a run: each ends in a clear message, loses no finished result, and the run can go on."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import pickle
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kills
+import pytest
+import torch
+from kills import Numbers, Texts, differences, go_on, in_process, train
+
+from src import prediction, records, runner
+from src.callbacks.checkpoints import WholeCheckpointIO
+from src.experiment import InputError
+from src.trainer import quieten
+
+FINISHED = ("run.json", "metrics.csv", "predictions_val.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """As in `run_all`."""
+    quieten()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    kills.write_table(folder / "table.csv")
+    kills.write_texts(folder / "texts.csv")
+    return folder
+
+
+@pytest.fixture
+def numbers(data: Path) -> Numbers:
+    return Numbers(data_dir=data / "table.csv", num_workers=0, max_epochs=3)
+
+
+@pytest.fixture
+def finished(numbers: Numbers) -> Iterator[Path]:
+    """A run that was done before the fault, and has to be as it was after it."""
+    run = runner.run(numbers)
+    before = {name: (run / name).read_bytes() for name in FINISHED}
+    yield run
+    assert {name: (run / name).read_bytes() for name in FINISHED} == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mount a disk of so many bytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size: int) -> Path:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "leyden", folder], capture_output=True)
+        if done.returncode:
+            pytest.skip(f"may not mount a small disk here: {done.stderr.decode().strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", folder], capture_output=True, check=False)
+
+
+def newest(folder: Path) -> Path:
+    return max((path.parent for path in folder.glob("*/*/run.json")), key=lambda run: run.name)
+
+
+def without_root() -> None:
+    """Give up root's right to write where nobody may, for this process and for good."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, sets) == 0
+    for part in (0, 1):  # effective, permitted
+        sets[part] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, sets) == 0
+
+
+def test_a_disk_too_small_is_said_before_the_training(
+    finished: Path, numbers: Numbers, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEYDEN_RUNS", str(small_disk(1_000_000)))
+    with pytest.raises(InputError, match=r"MB free, and the run's checkpoints take up to .* MB. Make room"):
+        runner.run(dataclasses.replace(numbers, mlp=kills.Perceptron(width=512)))
+    run = newest(records.runs_dir())
+    assert records.load(run)["state"] == "failed"
+    assert records.metrics(run) == [], "nothing was trained for nothing"
+
+
+def test_a_disk_that_fills_up(
+    finished: Path,
+    numbers: Numbers,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Another program takes all that is left within the first epochs."""
+
+    class Hog(kills.Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 2:
+                free = shutil.disk_usage(disk).free
+                (disk / "hog").write_bytes(bytes(free // 4096 * 4096))
+                assert shutil.disk_usage(disk).free < 4096
+
+    disk = small_disk(3_000_000)
+    monkeypatch.setenv("LEYDEN_RUNS", str(disk))
+    longer = dataclasses.replace(numbers, max_epochs=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Numbers, "callbacks", lambda self: [Hog()])
+        assert train(longer, every="10min") == 1
+    error = capsys.readouterr().err
+    assert "cannot be saved (No space left on device); the one before it is as it was" in error
+    assert "Traceback" not in error
+    run = newest(disk)
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    (disk / "hog").unlink()
+    assert go_on(longer, run) == 0
+    monkeypatch.setenv("LEYDEN_RUNS", str(disk.parent / "alone"))
+    assert differences(run, runner.run(longer)) == []
+
+
+class LocksItsFolder(kills.Callback):
+    """Takes the right to write checkpoints away within the run."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            (newest(records.runs_dir()) / "checkpoints").chmod(0o500)
+
+
+def train_locked(experiment: Numbers) -> int:
+    without_root()
+    Numbers.callbacks = lambda self: [LocksItsFolder()]  # pyright: ignore[reportAttributeAccessIssue]
+    return train(experiment, every="10min")
+
+
+def test_a_directory_that_may_no_longer_be_written(finished: Path, numbers: Numbers) -> None:
+    assert in_process(train_locked, numbers) == 1
+    run = newest(records.runs_dir())
+    assert run != finished
+    record = records.load(run)
+    assert record["state"] == "failed"
+    assert "the checkpoint cannot be saved (Permission denied)" in record["reason"]
+    (run / "checkpoints").chmod(0o700)
+    assert in_process(go_on, numbers, run) == 0
+    assert differences(run, finished) == []
+
+
+def refused(experiment: Numbers) -> int:
+    without_root()
+    with pytest.raises(InputError, match="Permission denied"):
+        runner.run(experiment)
+    return 0
+
+
+def test_runs_may_not_be_made_there(
+    finished: Path, numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    monkeypatch.setenv("LEYDEN_RUNS", str(locked))
+    assert in_process(refused, numbers) == 0
+    assert not list(locked.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut", "other bytes", "empty"])
+def test_damaged_checkpoints_are_refused_and_caches_made_again(data: Path, tmp_path: Path, damage: str) -> None:
+    """`last` is named with the way out; a cache is only made again."""
+
+    def spoil(path: Path) -> None:
+        """Other bytes of the same number are the file system's to find, but in a checkpoint."""
+        content = path.read_bytes()
+        half = len(content) // 2
+        path.write_bytes({"cut": content[:half], "other bytes": os.urandom(len(content)), "empty": b""}[damage])
+
+    texts = Texts(data_dir=data / "texts.csv", num_workers=0, max_epochs=2)
+    assert in_process(train, texts) == 0
+    run = newest(records.runs_dir())
+    cached = [path for path in records.cache_dir().rglob("*") if path.is_file() and path.stat().st_size]
+    assert cached
+    for path in cached if damage != "other bytes" else ():
+        spoil(path)
+    assert in_process(train, texts) == 0
+    again = newest(records.runs_dir())
+    assert again != run
+    assert differences(again, run) == []
+
+    last = again / "checkpoints" / "last.ckpt"
+    spoil(last)
+    records.update(again, state="interrupted")
+    with pytest.raises(InputError, match=r"last.ckpt: damaged .*Copy best.ckpt over it"):
+        runner.run(texts, resume=again)
+    shutil.copy(again / "checkpoints" / "best.ckpt", last)
+    assert in_process(go_on, texts, again) == 0
+
+
+class RunsCode:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(finished: Path, numbers: Numbers, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "from-elsewhere")
+    mark = tmp_path / "code-was-run"
+    bad = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) | {"extra": RunsCode(mark)}
+    for name in ("last", "best"):
+        torch.save(bad, run / "checkpoints" / f"{name}.ckpt")
+    with pytest.raises(InputError, match=r"best.ckpt"):
+        prediction.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
+    records.update(run, state="interrupted")
+    with pytest.raises(InputError, match=r"last.ckpt: damaged"):
+        runner.run(numbers, resume=run)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(RunsCode(mark)))
+    assert mark.exists(), "the premise: it does run code"
+
+
+def test_a_checkpoint_that_others_could_not_load_is_not_saved(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"the one before")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        WholeCheckpointIO().save_checkpoint({"state": RunsCode(tmp_path / "mark")}, path)
+    assert path.read_bytes() == b"the one before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_eight_runs_at_once(finished: Path, numbers: Numbers) -> None:
+    """In one directory tree, from an empty cache, the same seed: eight directories, eight times the same numbers."""
+    processes = [kills.start(train, numbers) for _ in range(8)]
+    for process in processes:
+        process.join()
+    runs = [path.parent for path in records.runs_dir().glob("*/*/run.json")]
+    assert len(runs) == 9
+    for run in runs:
+        assert records.load(run)["state"] == "done"
+        assert differences(run, finished) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "silent", "state"),
+    [
+        ("here", os.getpid(), 0, "running"),
+        ("here", 2**22 + 5, 0, "died"),
+        ("here", os.getpid(), 400, "died"),
+        ("elsewhere", 2**22 + 5, 0, "running"),
+        ("elsewhere", os.getpid(), 400, "died"),
+    ],
+    ids=["alive", "process gone", "its number is another's now", "alive elsewhere", "silent elsewhere"],
+)
+def test_the_state_is_true(tmp_path: Path, host: str, pid: int, silent: float, state: str) -> None:
+    import socket
+    import time
+
+    record = {"state": "running", "host": socket.gethostname() if host == "here" else host, "pid": pid}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    then = time.time() - silent
+    os.utime(tmp_path / "run.json", (then, then))
+    assert records.state_of(tmp_path, record) == state
+    for done in ("done", "failed", "interrupted"):
+        assert records.state_of(tmp_path, record | {"state": done}) == done
+
+
+def test_a_heartbeat_is_a_sign_of_life(tmp_path: Path) -> None:
+    with records.heartbeat(tmp_path, every=0.01):
+        deadline = kills.time.monotonic() + 5
+        while not (tmp_path / "heartbeat").exists():
+            assert kills.time.monotonic() < deadline
+        first = (tmp_path / "heartbeat").stat().st_mtime_ns
+        while (tmp_path / "heartbeat").stat().st_mtime_ns == first:
+            assert kills.time.monotonic() < deadline
+    last = (tmp_path / "heartbeat").stat().st_mtime_ns
+    kills.time.sleep(0.05)
+    assert (tmp_path / "heartbeat").stat().st_mtime_ns == last, "and ends with the run"

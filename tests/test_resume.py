@@ -1,0 +1,163 @@
+"""A run that was killed goes on as if it had never stopped: the same weights to the bit, the same history."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import kills
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kills import Numbers, Pictures, Texts, differences, in_process, only_run, train
+
+from src import records
+from src.callbacks.checkpoints import Every
+from src.datamodules import Batches
+from src.experiment import InputError
+from src.loggers import MetricsCsv
+
+STEPS = {Pictures: 12, Texts: 21, Numbers: 9}
+"""Of an epoch."""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type, int], tuple[kills.Mortal, Path]]:
+    """Return an experiment of a kind and its run, left alone; in the main process whatever the workers."""
+    from src.datamodules.drawn import draw_folder
+
+    home = tmp_path_factory.mktemp("alone")
+    draw_folder(home / "pictures", train=48, val=16, test=16)
+    kinds = {(type(one), one.num_workers): one for one in kills.experiments(home, home / "pictures")}
+    done: dict[type, Path] = {}
+
+    def of(kind: type, workers: int) -> tuple[kills.Mortal, Path]:
+        if kind not in done:
+            done[kind] = kills.kill_and_go_on(kinds[kind, 0], home / kind.__name__, ())
+        return kinds[kind, workers], done[kind]
+
+    return of
+
+
+MOMENTS = ("first step", "midst of an epoch", "last step of an epoch", "first of the next")
+CASES = [
+    (kind, workers, at)
+    for kind in (Pictures, Texts, Numbers)
+    for workers in (0, 2)
+    for at in MOMENTS
+    if at == MOMENTS[1] or (kind, workers) in ((Numbers, 0), (Texts, 2))
+]
+
+
+@pytest.mark.parametrize(("kind", "workers", "at"), CASES)
+def test_killed_runs_end_as_if_left_alone(
+    alone: Callable[[type, int], tuple[kills.Mortal, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type,
+    workers: int,
+    at: str,
+) -> None:
+    experiment, reference = alone(kind, workers)
+    monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))  # the module's fixture has set another
+    steps = STEPS[kind]
+    step = {"first step": 0, "midst of an epoch": steps + 6, "last step of an epoch": steps - 1}.get(at, 2 * steps)
+    assert in_process(train, dataclasses.replace(experiment, dies_at=step)) == -signal.SIGKILL
+    run = only_run(tmp_path / "runs")
+    assert run is not None
+    assert records.state_of(run, records.load(run)) == "died"
+    if at == "midst of an epoch":
+        last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        assert steps < last["global_step"] <= step, "the premise: it goes on within an epoch"
+    assert in_process(kills.go_on, experiment, run) == 0
+    assert differences(run, reference) == []
+
+
+def test_a_signal_loses_nothing_either(
+    alone: Callable[[type, int], tuple[kills.Mortal, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 10 is validated and step 9 logged: the run stops as soon as a checkpoint can hold all."""
+    experiment, reference = alone(Texts, 0)
+    monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
+    for step in (8, 9, 10):
+        dying = dataclasses.replace(experiment, dies_at=step, by=signal.SIGTERM)
+        assert in_process(train, dying, "10min") == 143
+        runs = [path.parent for path in (tmp_path / "runs").glob("*/*/run.json")]
+        (run,) = [path for path in runs if records.load(path)["state"] == "interrupted"]
+        assert in_process(kills.go_on, experiment, run) == 0
+        assert differences(run, reference) == []
+
+
+def test_differences_are_seen(alone: Callable[[type, int], tuple[kills.Mortal, Path]], tmp_path: Path) -> None:
+    """The comparison that the tests above rely on."""
+    experiment, reference = alone(Numbers, 0)
+    other = kills.kill_and_go_on(dataclasses.replace(experiment, seed=1), tmp_path / "other", ())
+    found = " ".join(differences(other, reference))
+    for part in ("state_dict", "optimizer_states", "metrics.csv", "predictions_val.csv", "best"):
+        assert part in found
+
+
+def test_a_run_that_is_going_on_is_left_alone(
+    alone: Callable[[type, int], tuple[kills.Mortal, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    experiment, _ = alone(Numbers, 0)
+    monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
+    in_process(train, dataclasses.replace(experiment, dies_at=20))
+    run = only_run(tmp_path / "runs")
+    assert run is not None
+    records.update(run, pid=1)  # a process that is there
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert kills.go_on(experiment, run) == 1
+    assert f"{run}: process 1 on" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@given(size=st.integers(1, 60), batch=st.integers(1, 9), epoch=st.integers(0, 5), done=st.integers(0, 70))
+@settings(deadline=None)
+def test_the_rest_of_an_epoch(size: int, batch: int, epoch: int, done: int) -> None:
+    batches = Batches(size, batch, train=True)
+    batches.set_epoch(epoch)
+    whole = list(batches)
+    batches.done = done
+    iter(batches)  # as a loader with workers does before it begins
+    assert list(batches) == whole[done:]
+    assert list(batches) == whole, "the next epoch is whole"
+
+
+def test_rows_past_the_checkpoint_are_cut(tmp_path: Path) -> None:
+    table = MetricsCsv(tmp_path)
+    for step in range(6):
+        table.log_metrics({"train/loss": step / 7, "epoch": 0}, step=step)
+    with open(table.path, "a") as file:
+        file.write("1.0,1,6,train/lo")  # a crash cut it short
+    table.cut(4)
+    assert [step for _, step, _, _ in records.metrics(tmp_path)] == [0, 1, 2, 3]
+    table.log_metrics({"train/loss": 0.5, "epoch": 0}, step=4)
+    assert records.metrics(tmp_path)[-1] == (1, 4, "train/loss", 0.5)
+    table.cut(0)
+    assert records.metrics(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "every"), [("500", Every(steps=500)), ("10min", Every(seconds=600)), ("2 min", Every(seconds=120))]
+)
+def test_checkpoint_every(text: str, every: Every) -> None:
+    assert Every.parse(text) == every
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "10s", "min", "1.5", "0min"])
+def test_checkpoint_every_of_nothing(text: str) -> None:
+    with pytest.raises(InputError, match=r"--checkpoint-every .*: steps, such as 500, or minutes, such as 10min"):
+        Every.parse(text)
+
+
+@pytest.mark.slow
+def test_fifty_random_kills(capfd: pytest.CaptureFixture[str]) -> None:
+    assert kills.main(50) == 0
+    assert "50 kills, 0 differences" in capfd.readouterr().out
