@@ -10,12 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from src import cli
-from src.experiment import InputError
-
-Run, Runs = tyro.conf.Positional[Path], tyro.conf.Positional[tuple[Path, ...]]
 
 
-def compare(runs: Runs = (), csv: Path | None = None, json: Path | None = None, html: Path | None = None) -> int:
+def compare(
+    runs: tyro.conf.Positional[tuple[Path, ...]] = (),
+    csv: Path | None = None,
+    json: Path | None = None,
+    html: Path | None = None,
+) -> int:
     """Compare runs, grouped over seeds; `compare.py diff RUN RUN` shows everything in which two runs differ.
 
     Args:
@@ -25,14 +27,12 @@ def compare(runs: Runs = (), csv: Path | None = None, json: Path | None = None, 
         html: File for a page that opens without network: learning curves, per-class tables, paired bootstrap too.
     """
     from src.compare import command  # imports scipy: only once the command line is known to be right
-
     return command.write(runs, csv=csv, json=json, html=html)
 
 
-def diff(first: Run, second: Run) -> int:
+def diff(first: tyro.conf.Positional[Path], second: tyro.conf.Positional[Path]) -> int:
     """Show the fields, code, data, weights, versions and metrics in which two runs differ, and a paired bootstrap."""
     from src.compare import difference
-
     return difference.show(first, second)
 
 

@@ -1,1 +1,1 @@
-"""Comparing runs: found and read, grouped over seeds, shown in the terminal, in files and on a page. No torch in here."""
+"""Comparing runs: found and read, grouped over seeds, shown in the terminal, files and a page. No torch."""

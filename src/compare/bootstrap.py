@@ -80,9 +80,8 @@ def _paired_errors(first: Path, second: Path) -> tuple[bool, np.ndarray]:
     """Return whether the targets are numbers, and each example's right-or-wrong or squared error [examples, 2]."""
     one, two = _read(first), _read(second)
     if one.keys() != two.keys():
-        raise InputError(
-            f"{first} and {second}: not the same examples ({len(one.keys() & two.keys())} of {len(one)} and {len(two)})."
-        )
+        common = len(one.keys() & two.keys())
+        raise InputError(f"{first} and {second}: not the same examples ({common} of {len(one)} and {len(two)}).")
     numbers = ["prediction" in next(iter(rows.values()), {}) for rows in (one, two)]
     if not one or numbers[0] != numbers[1]:
         raise InputError(f"{first} and {second}: not predictions of the same kind.")
@@ -95,12 +94,12 @@ def _paired_errors(first: Path, second: Path) -> tuple[bool, np.ndarray]:
     target, predicted = (
         np.array([[float(row[column]) for row in pair] for pair in pairs]) for column in ("target", "prediction")
     )
-    if not np.allclose(target[:, 0], target[:, 1], rtol=1e-5):  # scaled and back in float32, they differ in the last digits
+    if not np.allclose(target[:, 0], target[:, 1], rtol=1e-5):  # scaled and back, the last digits differ
         raise InputError(f"{first} and {second}: the targets are not the same.")
     return True, (predicted - target) ** 2
 
 
-def _read(path: Path) -> dict[str, Mapping[str, str]]:
+def _read(path: Path) -> Mapping[str, Mapping[str, str]]:
     """Return the rows by id."""
     try:
         with open(path, newline="") as file:

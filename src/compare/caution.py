@@ -33,10 +33,8 @@ def _stand_in_data(blocks: Sequence[Block]) -> list[str]:
     what = f"STAND-IN data ({some(block.data['source'] for block in drawn)}): no score on them holds for real ones"
     if not real:
         return [f"{what}."]
-    return [
-        f"{what}; never set {experiments(drawn)} on them beside {experiments(real)} on real data "
-        f"({some(block.data['source'] for block in real)})."
-    ]
+    other = f"{experiments(real)} on real data ({some(block.data['source'] for block in real)})"
+    return [f"{what}; never set {experiments(drawn)} on them beside {other}."]
 
 
 def _other_data(blocks: Sequence[Block]) -> list[str]:

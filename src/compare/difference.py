@@ -1,4 +1,4 @@
-"""Two runs side by side: everything in which they differ, and whether the difference in their scores is more than chance."""
+"""Two runs side by side: all in which they differ, and whether their scores differ by more than chance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from src import records
 from src.compare.bootstrap import RESAMPLES, Paired, paired
 from src.compare.caution import cautions
 from src.compare.groups import compare, flat, shown_value
@@ -83,7 +82,8 @@ def _ids(run: Path) -> dict[str, str]:
     """Return a short hash of each split's ids: the same text may stand for other examples."""
     try:
         splits = json.loads((run / "split.json").read_text())
-        return {f"ids.{name}": hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:12] for name, ids in splits.items()}
+        hashed = {name: hashlib.sha256(json.dumps(ids).encode()) for name, ids in splits.items()}
+        return {f"ids.{name}": found.hexdigest()[:12] for name, found in hashed.items()}
     except (OSError, ValueError, AttributeError):
         return {}
 
@@ -112,7 +112,8 @@ def _section(out: Console, title: str, rows: list[tuple[str, str, str]]) -> None
 
 def _metrics(out: Console, one: Run, two: Run) -> None:
     found = Table("metric", "A", "B", "A - B", box=SIMPLE_HEAD)
-    values = [{f"best {run.best['name']}": run.best["value"]} | run.metrics if run.best else run.metrics for run in (one, two)]
+    best = [{f"best {run.best['name']}": run.best["value"]} if run.best else {} for run in (one, two)]
+    values = [best[0] | one.metrics, best[1] | two.metrics]
     for name in dict.fromkeys([*values[0], *values[1]]):
         a, b = (side.get(name) for side in values)
         both = number(a - b) if a is not None and b is not None else ""
@@ -130,7 +131,8 @@ def significance(one: Run, two: Run) -> str:
 
 def sentence(found: Paired) -> str:
     return (
-        f"{found.split}/{found.metric} of {found.examples} examples: A {number(found.first)}, B {number(found.second)}, "
-        f"A - B {number(found.difference)}, 95 % interval [{number(found.low)}, {number(found.high)}], "
+        f"{found.split}/{found.metric} of {found.examples} examples: "
+        f"A {number(found.first)}, B {number(found.second)}, A - B {number(found.difference)}, "
+        f"95 % interval [{number(found.low)}, {number(found.high)}], "
         f"two-sided p {found.p:.2g} ({RESAMPLES:,} resamples)"
     )

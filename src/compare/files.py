@@ -9,10 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from src.compare.groups import Block, Group, differing
+from src.compare.groups import STATES, Block, Group, differing
 from src.compare.runs import Run
 
-STATES = ("done", "failed", "interrupted", "running", "died")
 ALWAYS = ("data", "fingerprint", "split", "weights_source", "precision_used")
 
 

@@ -19,6 +19,7 @@ LOWER_IS_BETTER = ("loss", "rmse", "mae", "ece")
 MAIN = ("acc", "rmse")
 """The metrics of a split that the terminal has room for; files and the page have all."""
 LEVEL = 0.95
+STATES = ("done", "failed", "interrupted", "running", "died")
 
 
 class Estimate(NamedTuple):
@@ -71,7 +72,9 @@ class Group:
 
     @property
     def states(self) -> dict[str, int]:
-        return dict(Counter(run.state for run in self.runs).most_common())
+        """How many runs are done, failed and so on."""
+        counts = Counter(run.state for run in self.runs)
+        return {state: counts[state] for state in STATES if counts[state]}
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -158,14 +161,14 @@ def compare(runs: Iterable[Run]) -> list[Block]:
     early: list[Run] = []
     for run in runs:
         if run.data:
-            key = _key(settings(run))
+            key = _group_key(run)
             groups[key].append(run)
             asked[_key(_asked(run))].add(key)
         else:
             early.append(run)
     for run in early:
         same = asked[_key(_asked(run))]
-        groups[next(iter(same)) if len(same) == 1 else _key(settings(run))].append(run)
+        groups[next(iter(same)) if len(same) == 1 else _group_key(run)].append(run)
     blocks: dict[str, list[Group]] = defaultdict(list)
     for found in groups.values():
         blocks[_key(comparable_by(found[0]))].append(Group(settings(found[0]), found))
@@ -212,6 +215,10 @@ def comparable_by(run: Run) -> dict[str, Any]:
     return {name: run.data.get(name) for name in ("fingerprint", "split")} | {
         split: sizes.get(split) for split in ("val", "test")
     }
+
+
+def _group_key(run: Run) -> str:
+    return _key([settings(run), comparable_by(run)])
 
 
 def differing(found: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -13,6 +13,7 @@ from src.experiment import InputError
 
 KINDS: dict[str, type] = {"fields": dict, "metrics": dict, "best": dict, "data": dict, "weights": dict, "git": dict}
 """What the entries of a record are, where they are there: a run that failed early has not all of them."""
+WRITTEN = ("done", "failed", "interrupted", "running")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def find(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
     for place in places:
         if not place.exists():
             raise InputError(f"{place}: not there. Name runs, runs/<Experiment>/<id>, or folders that hold some.")
-        for path in _below(place, skipped):
+        for path in _below(place, skipped) if place.is_dir() else ():  # a glob names the files beside runs too
             paths.setdefault(path.resolve(), path)
     found: list[Run] = []
     for path in paths.values():
@@ -90,7 +91,8 @@ def read(path: Path) -> Run:
     """
     record = records.load(path)
     wrong = [name for name, kind in KINDS.items() if not isinstance(record.get(name, kind()), kind)]
-    wrong += [name for name in ("experiment", "state") if not isinstance(record[name], str)]
+    wrong += ["experiment"] if not isinstance(record["experiment"], str) else []
+    wrong += ["state"] if record["state"] not in WRITTEN else []
     wrong += [name for name, value in record.get("metrics", {}).items() if not isinstance(value, int | float)]
     if "best" in record and not ("name" in record["best"] and isinstance(record["best"].get("value"), int | float)):
         wrong.append("best")
@@ -102,7 +104,7 @@ def read(path: Path) -> Run:
 
 
 def _below(place: Path, skipped: list[str]) -> Iterator[Path]:
-    """Yield the run directories at or below a folder; what a glob names beside them, a file, has none."""
+    """Yield the run directories at or below a folder."""
     for folder, below, files in os.walk(place, onerror=lambda error: skipped.append(str(error))):
         if "run.json" in files:
             yield Path(folder)

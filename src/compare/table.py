@@ -52,12 +52,13 @@ def table(block: Block) -> Table:
     for name in block.columns:
         found.add_column(name, overflow="fold")
     found.add_column("runs")
+    found.add_column("n", justify="right")
     for name in block.main_metrics:
         found.add_column(f"{name}{' (STAND-IN)' if block.stand_in else ''}")
     for group in block.groups:
         columns = [shown_value(group.settings[name]) if name in group.settings else "" for name in block.columns]
         cells = [shown(group.estimates.get(name), len(group.counted)) for name in block.main_metrics]
-        found.add_row(block.title(group), *columns, states(group), *cells)
+        found.add_row(block.title(group), *columns, states(group), str(len(group.counted)), *cells)
     return found
 
 
