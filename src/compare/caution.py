@@ -30,10 +30,12 @@ def _stand_in_data(blocks: Sequence[Block]) -> list[str]:
     real = [block for block in blocks if block.data and not block.stand_in]
     if not drawn:
         return []
-    what = f"STAND-IN data ({some(block.data['source'] for block in drawn)}): no score on them holds for real ones"
+    what = (
+        f"STAND-IN data ({some((block.data['source'] for block in drawn), '; ')}): no score on them holds for real ones"
+    )
     if not real:
         return [f"{what}."]
-    other = f"{experiments(real)} on real data ({some(block.data['source'] for block in real)})"
+    other = f"{experiments(real)} on real data ({some((block.data['source'] for block in real), '; ')})"
     return [f"{what}; never set {experiments(drawn)} on them beside {other}."]
 
 
@@ -45,11 +47,11 @@ def _other_data(blocks: Sequence[Block]) -> list[str]:
     found: list[str] = []
     if len(by_data) > 1:
         parts = (f"{experiments(same)} on {same[0].data['source']} ({name})" for name, same in by_data.items())
-        found.append(f"Other data: {len(by_data)} data fingerprints; compare within a table only: {some(parts)}.")
+        found.append(f"Other data: {len(by_data)} data fingerprints; compare within a table only: {some(parts, '; ')}.")
     for same in by_data.values():
         if len(same) > 1:
             parts = (f"{experiments([block])} on '{split_of(block)}'" for block in same)
-            found.append(f"Other split of {same[0].data['source']}; compare within a table only: {some(parts)}.")
+            found.append(f"Other split of {same[0].data['source']}; compare within a table only: {some(parts, '; ')}.")
     return found
 
 

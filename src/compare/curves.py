@@ -67,7 +67,7 @@ def draw(groups: Sequence[Sequence[Curve]], colours: Sequence[str], *, label: st
     """Return an SVG element: a thin line for each run, a thick one for the mean of each group.
 
     Args:
-        groups: the curves of each group's runs; a group without any has no line.
+        groups: the curves of each group's runs, at least one in all; a group without any has no line.
         colours: of each group.
         label: of the vertical axis.
         unique: makes ids within the element unlike those of other pictures in the page.
@@ -87,7 +87,10 @@ def draw(groups: Sequence[Sequence[Curve]], colours: Sequence[str], *, label: st
         axes.set_xlabel("epoch")
         axes.set_ylabel(label.replace("$", r"\$"))  # else mathematics to matplotlib
         axes.grid(alpha=0.15, color=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.ticklabel_format(axis="y", useOffset=False)  # 0.59652, not 5.2 and a small 1e-5+5.965e-1 in the corner
+        last = max(x[-1] for curves in groups for x, _ in curves)
+        axes.set_xlim(-0.03 * last, 1.03 * last)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
