@@ -23,16 +23,18 @@ def compare(
     Args:
         runs: Run directories, or folders to search for them; by default all runs.
         csv: File for the groups with all metrics.
-        json: File for everything: settings, metrics and runs of each group.
+        json: File for all of it: settings, metrics and runs of each group.
         html: File for a page that opens without network: learning curves, per-class tables, paired bootstrap too.
     """
     from src.compare import command  # imports scipy: only once the command line is known to be right
+
     return command.write(runs, csv=csv, json=json, html=html)
 
 
 def diff(first: tyro.conf.Positional[Path], second: tyro.conf.Positional[Path]) -> int:
     """Show the fields, code, data, weights, versions and metrics in which two runs differ, and a paired bootstrap."""
     from src.compare import difference
+
     return difference.show(first, second)
 
 

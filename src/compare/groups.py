@@ -182,7 +182,7 @@ def settings(run: Run) -> dict[str, Any]:
     cross-validation, whose numbers are means over them.
     """
     record, data = run.record, run.data
-    found = _asked(run) | {
+    found = {
         "data": data.get("source"),
         "fingerprint": data.get("fingerprint"),
         "split": data.get("split"),
@@ -190,7 +190,7 @@ def settings(run: Run) -> dict[str, Any]:
         "precision_used": record.get("precision"),
         "folds": record.get("folds"),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return _asked(run) | {name: value for name, value in found.items() if value is not None}
 
 
 def _asked(run: Run) -> dict[str, Any]:
