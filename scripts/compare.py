@@ -11,13 +11,10 @@ import tyro
 
 from src import cli
 
+Runs = tyro.conf.Positional[tuple[Path, ...]]
 
-def compare(
-    runs: tyro.conf.Positional[tuple[Path, ...]] = (),
-    csv: Path | None = None,
-    json: Path | None = None,
-    html: Path | None = None,
-) -> int:
+
+def compare(runs: Runs = (), csv: Path | None = None, json: Path | None = None, html: Path | None = None) -> int:
     """Compare runs, grouped over seeds; `compare.py diff RUN RUN` shows everything in which two runs differ.
 
     Args:
