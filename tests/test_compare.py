@@ -312,6 +312,13 @@ def test_number(value: float, text: str) -> None:
     assert table.number(value) == text
 
 
+def test_a_metric_that_few_runs_have_says_of_how_many_it_is() -> None:
+    assert table.shown(estimate([0.5]), 3) == "0.5000  (n 1)"
+    assert table.shown(estimate([0.5]), 1) == "0.5000"
+    assert table.shown(estimate([0.5, 0.5]), 3).endswith("]  (n 2)")
+    assert table.shown(None, 3) == ""
+
+
 # ----------------------------------------------------------------------------------------------------------- warnings
 def warned(*found: list[Run]) -> list[str]:
     return cautions(compare(run for some in found for run in some))

@@ -19,7 +19,7 @@ def as_csv(blocks: Sequence[Block]) -> str:
     """Return a row for each group: experiment, the settings that differ between any of them, states, and for each
     metric `_mean`, `_sd`, `_n`, `_low` and `_high`; empty where there is none."""
     pairs = [(block, group) for block in blocks for group in block.groups]
-    differ = [name for name in differing(group.settings for _, group in pairs) if name not in ALWAYS]
+    differ = differing(group.settings for _, group in pairs)
     metrics = list(dict.fromkeys(name for block in blocks for name in block.metrics))
     rows: list[dict[str, Any]] = []
     for block, group in pairs:
