@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -154,3 +154,15 @@ def fail(error: InputError) -> int:
     """Print an error that the user can put right, without a traceback; return the exit code."""
     print(f"error: {error}", file=sys.stderr)
     return 2
+
+
+def call(commands: Mapping[str, Callable[..., int]], default: Callable[..., int]) -> int:
+    """Call the command that the first argument names, else `default`, with the flags made of its parameters."""
+    name = sys.argv[1] if sys.argv[1:] and sys.argv[1] in commands else ""
+    program = Path(sys.argv[0]).name
+    try:
+        if name:
+            return tyro.cli(commands[name], prog=f"{program} {name}", args=sys.argv[2:])
+        return tyro.cli(default, prog=program)
+    except InputError as error:
+        return fail(error)

@@ -104,6 +104,8 @@ class TensorBoard(TensorBoardLogger):
         writer = self.experiment
         for name, value in metrics.items():
             writer.add_scalar(name, value)
-        for summary in hparams(shown, dict(metrics)):
+        # The first of the three says which columns the tab has. TensorBoard believes one run for all, and those of
+        # other experiments be missing; without any it takes every run's fields, those that differ first.
+        for summary in hparams(shown, dict(metrics))[1:]:
             writer._get_file_writer().add_summary(summary)
         writer.flush()

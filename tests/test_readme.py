@@ -125,6 +125,10 @@ def prepared(command: str, places: dict[str, Path], tiny: Tiny, out: Path) -> li
     arguments = [path for word in words for path in expanded(word)]
     if "--out" in arguments:
         arguments[arguments.index("--out") + 1] = str(out / "out.csv")
+    if Path(script).name == "compare.py":
+        if "--html" in arguments:
+            arguments[arguments.index("--html") + 1] = str(out / "report.html")
+        return [script, *(str(out / "given") if argument == "runs" else argument for argument in arguments)]
     if Path(script).name == "predict.py":
         return [script, *(str(places.get(argument, argument)) for argument in arguments)]
     targets = [argument for argument in arguments if re.match(r"experiments/\w+\.py", argument)]

@@ -113,7 +113,7 @@ class Task(LightningModule):
         }
         checkpoint["epoch_so_far"] = {"sums": self._of_all(self._sums), "metrics": states}
 
-    def _of_all(self, value: Tensor) -> Tensor:
+    def _of_all(self, value: Any) -> Tensor:
         """Return the sum over all processes."""
         return cast(Tensor, self.trainer.strategy.reduce(value.clone(), reduce_op="sum"))  # it works in place
 
