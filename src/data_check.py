@@ -15,6 +15,9 @@ from src.experiment import Experiment, InputError
 from src.runner import build_parts
 from src.trainer import quieten
 
+SHOWN = 10
+"""Examples of a finding that are printed."""
+
 
 def check_data(asked: Experiment, flags: CheckFlags, target: str) -> int:
     """Check the data and print what was found.
@@ -62,10 +65,10 @@ def show(name: str, datamodule: DataModule, report: checks.Report, seconds: floa
         _line("STAND-IN", "these data only stand in for yours (--data-dir)")
     for finding in report.worst_first():
         _line("WRONG" if finding.wrong else "warning", finding.title)
-        for example in finding.examples:
+        for example in finding.examples[:SHOWN]:
             _line("", f"  {example}")
-        if finding.count > len(finding.examples) > 0:
-            _line("", f"  and {finding.count - len(finding.examples)} more (--json FILE)")
+        if (more := len(finding.examples) - SHOWN) > 0:
+            _line("", f"  and {more} more (--json FILE has all)")
     for checked in report.checked:
         _line("checked", checked)
     wrong = sum(finding.wrong for finding in report.findings)

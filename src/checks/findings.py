@@ -12,9 +12,6 @@ import numpy as np
 from src.datamodules import DataModule
 from src.datamodules.quarantine import Entry
 
-SHOWN = 10
-"""Examples that a finding names."""
-
 
 @dataclass(frozen=True)
 class Examples:
@@ -69,9 +66,7 @@ class Finding:
     wrong: bool = False
     """It makes a score wrong; anything else is for the user to weigh."""
     examples: tuple[str, ...] = ()
-    """What to show, the worst first."""
-    count: int = 0
-    """How many there are in all, where `examples` are only the first."""
+    """What it is about, the worst first."""
     leave_out: tuple[Entry, ...] = ()
     """What --fix puts on the list."""
 
@@ -122,8 +117,7 @@ def across_splits(examples: Examples, pairs: Iterable[Pair], what: str) -> list[
         Finding(
             f"{what} that an earlier split has too, the same or nearly, which flatters the score: {where}",
             wrong=True,
-            examples=tuple(shown[:SHOWN]),
-            count=len(shown),
+            examples=tuple(shown),
             leave_out=tuple(examples.entry(position, why) for position, why in sorted(reasons.items())),
         )
     ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from src.checks.findings import SHOWN, Finding
+from src.checks.findings import Finding
 
 FENCE = 3.0
 """Interquartile ranges beyond the quartiles: Tukey's outer fences (Exploratory Data Analysis, 1977, section 2D)."""
@@ -14,7 +12,7 @@ LEAST_SPREAD = np.log(1.5)
 """Of the logarithms: where nearly all are the same, half as much again is not yet odd."""
 
 
-def outliers(values: np.ndarray, names: Sequence[str], title: str) -> list[Finding]:
+def outliers(values: np.ndarray, names: list[str], title: str) -> list[Finding]:
     """Return the finding that some of positive numbers lie far from the rest, on a scale of factors.
 
     Args:
@@ -28,4 +26,4 @@ def outliers(values: np.ndarray, names: Sequence[str], title: str) -> list[Findi
     if not len(odd):
         return []
     worst = odd[np.abs(logs[odd] - middle).argsort(kind="stable")[::-1]]
-    return [Finding(f"{title}: {len(odd)}", examples=tuple(names[i] for i in worst[:SHOWN].tolist()), count=len(odd))]
+    return [Finding(f"{title}: {len(odd)}", examples=tuple(names[i] for i in worst.tolist()))]

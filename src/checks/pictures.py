@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from scipy.fft import dctn
 from torch.nn import functional as F
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
-from src.checks.findings import SHOWN, Examples, Finding, Pair
+from src.checks.findings import Examples, Finding, Pair
 from src.checks.numbers import outliers
 from src.datamodules import DataModule, ImageFolder
 from src.datamodules.pictures import UNREADABLE
@@ -35,7 +36,8 @@ def thumbnails(datamodule: DataModule, split: str) -> np.ndarray:
     for start in range(0, size, CHUNK):
         pictures = datamodule.examples(split, range(start, min(start + CHUNK, size)))
         assert isinstance(pictures, torch.Tensor)
-        found.append(F.adaptive_avg_pool2d(pictures.float().mean(1), SIDE).numpy())
+        small = F.adaptive_avg_pool2d(pictures.float(), SIDE)
+        found.append((rgb_to_grayscale(small) if small.shape[1] == 3 else small)[:, 0].numpy())
     return np.concatenate(found)
 
 
@@ -97,7 +99,7 @@ def odd_sizes(datamodule: ImageFolder, examples: Examples) -> list[Finding]:
         worst = [shown[i] for i in enlarged[smaller[enlarged].argsort(kind="stable")]]
         side = f"a side below {ENLARGED:.0%} of the {datamodule.image_size} pixels that the model sees"
         title = f"pictures that are blown up, having {side}: {len(worst)} of {len(files)}"
-        found.append(Finding(title, examples=tuple(worst[:SHOWN]), count=len(worst)))
+        found.append(Finding(title, examples=tuple(worst)))
     return found
 
 

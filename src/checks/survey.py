@@ -10,7 +10,7 @@ import torch
 
 from src.baselines import estimators
 from src.checks import labels, pictures, tables, texts
-from src.checks.findings import SHOWN, Examples, Finding, Report, across_splits
+from src.checks.findings import Examples, Finding, Report, across_splits
 from src.datamodules import DataModule, ImageFolder, Table
 from src.experiment import Experiment
 from src.features import keep_features
@@ -72,7 +72,7 @@ def balance(examples: Examples) -> list[Finding]:
         few = [f"{examples.classes[k]} {counts[k]}" for k in counts.argsort(kind="stable") if counts[k] < FEW[split]]
         if few:
             title = f"classes with fewer than {FEW[split]} examples in {split}: {len(few)} of {len(counts)}"
-            found.append(Finding(title, examples=tuple(few[:SHOWN]), count=len(few)))
+            found.append(Finding(title, examples=tuple(few)))
     return found
 
 
@@ -134,7 +134,7 @@ def alike(examples: Examples, nearly: list[Any]) -> list[Finding]:
         return []
     shown = [f"{examples.name(pair.late)} = {examples.name(pair.early)} in {pair.how}" for pair in nearly]
     title = f"rows of val and test that differ from one of an earlier split in a single column: {len(shown)}"
-    return [Finding(title, examples=tuple(shown[:SHOWN]), count=len(shown))]
+    return [Finding(title, examples=tuple(shown))]
 
 
 def _baseline(datamodule: DataModule, examples: Examples) -> labels.Evidence:

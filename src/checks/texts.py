@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from src.checks.findings import SHOWN, Examples, Finding, Pair
+from src.checks.findings import Examples, Finding, Pair
 from src.checks.numbers import outliers
 
 WORD = re.compile(r"\w+")
@@ -82,8 +82,8 @@ def odd_texts(examples: Examples, texts: Sequence[str], words: Sequence[list[str
     """Return texts without a word, texts that stand many times, or with two labels, and lengths out of the ordinary."""
     found: list[Finding] = []
     if empty := [position for position, some in enumerate(words) if not some]:
-        shown = [f"{examples.name(i)} ({texts[i][:40]!r})" for i in empty[:SHOWN]]
-        found.append(Finding(f"texts without a word in them: {len(empty)}", examples=tuple(shown), count=len(empty)))
+        shown = [f"{examples.name(i)} ({texts[i][:40]!r})" for i in empty]
+        found.append(Finding(f"texts without a word in them: {len(empty)}", examples=tuple(shown)))
     where: dict[str, list[int]] = defaultdict(list)
     for position, some in enumerate(words):
         if some:
@@ -93,12 +93,12 @@ def odd_texts(examples: Examples, texts: Sequence[str], words: Sequence[list[str
     shown = [", ".join(f"{examples.name(i)} ({examples.label(i)})" for i in group[:4]) for group in twofold]
     if twofold:
         title = f"texts that stand several times with different labels: {len(twofold)}"
-        found.append(Finding(title, examples=tuple(shown[:SHOWN]), count=len(twofold)))
+        found.append(Finding(title, examples=tuple(shown)))
     if spare := sum(len(group) - 1 for group in groups):
         longest = sorted(groups, key=len, reverse=True)
         shown = [f"{len(group)} times: {texts[group[0]][:60]!r} ({examples.name(group[0])})" for group in longest]
         title = f"texts with the very words of another one: {spare}"
-        found.append(Finding(title, examples=tuple(shown[:SHOWN]), count=len(longest)))
+        found.append(Finding(title, examples=tuple(shown)))
     lengths = np.array([max(1, len(some)) for some in words])
     names = [f"{examples.name(i)} ({length} words)" for i, length in enumerate(lengths)]
     return found + outliers(lengths, names, "unusually long or short texts")

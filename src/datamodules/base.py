@@ -126,9 +126,7 @@ class DataModule(LightningDataModule):
         if whole is not None:
             # Rows of a test file of its own may have the same names as those of `whole`, which train and val are from.
             of_whole = SPLITS if len(whole) == sum(map(len, found.samples.values())) else ("train", "val")
-            kept = {
-                names[split][i] for split in of_whole if split in names for i in np.flatnonzero(stays[split]).tolist()
-            }
+            kept = {names[split][i] for split in of_whole if split in names for i in stays[split].nonzero()[0].tolist()}
             whole = self.take(whole, [i for i, name in enumerate(self.names_of(whole, found)) if name in kept])
         return replace(found, samples=samples, whole=whole)
 

@@ -33,7 +33,7 @@ def read(path: Path) -> list[Entry]:
         InputError: no such file, or one that is no list; the line is named.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # a line break within a quoted id stays as it is
     except FileNotFoundError:
         raise InputError(
             f"--quarantine {path}: no such file. Write one with `python scripts/check_data.py EXPERIMENT --fix`."
