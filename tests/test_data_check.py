@@ -425,7 +425,7 @@ def test_the_script(script: Script, photographs: Path, tmp_path: Path) -> None:
     assert [tuple(entry[:2]) for entry in quarantine.read(list_)] == [("train/cat/03.jpg", "train")]
     planned = script("run.py", target, *here, "--quarantine", list_, "--dry-run")
     assert planned.returncode == 0, planned.stderr
-    assert "1 examples are left out" in planned.stdout
+    assert f"examples left out by {list_}: train 1" in planned.stdout
     again = script("check_data.py", target, *here, "--quarantine", list_, "--strict")
     assert again.returncode == 0, again.stdout
     assert digests(photographs) == before

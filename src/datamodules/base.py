@@ -121,7 +121,7 @@ class DataModule(LightningDataModule):
         self.left_out = [self.take(found.samples[split], np.flatnonzero(~stays[split])) for split in names]
         counts = {split: len(out) for split, out in zip(names, self.left_out, strict=True) if len(out)}
         shown = ", ".join(f"{split} {count}" for split, count in counts.items())
-        self.notes.append(f"{sum(counts.values())} examples are left out by {path} ({shown or 'it is empty'})")
+        self.notes.append(f"examples left out by {path}: {shown or 'none, it is empty'}")
         whole = found.whole
         if whole is not None:
             # Rows of a test file of its own may have the same names as those of `whole`, which train and val are from.
