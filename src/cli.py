@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from src import records
 from src.experiment import Experiment, InputError, load, replace
 
+Flags = TypeVar("Flags")
 USAGE = """usage: run.py EXPERIMENT.py[:Name] ... [flags]      --help after an experiment shows its flags
        run.py --resume runs/<Experiment>/<id> [flags]
        run.py --reproduce runs/<Experiment>/<id> [--test]"""
@@ -41,6 +42,20 @@ class RunFlags:
     """Go on with an interrupted run in its own directory; with --test, test a finished one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckFlags:
+    """What to do with what is found."""
+
+    fix: bool = False
+    """Write a list of what to leave out; `--quarantine` of run.py reads it. Data files are never touched."""
+    list: Path = Path("quarantine.csv")
+    """The file that --fix writes."""
+    json: Path | None = None
+    """Write the report here too."""
+    strict: bool = False
+    """Exit code 1 for warnings too."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A parsed command line: what to run, each with its seed in place."""
@@ -66,13 +81,24 @@ def parse(argv: Sequence[str]) -> Command:
         raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
     if _given(flags, "--seed") and _given(flags, "--seeds"):
         raise InputError("--seed and --seeds: give one of the two.")
-    parsed = [_parse_one(load(target)(), flags, f"run.py {target}") for target in targets]
+    parsed = [_parse_one(load(target)(), RunFlags(), flags, f"run.py {target}") for target in targets]
     run_flags = parsed[0][1]
     if run_flags.folds is not None and run_flags.folds < 2:
         raise InputError(f"--folds {run_flags.folds}: at least 2.")
     if run_flags.resume:
         raise InputError(f"--resume {run_flags.resume}: the run knows its experiment; leave {targets[0]} out.")
     return Command([replace(e, seed=seed) for e, _ in parsed for seed in run_flags.seeds or (e.seed,)], run_flags)
+
+
+def parse_check(argv: Sequence[str]) -> tuple[str, Experiment, CheckFlags]:
+    """Parse the arguments of check_data.py: the experiment as named, itself, and the flags; errors as for `parse`."""
+    targets, flags = _split(argv)
+    if len(targets) != 1:
+        if targets:
+            raise InputError(f"{' '.join(targets)}: name one experiment, whose data are to be checked.")
+        print(f"usage: check_data.py EXPERIMENT.py[:Name] [flags]\n\n{_listing()}")
+        raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
+    return targets[0], *_parse_one(load(targets[0])(), CheckFlags(), flags, f"check_data.py {targets[0]}")
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -90,26 +116,27 @@ def _given(flags: Sequence[str], name: str) -> bool:
     return any(flag == name or flag.startswith(f"{name}=") for flag in flags)
 
 
-def _parse_one(default: Experiment, flags: Sequence[str], prog: str) -> tuple[Experiment, RunFlags]:
-    """Parse fields and run flags together; `name=""` joins the two groups without a prefix."""
+def _parse_one(default: Experiment, own: Flags, flags: Sequence[str], prog: str) -> tuple[Experiment, Flags]:
+    """Parse fields and the script's own flags together; `name=""` joins the two groups without a prefix."""
     kind: Any = type(default)
+    of_script: Any = type(own)
     bare = tyro.conf.arg(name="")
     joint = make_dataclass(
         "Flags",
         [
-            ("run", Annotated[tyro.conf.FlagCreatePairsOff[RunFlags], bare], RunFlags()),
+            ("own", Annotated[tyro.conf.FlagCreatePairsOff[of_script], bare], own),
             ("experiment", Annotated[kind, bare], default),
         ],
         frozen=True,
     )
     found: Any = tyro.cli(joint, args=flags, prog=prog, description=kind.__doc__)
-    return found.experiment, found.run
+    return found.experiment, found.own
 
 
 def _parse_resume(flags: list[str]) -> Command:
     """`--resume RUN [flags]`: the run's own experiment and fields, changed by the flags given."""
     before = _recorded(flags, "--resume")
-    experiment, run_flags = _parse_one(before, flags, "run.py")
+    experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
     if run_flags.seeds or experiment.seed != before.seed:
         raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
     if run_flags.folds is not None:
@@ -122,7 +149,7 @@ def _parse_reproduce(targets: Sequence[str], flags: list[str]) -> Command:
     before = _recorded(flags, "--reproduce")
     if list(map(load, targets)) not in ([], [type(before)]):
         raise InputError(f"--reproduce: that is a run of {before.dotted_name()}, not of {', '.join(targets)}.")
-    experiment, run_flags = _parse_one(before, flags, "run.py")
+    experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
     if run_flags.seeds or run_flags.folds is not None or run_flags.resume or experiment != before:
         raise InputError("--reproduce takes every field from the run; of the other flags only --test goes with it.")
     return Command([experiment], run_flags)

@@ -289,6 +289,8 @@ class Experiment:
     """Your data; without it `data/<name>` if that is there."""
     source: str = "auto"
     """Where the data must come from; auto tries the data module's sources in order."""
+    quarantine: Path | None = None
+    """Examples to leave out: a list that scripts/check_data.py --fix wrote."""
     weights: str = "none"
     """Start: imagenet or pretrained (downloaded or packaged), none (random), or a file with a state dict."""
     max_epochs: int = 10

@@ -203,11 +203,6 @@ def load(run: Path) -> dict[str, Any]:
     return record
 
 
-def state_of(run: Path, record: dict[str, Any]) -> str:
-    """Return a run's state."""
-    return record["state"]
-
-
 def metrics(run: Path) -> list[tuple[int, int, str, float]]:
     """Return the rows (epoch, step, name, value) of metrics.csv; a last row cut short by a crash is left out."""
     path, rows = run / "metrics.csv", []

@@ -253,7 +253,7 @@ def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataM
     """Seed everything, set up the data, or a fold of them, and build the task from the data's spec."""
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     datamodule = experiment.datamodule()
-    datamodule.fold = fold
+    datamodule.fold, datamodule.quarantine = fold, experiment.quarantine
     datamodule.setup("fit")
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     return datamodule, experiment.task(datamodule.spec)

@@ -117,6 +117,20 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         }
 
 
+def checks(script: str, arguments: list[str], tiny: Tiny, out: Path) -> list[str]:
+    """Return the arguments of a check on tiny data, its files in a place of their own."""
+    kind = load(arguments[0])
+    flags = {name: value for name, value in tiny(kind).items() if value is not None}
+    for name in ("--list", "--json"):
+        if name in arguments:
+            arguments[arguments.index(name) + 1] = str(out / arguments[arguments.index(name) + 1])
+    return [
+        script,
+        *arguments,
+        *(word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+    ]
+
+
 def prepared(command: str, places: dict[str, Path], tiny: Tiny, out: Path) -> list[str]:
     """Return a command's script and arguments: placeholders filled in, flags for tiny data in place."""
     kinds_of = {r"runs/(Imdb|Texts)": "TextsLstm", r"runs/(House|Table)": "TableRegression"}
@@ -131,6 +145,8 @@ def prepared(command: str, places: dict[str, Path], tiny: Tiny, out: Path) -> li
         return [script, *(str(out / "given") if argument == "runs" else argument for argument in arguments)]
     if Path(script).name == "predict.py":
         return [script, *(str(places.get(argument, argument)) for argument in arguments)]
+    if Path(script).name == "check_data.py":
+        return checks(script, arguments, tiny, out)
     targets = [argument for argument in arguments if re.match(r"experiments/\w+\.py", argument)]
     kinds = [load(target) for target in targets if not target.endswith("__init__.py")]
     flags = flags_for(kinds, tiny) if kinds and "--help" not in arguments else {}

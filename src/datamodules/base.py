@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from src.datamodules import quarantine
 from src.datamodules.batches import Batches
 from src.datamodules.splits import SPLIT_SEED, deal
 from src.experiment import DataSpec, InputError
@@ -70,6 +71,8 @@ class DataModule(LightningDataModule):
     """Set before `setup`, this makes the fold's share of the data the test split."""
     position: tuple[int, int] = (0, 0)
     """Epoch, and batches of it that are done, at which the training begins: of a run that goes on."""
+    quarantine: Path | None = None
+    """Set before `setup`, this list of examples is left out of all splits and folds; see `quarantine.py`."""
     neighbours_alike: ClassVar[bool] = False
     """Whether neighbouring examples have more in common than others, so that folds must be blocks of them."""
 
@@ -82,6 +85,8 @@ class DataModule(LightningDataModule):
         """What the user should know of the data: files left out, duplicates across splits."""
         self.expected: Sequence[str] = ()
         """Labels that came with the inputs of a prediction, '' where there is none."""
+        self.left_out: list[Any] = []
+        """What `quarantine` took out of each split."""
 
     def sources(self) -> dict[str, Callable[[], Found[Any] | None]]:
         """Return the sources in their order; each returns None where it cannot be had on this machine."""
@@ -104,10 +109,28 @@ class DataModule(LightningDataModule):
             names = [first]
         for name in names:
             if (found := sources[name]()) is not None:
+                found = found if self.quarantine is None else self._without(found, self.quarantine)
                 return found if self.fold is None else self._folded(found, self.fold)
         raise InputError(
             f"--source {self.source}: cannot be had here ({', '.join(names)}: no network, or no such folder)."
         )
+
+    def _without(self, found: Found[Any], path: Path) -> Found[Any]:
+        """Return what was found without the examples of a list; how many that are is noted."""
+        names = {split: self.names_of(samples, found) for split, samples in found.samples.items()}
+        stays = quarantine.staying(path, names, found.source)
+        samples = {split: self.take(found.samples[split], np.flatnonzero(stays[split])) for split in names}
+        self.left_out = [self.take(found.samples[split], np.flatnonzero(~stays[split])) for split in names]
+        counts = {split: len(out) for split, out in zip(names, self.left_out, strict=True) if len(out)}
+        shown = ", ".join(f"{split} {count}" for split, count in counts.items())
+        self.notes.append(f"examples left out by {path}: {shown or 'none, it is empty'}")
+        whole = found.whole
+        if whole is not None:
+            # Rows of a test file of its own may have the same names as those of `whole`, which train and val are from.
+            of_whole = SPLITS if len(whole) == sum(map(len, found.samples.values())) else ("train", "val")
+            kept = {names[split][i] for split in of_whole if split in names for i in stays[split].nonzero()[0].tolist()}
+            whole = self.take(whole, [i for i, name in enumerate(self.names_of(whole, found)) if name in kept])
+        return replace(found, samples=samples, whole=whole)
 
     def _folded(self, found: Found[Any], fold: Fold) -> Found[Any]:
         """Return the splits of a fold: its share of the examples is test; validation is taken from the rest.
@@ -148,6 +171,10 @@ class DataModule(LightningDataModule):
     def labels(self, samples: Any) -> Sequence[str] | None:
         """Return the class of each of some examples of `Found`; None where there are no classes."""
         raise NotImplementedError
+
+    def names_of(self, samples: Any, found: Found[Any]) -> Sequence[str]:
+        """Return the id of each of some examples of `found`, as `ids` gives it once all is set up."""
+        raise InputError(f"--quarantine: {type(self).__name__} cannot leave out examples by their id.")
 
     def groups(self, samples: Any) -> Sequence[str] | None:
         """Return the group of each of some examples, which folds must not divide; None where there are no groups."""

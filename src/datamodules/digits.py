@@ -145,6 +145,9 @@ class Digits(DataModule):
     def labels(self, samples: Sheet) -> list[str]:
         return samples.labels()
 
+    def names_of(self, samples: Sheet, found: Found[Sheet]) -> list[str]:
+        return samples.ids
+
     def take(self, samples: Sheet, positions: Sequence[int] | np.ndarray) -> Sheet:
         return samples.take(positions)
 

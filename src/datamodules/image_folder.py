@@ -86,25 +86,37 @@ class ImageFolder(DataModule):
     def labels(self, samples: list[Sample]) -> list[str]:
         return [name for _, name in samples]
 
+    def names_of(self, samples: list[Sample], found: Found[list[Sample]]) -> list[str]:
+        root = _common_root([path for path, _ in chain(*found.samples.values())])
+        return [str(path.relative_to(root)) for path, _ in samples]
+
     def setup(self, stage: str) -> None:
         if stage == "predict" or hasattr(self, "found"):
             return
         found = self.find()
-        everything = sorted(chain(*found.samples.values()))  # in one order: all folds share the decoded pictures
+        left_out = {path for path, _ in chain(*self.left_out)}
+        # In one order, with what is left out: all folds and lists share the decoded pictures.
+        everything = sorted(chain(*found.samples.values(), *self.left_out))
         files = [path for path, _ in everything]
         self._decoded = decode_all(files, self.stored_size, keep=self.cache)
         classes = sorted({name for _, name in found.samples["train"]})
+        if gone := {name for items in found.samples.values() for _, name in items} - {*classes}:
+            raise InputError(f"--quarantine {self.quarantine}: nothing is left of class {min(gone)} in train.")
         row_of = {path: row for row, path in enumerate(files) if row not in self._decoded.unreadable}
         self._rows: dict[str, np.ndarray] = {
             split: np.array([row_of[path] for path, _ in items if path in row_of], dtype=np.int64)
             for split, items in found.samples.items()
         }
         self._files = files
-        self._targets = torch.tensor([classes.index(name) for _, name in everything])
+        number = {name: target for target, name in enumerate(classes)}
+        self._targets = torch.tensor([number.get(name, -1) for _, name in everything])
         self._root = Path(_common_root(files))
         self._check(found, classes)
-        names = (str(path.relative_to(self._root)) for path in files)
-        self.fingerprint = fingerprint(map(" ".join, zip(names, self._decoded.digests, strict=True)))
+        self.fingerprint = fingerprint(
+            f"{path.relative_to(self._root)} {digest}"
+            for path, digest in zip(files, self._decoded.digests, strict=True)
+            if path not in left_out
+        )
         self.spec = DataSpec(classes=tuple(classes), input_shape=(3, self.image_size, self.image_size))
         self.found = found
 
@@ -135,7 +147,7 @@ class ImageFolder(DataModule):
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
         rows = self._rows[split]
         return Pictures(
-            [self._files[row] for row in rows],
+            self.files(split),
             self._decoded.pixels,
             rows,
             self.targets(split),
@@ -147,6 +159,10 @@ class ImageFolder(DataModule):
 
     def ids(self, split: str) -> Sequence[str]:
         return [str(self._files[row].relative_to(self._root)) for row in self._rows[split]]
+
+    def files(self, split: str) -> list[Path]:
+        """Return the file of each picture of a split, by position."""
+        return [self._files[row] for row in self._rows[split]]
 
     def targets(self, split: str) -> torch.Tensor:
         return self._targets[self._rows[split]]

@@ -198,6 +198,11 @@ class Table(DataModule):
     def labels(self, samples: np.ndarray) -> list[str] | None:
         return None if self.predicts == "number" else [self._words[row] for row in samples]
 
+    def names_of(self, samples: np.ndarray, found: Found[np.ndarray]) -> list[str]:
+        return (
+            words(self.frame["id"].iloc[samples]) if "id" in self.frame.columns else [self._names[r] for r in samples]
+        )
+
     def take(self, samples: np.ndarray, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         return samples[positions]
 
@@ -293,8 +298,7 @@ class Table(DataModule):
         return Batches(len(self._rows[split]), size, train=train, seed=self.seed, rank=rank, world_size=world_size)
 
     def ids(self, split: str) -> Sequence[str]:
-        rows = self._rows[split]
-        return words(self.frame["id"].iloc[rows]) if "id" in self.frame.columns else [self._names[row] for row in rows]
+        return self.names_of(self._rows[split], self.found)
 
     def targets(self, split: str) -> Tensor:
         return self._data[split].columns["target"]

@@ -139,6 +139,9 @@ class TextTable(DataModule):
     def labels(self, samples: Part) -> list[str]:
         return samples.labels
 
+    def names_of(self, samples: Part, found: Found[Part]) -> list[str]:
+        return samples.ids
+
     def take(self, samples: Part, positions: Sequence[int] | np.ndarray) -> Part:
         return samples.take(positions)
 

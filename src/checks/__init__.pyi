@@ -1,0 +1,10 @@
+from . import findings as findings
+from . import labels as labels
+from . import numbers as numbers
+from . import pictures as pictures
+from . import tables as tables
+from . import texts as texts
+from .findings import Examples as Examples
+from .findings import Finding as Finding
+from .findings import Report as Report
+from .survey import check as check
