@@ -68,9 +68,10 @@ class DigitsCNN(DigitsData):
     never move are replaced.
     """
 
-    max_epochs = 15
-    shift = 2
-    optim = Optim(lr=3e-3, weight_decay=0.01, warmup=0.1)
+    max_epochs = 20
+    batch_size = 128
+    shift = 1
+    optim = Optim(lr=5e-3, weight_decay=0.05, warmup=0.1)
 
     widths: tuple[int, ...] = (16, 32)
     """Channels of each convolution."""
@@ -86,19 +87,6 @@ class DigitsCNN(DigitsData):
             weights=self.weights,
         )
         return tasks.ImageClassification(model, spec, self.optim)
-
-
-class FashionCNN(DigitsCNN):
-    """The same for clothes, with twice the channels, and mirrored.
-
-    python scripts/run.py experiments/digits.py:FashionCNN --test
-    Not measured to the end.
-    """
-
-    dataset = "fashion-mnist"
-    flip = True
-    max_epochs = 10
-    widths = (32, 64)
 
 
 class KerasCNN(DigitsData):
@@ -139,9 +127,10 @@ class DigitsResNet(DigitsData):
     After ResNet-9 (https://github.com/davidcpage/cifar10-fast), of a quarter of its width.
     """
 
-    max_epochs = 12
-    shift = 2
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
+    max_epochs = 15
+    batch_size = 128
+    shift = 1
+    optim = Optim(lr=4e-3, weight_decay=0.05, warmup=0.1)
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
         model = models.CNN(spec.num_classes, in_channels=1, widths=(32, 64, 128), residual=True, weights=self.weights)

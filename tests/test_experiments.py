@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from conftest import Script, Tiny
 
 from src import records, runner
 from src.experiment import Experiment, load
+from src.reproduction import differences
 from src.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,13 +34,16 @@ def experiments() -> list[type[Experiment]]:
 @pytest.mark.parametrize("kind", experiments(), ids=lambda kind: kind.__name__)
 def test_trains_two_steps(kind: type[Experiment], tiny: Tiny) -> None:
     quieten()
-    run = runner.run(kind(max_epochs=1, limit_train_batches=2, **tiny(kind)))
+    asked = kind(max_epochs=1, limit_train_batches=2, **tiny(kind))
+    run = runner.run(asked)
     record = records.load(run)
     assert record["state"] == "done"
     assert record["experiment"] == kind.dotted_name()
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
     assert record["best"]["name"] == kind.monitor
     assert (run / "predictions_val.csv").is_file()
+    again = runner.run(dataclasses.replace(asked, num_workers=2))
+    assert differences(run, again) == [], "the same numbers to the bit, whoever loads the data"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
