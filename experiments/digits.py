@@ -61,17 +61,15 @@ class DigitsCNN(DigitsData):
     """The PyTorch tutorial's CNN: two 5x5 convolutions of 16 and 32 channels with batch norm, one linear layer.
 
     python scripts/run.py experiments/digits.py --test
-    Expected on scikit-learn's digits (1259/269/269): test/acc 0.991 (0.989-0.993, 5 seeds), 10 s; with
-    --dataset fashion-mnist (50000/10000/10000) 0.918 (seed 0), about 5 min
+    Expected on scikit-learn's digits (1259/269/269): test/acc 0.991 (0.989-0.993, 5 seeds), 10 s
 
     After https://github.com/yunjey/pytorch-tutorial, convolutional_neural_network; its rate, epochs and pictures that
     never move are replaced.
     """
 
-    max_epochs = 20
-    batch_size = 128
-    shift = 1
-    optim = Optim(lr=5e-3, weight_decay=0.05, warmup=0.1)
+    max_epochs = 15
+    shift = 2
+    optim = Optim(lr=3e-3, weight_decay=0.01, warmup=0.1)
 
     widths: tuple[int, ...] = (16, 32)
     """Channels of each convolution."""
@@ -87,6 +85,20 @@ class DigitsCNN(DigitsData):
             weights=self.weights,
         )
         return tasks.ImageClassification(model, spec, self.optim)
+
+
+class FashionCNN(DigitsCNN):
+    """The same network for clothes, with a recipe for their 50 000 pictures.
+
+    python scripts/run.py experiments/digits.py:FashionCNN --test
+    Measured (50000/10000/10000, seed 0): test/acc 0.922, val/acc 0.928, 16 s an epoch on 1 core
+    """
+
+    dataset = "fashion-mnist"
+    max_epochs = 20
+    batch_size = 128
+    shift = 1
+    optim = Optim(lr=5e-3, weight_decay=0.05, warmup=0.1)
 
 
 class KerasCNN(DigitsData):
@@ -127,10 +139,9 @@ class DigitsResNet(DigitsData):
     After ResNet-9 (https://github.com/davidcpage/cifar10-fast), of a quarter of its width.
     """
 
-    max_epochs = 15
-    batch_size = 128
-    shift = 1
-    optim = Optim(lr=4e-3, weight_decay=0.05, warmup=0.1)
+    max_epochs = 12
+    shift = 2
+    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
         model = models.CNN(spec.num_classes, in_channels=1, widths=(32, 64, 128), residual=True, weights=self.weights)
@@ -141,12 +152,15 @@ class FashionResNet(DigitsResNet):
     """The same for clothes, mirrored.
 
     python scripts/run.py experiments/digits.py:FashionResNet --test
-    Measured (50000/10000/10000, seed 0): test/acc 0.934, val/acc 0.936, 10.4 min beside other processes, 35 s an
-    epoch alone
+    Measured (50000/10000/10000, seed 0): test/acc 0.937, val/acc 0.942, 51 s an epoch on 1 core
     """
 
     dataset = "fashion-mnist"
     flip = True
+    max_epochs = 15
+    batch_size = 128
+    shift = 1
+    optim = Optim(lr=4e-3, weight_decay=0.05, warmup=0.1)
 
 
 DEFAULT = DigitsCNN
