@@ -28,7 +28,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from experiments.cats_dogs_finetune import CatsDogsScratch
+from experiments.cats_dogs_finetune import CatsDogsProbe, CatsDogsScratch
 from experiments.tables import TableRegression
 from experiments.texts import TextsLstm
 from src import commands, records
@@ -66,6 +66,18 @@ class Mortal(Experiment):
 class Pictures(Mortal, CatsDogsScratch):
     """A small CNN on pictures that are cropped, mirrored and coloured at random."""
 
+    image_size = 32
+    batch_size = 4
+    max_epochs = 3
+    accelerator = "cpu"
+
+
+class Kept(Mortal, CatsDogsProbe):
+    """A head on features that were kept of a frozen network; it starts solved."""
+
+    backbone = "test_resnet"
+    offline_backbone = "test_resnet"
+    weights = "none"
     image_size = 32
     batch_size = 4
     max_epochs = 3
@@ -219,13 +231,13 @@ def write_table(path: Path) -> Path:
     return path
 
 
-def experiments(folder: Path, pictures: Path) -> list[Pictures | Texts | Numbers]:
+def experiments(folder: Path, pictures: Path) -> list[Pictures | Kept | Texts | Numbers]:
     """Return one of each kind, in the main process and with two workers."""
     texts, table = write_texts(folder / "texts.csv"), write_table(folder / "table.csv")
     return [
         kind(data_dir=data, num_workers=workers)
         for workers in (0, 2)
-        for kind, data in ((Pictures, pictures), (Texts, texts), (Numbers, table))
+        for kind, data in ((Pictures, pictures), (Kept, pictures), (Texts, texts), (Numbers, table))
     ]
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kills import Numbers, Pictures, Texts, differences, in_process, only_run, train
+from kills import Kept, Numbers, Pictures, Texts, differences, in_process, only_run, train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src import records
 from src.callbacks.checkpoints import Every
@@ -20,7 +21,7 @@ from src.datamodules import Batches
 from src.experiment import InputError
 from src.loggers import MetricsCsv
 
-STEPS = {Pictures: 12, Texts: 21, Numbers: 9}
+STEPS = {Pictures: 12, Kept: 12, Texts: 21, Numbers: 9}
 """Of an epoch."""
 
 
@@ -45,7 +46,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type, int], tup
 MOMENTS = ("first step", "midst of an epoch", "last step of an epoch", "first of the next")
 CASES = [
     (kind, workers, at)
-    for kind in (Pictures, Texts, Numbers)
+    for kind in (Pictures, Kept, Texts, Numbers)
     for workers in (0, 2)
     for at in MOMENTS
     if at == MOMENTS[1] or (kind, workers) in ((Numbers, 0), (Texts, 2))
@@ -74,6 +75,25 @@ def test_killed_runs_end_as_if_left_alone(
         assert steps < last["global_step"] <= step, "the premise: it goes on within an epoch"
     assert in_process(kills.go_on, experiment, run) == 0
     assert differences(run, reference) == []
+
+
+def test_tensorboard_shows_each_step_once(
+    alone: Callable[[type, int], tuple[kills.Mortal, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, _ = alone(Texts, 0)
+    monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
+    in_process(train, dataclasses.replace(experiment, dies_at=31), "8")  # saved at step 29, logged and validated since
+    run = only_run(tmp_path / "runs")
+    assert run is not None
+    before = len(records.metrics(run))
+    assert in_process(kills.go_on, experiment, run) == 0
+    assert len(list(run.glob("events.*"))) > 1
+    shown = EventAccumulator(str(run)).Reload()
+    for name in ("train/loss_step", "val/loss", "train/loss"):
+        rows = [(step, value) for _, step, found, value in records.metrics(run) if found == name]
+        assert len({step for step, _ in rows}) == len(rows)
+        assert [(event.step, pytest.approx(event.value)) for event in shown.Scalars(name)] == rows
+    assert before, "the premise: there were rows"
 
 
 def test_a_signal_loses_nothing_either(
