@@ -186,6 +186,7 @@ def test_run_directory(done: Path, asked: CatsDogsScratch) -> None:
     assert events
     assert names - events - {"uncommitted.diff"} == {
         "run.json",
+        "heartbeat",
         "split.json",
         "metrics.csv",
         "checkpoints/best.ckpt",

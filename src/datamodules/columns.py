@@ -22,6 +22,7 @@ MOST_NAMES = 0.5
 MOST_VALUES = 255
 """Values of a category up to which scikit-learn's gradient boosting takes it as one."""
 QUANTILES = 1000
+LARGEST = float(np.finfo(np.float32).max)
 DATE_PARTS = ("days", "year", "month", "weekday", "day of year")
 Scaling = Literal["standard", "quantile", "log", "none"]
 
@@ -84,7 +85,7 @@ class Encoder:
             if count := int((codes == 0).sum()):
                 unseen[name] = count
         return Rows(
-            np.hstack([scaled, absent[:, list(self.missing)]]).astype(np.float32),
+            np.hstack([scaled, absent[:, list(self.missing)]]).clip(-LARGEST, LARGEST).astype(np.float32),
             np.stack(parts, 1).astype(np.int64) if parts else np.zeros((len(frame), 0), np.int64),
             errors,
             unseen,
