@@ -104,21 +104,14 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SEES_THE_CHECKOUT = (
-    "test_architecture",
-    "test_cli",
-    "test_experiment",
-    "test_experiments",
-    "test_fields_are_read",
-    "test_readme",
-)
+SEES_THE_CHECKOUT = {"architecture", "cli", "experiment", "experiments", "fields_are_read", "readme"}
 """Test files that read experiments/, into which test_readme.py writes: one process runs them, one after the other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test file to one of pytest-xdist's processes as a whole, for its fixtures' sake."""
     for item in items:
-        name = "checkout" if item.path.stem in SEES_THE_CHECKOUT else str(item.path)
+        name = "checkout" if item.path.stem.removeprefix("test_") in SEES_THE_CHECKOUT else str(item.path)
         item.add_marker(pytest.mark.xdist_group(name))
 
 
