@@ -11,6 +11,10 @@ from typing import Any
 
 from src import records
 
+PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
+MUCH_WAITING = 0.2
+"""Share of the training's time above which waiting for data is worth a line."""
+
 
 def before(record: Mapping[str, Any], folder: Path | None) -> None:
     """Print the resolved plan of a run; `folder` is None for a dry run."""
@@ -72,6 +76,10 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     for line in table(record):
         _line("", line)
     _line("time", f"{record['wall_s']:.1f} s{speed}")
+    if spent := record.get("time"):
+        _line("", "training: " + ", ".join(f"{PARTS.get(part, part)} {share:.0%}" for part, share in spent.items()))
+        if spent["data"] > MUCH_WAITING:
+            _line("NOTE", faster_data(record))
     if record["tests_read"] > 1:
         _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
     _line("run", str(folder))
@@ -79,6 +87,20 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     _line("", f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
     if not record["tests_read"] and "test" in record["data"]["sizes"]:
         _line("", f"{installed('python')} scripts/run.py --resume {folder} --test")
+
+
+def faster_data(record: Mapping[str, Any]) -> str:
+    """Return how a run that waits for its data can wait less, by flags that it has."""
+    fields = record["fields"]
+    workers = fields["num_workers"] or 0
+    auto = fields["num_workers"] is None and not record["device"].startswith("cpu")  # as many as the cores, or 8
+    ways = [f"more workers (--num-workers{'' if auto else f' {max(2, 2 * workers)}'})"]
+    if "image_size" in fields:
+        smaller = fields["image_size"] * 3 // 4
+        ways += [f"smaller pictures (--image-size {smaller})", "LEYDEN_CACHE on a fast disk with room for all pictures"]
+    if "max_length" in fields.get("prep", {}):
+        ways.append(f"shorter texts (--prep.max-length {fields['prep']['max_length'] * 3 // 4})")
+    return f"{record['time']['data']:.0%} of the training was waiting for data; try {', '.join(ways)}"
 
 
 def after_folds(record: Mapping[str, Any], folder: Path) -> None:

@@ -20,14 +20,17 @@ from src.callbacks import (
     EpochLines,
     Every,
     FiniteLoss,
+    Forecast,
     GracefulStop,
     StepSeeds,
+    TimeShares,
     TrainingPictures,
     TrainingTexts,
     Validations,
     WholeCheckpointIO,
 )
 from src.experiment import Experiment, InputError
+from src.stopwatch import Stopwatch
 
 QUIET = (
     ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
@@ -56,11 +59,13 @@ def quieten() -> None:
 def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Every | None = None) -> list[Callback]:
     checkpoints = folder / "checkpoints"
     callbacks: list[Callback] = [
+        TimeShares(folder),  # first: the other callbacks' work at a validation's start is of the validation
         StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
         EpochLines(),
         TrainingPictures(),
         TrainingTexts(),
+        Forecast(experiment.validations),
     ]
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar(leave=False))
@@ -103,6 +108,7 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: 
         "use_distributed_sampler": False,  # src/datamodules/batches.py shards, and repeats no example in validation
         "callbacks": callbacks,
         "logger": logger,
+        "profiler": Stopwatch(),
         "plugins": [] if on_tpu(experiment) else [WholeCheckpointIO()],  # XLA brings its own
     }
     try:

@@ -4,10 +4,12 @@ from .checkpoints import WholeCheckpointIO as WholeCheckpointIO
 from .epoch_lines import EpochLines as EpochLines
 from .evaluation import Evaluation as Evaluation
 from .finite_loss import FiniteLoss as FiniteLoss
+from .forecast import Forecast as Forecast
 from .graceful_stop import GracefulStop as GracefulStop
 from .graceful_stop import Interrupted as Interrupted
 from .loss_surface import LossSurface as LossSurface
 from .step_seeds import StepSeeds as StepSeeds
+from .time_shares import TimeShares as TimeShares
 from .training_pictures import TrainingPictures as TrainingPictures
 from .training_texts import TrainingTexts as TrainingTexts
 from .validations import Validations as Validations
