@@ -142,6 +142,7 @@ def start(work: Callable[..., int], *args: Any) -> Any:
 def _child(environment: dict[str, str], work: Callable[..., int], args: tuple[Any, ...]) -> None:
     os.setsid()
     os.environ.update(environment)
+    multiprocessing.set_start_method("fork", force=True)  # of the loaders' workers, as in a user's process
     torch.set_num_threads(1)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)

