@@ -85,6 +85,11 @@ def _umask() -> int:
     return mask
 
 
+def printable(path: Path | str) -> str:
+    r"""Return a path as text that can be printed and written: a byte that is not UTF-8 becomes `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON; a path's bytes that are not UTF-8 become escapes, and are read back as the same path."""
     text = json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"

@@ -23,7 +23,7 @@ from src import records
 from src.datamodules.base import SPLITS, DataModule, Found, fingerprint
 from src.datamodules.batches import Batches
 from src.datamodules.idx_files import Sheet, read_sheet
-from src.datamodules.listing import files_of, printable
+from src.datamodules.listing import files_of
 from src.datamodules.pictures import Files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
 from src.datamodules.tensors import Slices
@@ -194,7 +194,7 @@ class Digits(DataModule):
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         files = files_of(inputs)
         self._inputs = GreyFiles(files, size=spec.input_shape[-1])
-        return [printable(file) for file in files]
+        return [records.printable(file) for file in files]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))

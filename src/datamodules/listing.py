@@ -1,4 +1,4 @@
-"""The files below a folder, quickly and however many there are, and their names as they can be shown."""
+"""The files below a folder, quickly, however many there are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from src.experiment import InputError
+from src.records import printable
 
 LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 """Files that Windows writes into folders of pictures."""
@@ -15,8 +16,9 @@ LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 def files_below(folder: Path) -> list[Path]:
     """Return every file below a folder, in order of their paths.
 
-    Hidden files and folders, and what Windows leaves in them, are passed over. Links to folders are followed, each folder being entered once only; links
-    to nothing are returned, for whoever opens them to say so. No file is looked at for itself: 200 000 take seconds.
+    Hidden files and folders, and what Windows leaves in them, are passed over. Links to folders are followed, each
+    folder being entered once only; links to nothing are returned, for whoever opens them to say so. No file is looked
+    at for itself: 200 000 take seconds.
 
     Raises:
         InputError: a folder may not be read.
@@ -78,8 +80,3 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError:  # a name too long, a folder that may not be entered
         return False
-
-
-def printable(path: Path | str) -> str:
-    r"""Return a path as text that can be printed and written: a byte that is not UTF-8 becomes `\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

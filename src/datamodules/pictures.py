@@ -23,7 +23,6 @@ from torchvision.transforms import v2
 
 from src import records
 from src.datamodules.decoding import UNREADABLE, decode, open_regular, why_unreadable
-from src.datamodules.listing import printable
 from src.experiment import Augment, InputError
 
 CHUNK = 4096
@@ -233,7 +232,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
             return decode(file, self.stored_size)
         except UNREADABLE as error:
             raise InputError(
-                f"{printable(file)}: could be read when the run began, and now cannot ({why_unreadable(error)}). "
+                f"{records.printable(file)}: readable when the run began, and now not ({why_unreadable(error)}). "
                 "Put it back and resume the run, or start a new one."
             ) from error
 
