@@ -160,8 +160,10 @@ def _recorded(flags: list[str], name: str) -> Experiment:
     at = flags.index(name)
     if at + 1 == len(flags):
         raise InputError(f"{name}: name the run directory, runs/<Experiment>/<id>.")
-    record = records.load(Path(flags[at + 1]))
-    return load(record["experiment"]).from_json(record["fields"])
+    run = Path(flags[at + 1])
+    record = records.load(run)
+    with records.understanding(run, record):
+        return load(record["experiment"]).from_json(record["fields"])
 
 
 def _listing() -> str:

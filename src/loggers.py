@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
-from src.records import write_whole
+from src.records import printable, write_whole
 
 
 class MetricsCsv(Logger):
@@ -99,7 +99,8 @@ class TensorBoard(TensorBoardLogger):
     def log_run(self, fields: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Fill the HPARAMS tab, once, at the end: flat fields, and the metrics to compare runs by."""
         shown = {
-            name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in fields.items()
+            name: value if isinstance(value, bool | int | float) else printable(str(value))
+            for name, value in fields.items()
         }
         writer = self.experiment
         for name, value in metrics.items():

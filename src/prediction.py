@@ -29,8 +29,9 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
     path = run / "checkpoints" / "best.ckpt"
     if not path.is_file():
         raise InputError(f"{path}: not there; the run is {record['state']} and has saved no best checkpoint.")
-    experiment = load(record["experiment"]).from_json(record["fields"]).restored(run)
-    spec = replace(from_json(DataSpec, record["spec"]), vectors="")  # the checkpoint has what became of them
+    with records.understanding(run, record):
+        experiment = load(record["experiment"]).from_json(record["fields"]).restored(run)
+        spec = replace(from_json(DataSpec, record["spec"]), vectors="")  # the checkpoint has what became of them
     task = experiment.task(spec)
     try:
         task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])

@@ -85,8 +85,15 @@ def _umask() -> int:
     return mask
 
 
+def printable(path: Path | str) -> str:
+    r"""Return a path as text that can be printed and written: a byte that is not UTF-8 becomes `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def write_json(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    """Write a value as JSON; a path's bytes that are not UTF-8 become escapes, and are read back as the same path."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def create(experiment: type[Experiment]) -> Path:
@@ -201,6 +208,23 @@ def load(run: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged record ({error}).") from None
     return record
+
+
+@contextlib.contextmanager
+def understanding(run: Path, record: dict[str, Any]) -> Iterator[None]:
+    """While a record is turned into objects: an error names the run, and the code that made it if that is known.
+
+    Raises:
+        InputError: the record is of other code, or damaged.
+    """
+    try:
+        yield
+    except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+        why = str(error) if isinstance(error, InputError) else f"damaged record ({type(error).__name__}: {error})."
+        git = record.get("git")
+        commit = git.get("commit") if isinstance(git, dict) else ""
+        way_out = f" The run was made at commit {commit[:12]}: `git checkout {commit[:12]}`." if commit else ""
+        raise InputError(f"{run / 'run.json'}: {why}{way_out}") from error
 
 
 def metrics(run: Path) -> list[tuple[int, int, str, float]]:

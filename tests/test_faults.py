@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,22 +51,6 @@ def finished(numbers: Numbers) -> Iterator[Path]:
     before = {name: (run / name).read_bytes() for name in FINISHED}
     yield run
     assert {name: (run / name).read_bytes() for name in FINISHED} == before
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mount a disk of so many bytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(size: int) -> Path:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "leyden", folder], capture_output=True)
-        if done.returncode:
-            pytest.skip(f"may not mount a small disk here: {done.stderr.decode().strip()}")
-        return folder
-
-    yield mount
-    subprocess.run(["umount", folder], capture_output=True, check=False)
 
 
 def newest(folder: Path) -> Path:

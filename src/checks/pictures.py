@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from src.checks.findings import Examples, Finding, Pair
 from src.checks.numbers import outliers
 from src.datamodules import DataModule, ImageFolder
-from src.datamodules.pictures import UNREADABLE
+from src.datamodules.decoding import UNREADABLE
 
 SIDE = 32
 MOST_BITS = 12

@@ -23,7 +23,7 @@ from src import records
 from src.datamodules.base import SPLITS, DataModule, Found, fingerprint
 from src.datamodules.batches import Batches
 from src.datamodules.idx_files import Sheet, read_sheet
-from src.datamodules.image_folder import ImageFolder
+from src.datamodules.listing import files_of
 from src.datamodules.pictures import Files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
 from src.datamodules.tensors import Slices
@@ -192,9 +192,9 @@ class Digits(DataModule):
         return self.columns[split]["image"].flatten(1).numpy()
 
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
-        ids = ImageFolder().prepare_prediction(inputs, spec)
-        self._inputs = GreyFiles([Path(name) for name in ids], size=spec.input_shape[-1])
-        return ids
+        files = files_of(inputs)
+        self._inputs = GreyFiles(files, size=spec.input_shape[-1])
+        return [records.printable(file) for file in files]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))

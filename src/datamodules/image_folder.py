@@ -19,6 +19,7 @@ from src import records
 from src.datamodules import drawn
 from src.datamodules.base import SPLITS, DataModule, Found, fingerprint
 from src.datamodules.batches import Batches
+from src.datamodules.listing import files_below, files_of
 from src.datamodules.pictures import Decoded, Files, Pictures, decode_all
 from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
 from src.experiment import Augment, DataSpec, InputError
@@ -74,7 +75,7 @@ class ImageFolder(DataModule):
         samples, split = scan(root)
         ours = ("train", "val") if split.startswith("as given, but") else tuple(samples)  # what we have divided
         whole = None if split == "as given" else sorted(chain(*(samples[name] for name in ours)))
-        return Found(f"folder {root}", split, samples, whole=whole)
+        return Found(f"folder {records.printable(root)}", split, samples, whole=whole)
 
     def from_drawn(self) -> Found[list[Sample]] | None:
         """Return cats and dogs drawn on the spot, a stand-in for photographs."""
@@ -88,7 +89,7 @@ class ImageFolder(DataModule):
 
     def names_of(self, samples: list[Sample], found: Found[list[Sample]]) -> list[str]:
         root = _common_root([path for path, _ in chain(*found.samples.values())])
-        return [str(path.relative_to(root)) for path, _ in samples]
+        return [records.printable(path.relative_to(root)) for path, _ in samples]
 
     def setup(self, stage: str) -> None:
         if stage == "predict" or hasattr(self, "found"):
@@ -113,7 +114,7 @@ class ImageFolder(DataModule):
         self._root = Path(_common_root(files))
         self._check(found, classes)
         self.fingerprint = fingerprint(
-            f"{path.relative_to(self._root)} {digest}"
+            f"{records.printable(path.relative_to(self._root))} {digest}"
             for path, digest in zip(files, self._decoded.digests, strict=True)
             if path not in left_out
         )
@@ -123,7 +124,7 @@ class ImageFolder(DataModule):
     def _check(self, found: Found[list[Sample]], classes: Sequence[str]) -> None:
         """Refuse too many unreadable files and empty classes; note the few, and pictures that stand in two splits."""
         broken = self._decoded.unreadable
-        names = [f"{self._files[i]} ({why})" for i, why in sorted(broken.items())]
+        names = [f"{records.printable(self._files[i])} ({why})" for i, why in sorted(broken.items())]
         if len(broken) > self.unreadable_limit * len(self._files):
             shown = "".join(f"\n  {name}" for name in names[:10])
             raise InputError(
@@ -139,7 +140,7 @@ class ImageFolder(DataModule):
             if missing := [name for target, name in enumerate(classes) if target not in there]:
                 raise InputError(f"{found.source}: no readable picture of class {missing[0]} in {split}.")
         if repeated := repeated_across_splits(self._rows, self._decoded):
-            first = ", ".join(str(self._files[i].relative_to(self._root)) for i in repeated[0][:3])
+            first = ", ".join(records.printable(self._files[i].relative_to(self._root)) for i in repeated[0][:3])
             self.notes.append(
                 f"{len(repeated)} pictures stand in more than one split, which flatters the score: {first}"
             )
@@ -158,7 +159,7 @@ class ImageFolder(DataModule):
         )
 
     def ids(self, split: str) -> Sequence[str]:
-        return [str(self._files[row].relative_to(self._root)) for row in self._rows[split]]
+        return [records.printable(self._files[row].relative_to(self._root)) for row in self._rows[split]]
 
     def files(self, split: str) -> list[Path]:
         """Return the file of each picture of a split, by position."""
@@ -179,13 +180,9 @@ class ImageFolder(DataModule):
         return np.concatenate(found)
 
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
-        files = [file for path in inputs for file in (_files_below(path) if path.is_dir() else [path])]
-        if missing := [path for path in inputs if not path.exists()]:
-            raise InputError(f"{missing[0]}: no such file or folder.")
-        if not files:
-            raise InputError(f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name files or folders.")
+        files = files_of(inputs)
         self._inputs = Files(files, stored_size=self.stored_size, image_size=spec.input_shape[-1])
-        return [str(file) for file in files]
+        return [records.printable(file) for file in files]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))
@@ -230,16 +227,11 @@ def scan(root: Path) -> tuple[dict[str, list[Sample]], str]:
 def _class_folder(root: Path) -> list[Sample]:
     """Return (file, class) of every file below root/{class}, in sorted order."""
     return [
-        (file, folder.name)
+        (file, records.printable(folder.name))
         for folder in sorted(root.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
-        for file in _files_below(folder)
+        for file in files_below(folder)
     ]
-
-
-def _files_below(folder: Path) -> list[Path]:
-    inside = (path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-    return sorted(path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def divide_samples(samples: Sequence[Sample], shares: Mapping[str, float], root: Path) -> dict[str, list[Sample]]:
@@ -260,4 +252,4 @@ def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> 
 
 
 def _common_root(files: Sequence[Path]) -> str:
-    return os.path.commonpath([file.parent for file in files])
+    return os.path.commonpath({file.parent for file in files})

@@ -4,53 +4,29 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from src import records
-from src.experiment import Augment
+from src.datamodules.decoding import UNREADABLE, decode, open_regular, why_unreadable
+from src.experiment import Augment, InputError
 
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-"""What Pillow raises for files that are no picture, cut short or damaged."""
-
-
-def decode(data: Path | bytes, size: int) -> np.ndarray:
-    """Decode a picture, turn it upright, and fit its middle square: uint8 [size, size, 3].
-
-    The shorter side becomes `size`; JPEGs are scaled while decoded, and cropping and resizing are one pass.
-    Every picture, for training, evaluation or prediction, goes through here.
-
-    Raises:
-        one of UNREADABLE.
-    """
-    with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-        image.draft("RGB", (size, size))
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255, that is to white
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        upright = upright.convert("RGB")
-        return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-
-
-def why_unreadable(error: BaseException) -> str:
-    """Say in a few words what is wrong with a file; Pillow's own words name the buffer it was read into."""
-    return "not a picture" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+CHUNK = 4096
+"""Files that are in the hands of the decoding threads at a time."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +44,36 @@ class Decoded:
 def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decoded:
     """Decode every file once and keep the result in the cache; later calls with unchanged files only map it.
 
-    With `keep` false only what the pass found is kept: digests and unreadable files.
+    With `keep` false only what the pass found is kept: digests and unreadable files. Where the cache cannot be written
+    (a full disk, no right to), nothing is kept and a line says so: every run then does the pass, and decodes when
+    pictures are needed.
 
     Processes that ask for the same files at the same time wait for one another. The result appears whole or not at all.
     """
-    stats = [(str(path.resolve()), *_stat(path)) for path in files]
-    key = hashlib.sha256(json.dumps([2, size, keep, stats]).encode()).hexdigest()[:24]
-    folder = records.cache_dir() / "pictures" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        found = _open(folder)
-        if found is None or len(found.digests) != len(files):
-            shutil.rmtree(folder, ignore_errors=True)
-            _fill(folder, files, size, keep)
-            found = _open(folder)
-    assert found is not None
+    folder = records.cache_dir() / "pictures" / _key(files, size, keep)
+    if (found := _open(folder, files, size)) is not None:  # before any lock: a cache may be for reading only
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if (found := _open(folder, files, size)) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                found = _fill(folder, files, size, keep)
+    except OSError as error:
+        print(
+            f"CACHE      {folder.parent} cannot be written ({error.strerror or error}): pictures are decoded whenever "
+            "they are needed, which is slow. Make room, or set LEYDEN_CACHE to another folder.",
+            flush=True,
+        )
+        found = _pass(files, size, None)
     return found
+
+
+def _key(files: Sequence[Path], size: int, keep: bool) -> str:
+    """Return what stands for these files as they are now."""
+    above = functools.cache(Path.resolve)  # once a folder: for each file it would take a minute for a million
+    stats = [(f"{above(path.parent)}/{path.name}", *_stat(path)) for path in files]
+    return hashlib.sha256(json.dumps([3, size, keep, stats]).encode()).hexdigest()[:24]
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -94,52 +84,92 @@ def _stat(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _open(folder: Path) -> Decoded | None:
-    """Map a finished cache; None where there is none or it is damaged."""
+def _open(folder: Path, files: Sequence[Path], size: int) -> Decoded | None:
+    """Map a finished cache; None where there is none, it is damaged, or a file opens now that could not be read."""
     try:
         index = json.loads((folder / "index.json").read_text())
         pixels = folder / "pixels.npy" if index["kept"] else None
         if pixels:
-            np.load(pixels, mmap_mode="r", allow_pickle=False)
+            mapped = np.load(pixels, mmap_mode="r", allow_pickle=False)
+            if mapped.shape != (len(files), size, size, 3) or mapped.dtype != np.uint8:
+                return None
+        if len(index["digests"]) != len(files) or any(_opens(files[i]) for i in index["unread"]):
+            return None
         return Decoded(pixels, index["digests"], {int(i): why for i, why in index["unreadable"].items()})
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
 
-def _fill(folder: Path, files: Sequence[Path], size: int, keep: bool) -> None:
-    """Decode in threads (Pillow lets go of the interpreter) into a temporary sibling, then rename it to `folder`."""
-    space = len(files) * size * size * 3
-    kept = keep and space < shutil.disk_usage(folder.parent).free / 2
-    print(
-        f"decoding   {len(files)} pictures once{f', {space / 1e6:.0f} MB in {folder.parent}' if kept else ''}",
-        flush=True,
-    )
+def _opens(path: Path) -> bool:
+    try:
+        open_regular(path).close()
+    except OSError:
+        return False
+    return True
+
+
+def _fill(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded:
+    """Decode into a temporary sibling, then rename it to `folder`."""
+    space, free = len(files) * size * size * 3, shutil.disk_usage(folder.parent).free
+    kept = keep and space < free / 2
+    where = f", {space / 1e6:.0f} MB in {folder.parent}" if kept else ""
+    if keep and not kept:
+        where = f", and each time they are needed: {space / 1e6:.0f} MB are too much for {folder.parent}"
+    print(f"decoding   {len(files)} pictures once{where}", flush=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        shape = (len(files), size, size, 3)
-        pixels = np.lib.format.open_memmap(temporary / "pixels.npy", "w+", np.uint8, shape) if kept else None
-        unreadable: dict[int, str] = {}
-
-        def one(position: int) -> str:
-            try:
-                data = files[position].read_bytes()
-                picture = decode(data, size)
-            except UNREADABLE as error:
-                unreadable[position] = why_unreadable(error)
-                return ""
-            if pixels is not None:
-                pixels[position] = picture
-            return hashlib.sha256(data).hexdigest()[:16]
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = list(pool.map(one, range(len(files))))
-        if pixels is not None:
-            pixels.flush()
-        index = {"kept": kept, "digests": digests, "unreadable": unreadable}
+        found = _pass(files, size, temporary / "pixels.npy" if kept else None)
+        unread = [i for i in found.unreadable if not _opens(files[i])]
+        index = {"kept": kept, "digests": found.digests, "unreadable": found.unreadable, "unread": unread}
         records.write_json(temporary / "index.json", index)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return replace(found, pixels=folder / "pixels.npy" if kept else None)
+
+
+def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
+    """Decode every file in threads (Pillow lets go of the interpreter), into the file `to` if that is given.
+
+    Raises:
+        OSError: `to` cannot be written.
+    """
+    pixels = _reserve(to, (len(files), size, size, 3)) if to else None
+    unreadable: dict[int, str] = {}
+
+    def one(position: int) -> str:
+        try:
+            with open_regular(files[position]) as file:
+                picture = decode(file, size)
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        except UNREADABLE as error:
+            unreadable[position] = why_unreadable(error)
+            return ""
+        if pixels is not None:
+            pixels[position] = picture
+        return digest
+
+    digests: list[str] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(files), CHUNK):  # a job for each of a million files would take a gigabyte
+            digests += pool.map(one, range(start, min(start + CHUNK, len(files))))
+    if pixels is not None:
+        pixels.flush()
+    return Decoded(to, digests, unreadable)
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """Return a new mapped file whose room on the disk is taken: a disk that is full later would kill the process.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    pixels = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return pixels
 
 
 class Pictures(Dataset[dict[str, Tensor]]):
@@ -195,7 +225,16 @@ class Pictures(Dataset[dict[str, Tensor]]):
     def _stored(self, index: np.ndarray) -> np.ndarray:
         if self.pixels is not None:
             return np.asarray(self.pixels[self.positions[index]])
-        return np.stack([decode(self.files[i], self.stored_size) for i in index])
+        return np.stack([self._decoded(self.files[i]) for i in index])
+
+    def _decoded(self, file: Path) -> np.ndarray:
+        try:
+            return decode(file, self.stored_size)
+        except UNREADABLE as error:
+            raise InputError(
+                f"{records.printable(file)}: readable when the run began, and now not ({why_unreadable(error)}). "
+                "Put it back and resume the run, or start a new one."
+            ) from error
 
     def _augmented(self, image: Tensor, key: int) -> Tensor:
         assert self.transform is not None

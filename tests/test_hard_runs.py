@@ -1,0 +1,346 @@
+"""Runs on hard pictures, with caches that cannot be written, and of run directories made by other code."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kills import in_process
+from odd_pictures import BYTES, STORED, png_of_size
+from PIL import Image
+from test_faults import without_root
+
+from experiments.images import Images
+from scripts.predict import main
+from src import cli, records, runner
+from src.callbacks.evaluation import predictions_csv
+from src.compare import runs as compared
+from src.datamodules import ImageFolder
+from src.experiment import InputError
+from src.prediction import predict
+from src.trainer import quieten
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """As in `run_all`."""
+    quieten()
+
+
+def small(data: Path, **more: Any) -> Images:
+    return Images(
+        data_dir=data,
+        weights="none",
+        backbone="test_resnet",
+        image_size=32,
+        batch_size=4,
+        max_epochs=1,
+        num_workers=0,
+        accelerator="cpu",
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run; not to be changed."""
+    home = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
+        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
+        quieten()
+        return runner.run(small(pictures))
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# ---------------------------------------------------------------------------------------------------------- predictions
+def copies_of(picture: Image.Image, folder: Path) -> None:
+    """Write one picture in many ways, lossless ones named `same...` and JPEGs `near...`."""
+    folder.mkdir()
+    picture.save(folder / "plain.png")
+    picture.convert("CMYK").save(folder / "same cmyk.tif")
+    picture.convert("CMYK").save(folder / "near cmyk.jpg", quality=98, subsampling=0)
+    for tag, how in STORED.items():
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        for name in ("same {}.png", "same {}.tif", "near {}.jpg"):
+            turned = picture if how is None else picture.transpose(how)
+            turned.save(folder / name.format(tag), exif=exif, quality=98)
+
+
+def test_rotated_and_cmyk_copies_are_predicted_as_the_plain_picture(
+    trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Lossless copies to the last digit, JPEGs to 0.01 of probability."""
+    with Image.open(pictures / "val/cat/0000.jpg") as picture:
+        copies_of(picture.convert("RGB"), tmp_path / "copies")
+    text, failed, _ = predict(trained, [tmp_path / "copies"])
+    found = {Path(row["id"]).name: row for row in rows(text)}
+    assert (len(found), failed) == (1 + 2 + 3 * 8, 0)
+    plain = found["plain.png"]
+    for name, row in found.items():
+        if name.startswith("same"):
+            assert row["prob_cat"] == plain["prob_cat"], name
+        assert float(row["prob_cat"]) == pytest.approx(float(plain["prob_cat"]), abs=0.01), name
+
+
+def test_bombs_and_names_of_any_bytes_are_rows(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    picture = (pictures / "val/cat/0000.jpg").read_bytes()
+    names = [BYTES, "a\nb.JPG", "-x.jpg", "猫.jpg"]
+    for name in names:
+        (folder / name).write_bytes(picture)
+    (folder / "bomb.png").write_bytes(png_of_size(40_000, 40_000))
+    out = tmp_path / "out.csv"
+    assert main(trained, (folder,), out=out) == 0
+    found = {Path(row["id"]).name: row for row in rows(out.read_text(encoding="utf-8"))}
+    assert found.keys() == {"caf\\xe9.png", *names[1:], "bomb.png"}
+    assert "178 million pixels" in found.pop("bomb.png")["error"]
+    assert {(row["label"], row["error"]) for row in found.values()} == {(found["-x.jpg"]["label"], "")}
+
+
+def test_an_input_that_is_a_link_to_nothing_or_has_too_long_a_name(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "gone.jpg")
+    for path in (tmp_path / "link.jpg", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match="no such file or folder"):
+            predict(trained, [path])
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+def test_a_run_on_names_that_are_no_text(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder, a class and a file have bytes that are not UTF-8: everything written is, and can be read again."""
+    data = Path(shutil.copytree(pictures, os.fsdecode(os.fsencode(tmp_path) + b"/dat\xe9")))
+    for split in ("train", "val", "test"):
+        (data / split / "cat").rename(data / split / os.fsdecode(b"ch\xe2t"))
+    (data / "val/dog/0000.jpg").rename(data / "val/dog" / os.fsdecode(b"\xff\n.jpg"))
+    run = runner.run(small(data))
+    record = records.load(run)
+    assert record["state"] == "done"
+    assert record["spec"]["classes"] == ["ch\\xe2t", "dog"]
+    assert record["data"]["source"] == f"folder {tmp_path}/dat\\xe9"
+    assert cli.parse(["--resume", str(run)]).experiments[0].data_dir == data
+    ids = [row["id"] for row in rows((run / "predictions_val.csv").read_bytes().decode())]
+    assert "val/dog/\\xff\n.jpg" in ids
+    assert "ch\\xe2t" in capsys.readouterr().out
+    for path in run.rglob("*.json"):
+        path.read_bytes().decode()
+    assert compared.read(run).state == "done"
+
+
+def test_a_class_folder_that_may_not_be_read_is_named(pictures: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(pictures, tmp_path / "data")
+    (data / "train/cat").chmod(0)
+    assert in_process(train_unread, data, "train/cat: the folder cannot be read (Permission denied)") == 0
+    (data / "train/cat").chmod(0o700)
+
+
+def test_a_picture_that_may_not_be_read_is_left_out_until_it_may(pictures: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(pictures, tmp_path / "data")
+    (data / "train/cat/0000.jpg").chmod(0)
+    assert in_process(set_up_unread, data, "train/cat/0000.jpg (Permission denied)") == 0
+    (data / "train/cat/0000.jpg").chmod(0o600)
+    assert in_process(set_up_unread, data, "") == 0
+
+
+def train_unread(data: Path, said: str) -> int:
+    without_root()
+    with pytest.raises(InputError) as error:
+        runner.run(small(data))
+    assert said in str(error.value)
+    return 0
+
+
+def set_up_unread(data: Path, said: str) -> int:
+    without_root()
+    notes = " ".join(ready(data).notes)
+    assert said in notes if said else not notes
+    return 0
+
+
+# --------------------------------------------------------------------------------------------- the cache of pictures
+def ready(data: Path) -> ImageFolder:
+    found = ImageFolder(data, image_size=32, batch_size=4, num_workers=0)
+    found.setup("fit")
+    return found
+
+
+def first_pictures(data: ImageFolder) -> np.ndarray:
+    return next(iter(data.val_dataloader()))["image"].numpy()
+
+
+def cached() -> list[Path]:
+    """What is in the cache besides locks."""
+    return [path for path in records.cache_dir().rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("full", ["at once", "once the pictures are written"])
+def test_a_disk_too_full_for_the_cache(
+    pictures: Path,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    full: str,
+) -> None:
+    """The run goes on without it and says so; a half-written map, full later, would have killed the process."""
+    whole = first_pictures(ready(pictures))
+    monkeypatch.setenv("LEYDEN_CACHE", str(small_disk(100_000 if full == "at once" else 167_936)))
+    plenty = shutil.disk_usage("/")
+    monkeypatch.setattr("src.datamodules.pictures.shutil.disk_usage", lambda path: plenty)  # another takes it meanwhile
+    capsys.readouterr()
+    data = ready(pictures)
+    out = capsys.readouterr().out
+    assert "CACHE" in out
+    assert "cannot be written (No space left on device)" in out
+    assert "LEYDEN_CACHE" in out
+    assert np.array_equal(first_pictures(data), whole)
+    assert cached() == []
+
+
+def test_a_disk_with_little_room_says_that_pictures_are_decoded_each_time(
+    pictures: Path,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LEYDEN_CACHE", str(small_disk(300_000)))
+    ready(pictures)
+    assert "each time they are needed: 0 MB are too much for" in capsys.readouterr().out
+    assert [path.name for path in cached()] == ["index.json"]
+
+
+def without_the_right_to_write(pictures: Path, expected: np.ndarray, said: str) -> int:
+    without_root()
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        data = ready(pictures)
+    assert np.array_equal(first_pictures(data), expected)
+    assert said in out.getvalue() if said else not out.getvalue()
+    return 0
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+def test_a_cache_for_reading_only(pictures: Path, filled: bool) -> None:
+    """A filled one, of an administrator say, is used; beside an empty one the run goes on without."""
+    data = ready(pictures)
+    whole = first_pictures(data)
+    folder = records.cache_dir() / "pictures"
+    if not filled:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    before = cached()
+    for path in (*folder.glob("*.lock"), *cached()):
+        path.chmod(0o400)
+    folder.chmod(0o500)
+    said = "" if filled else "cannot be written (Permission denied)"
+    assert in_process(without_the_right_to_write, pictures, whole, said) == 0
+    folder.chmod(0o700)
+    assert cached() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "other shape", "other type", "fewer digests"])
+def test_a_damaged_cache_is_made_again(pictures: Path, damage: str) -> None:
+    whole = first_pictures(ready(pictures))
+    (path,) = records.cache_dir().rglob("pixels.npy")
+    pixels = np.load(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif damage == "other shape":
+        np.save(path, pixels[:, :20, :20])
+    elif damage == "other type":
+        np.save(path, pixels.astype(np.float32))
+    else:
+        index = path.parent / "index.json"
+        records.write_json(index, {"kept": True, "digests": [], "unreadable": {}, "unread": []})
+    assert np.array_equal(first_pictures(ready(pictures)), whole)
+    assert np.array_equal(np.load(path), pixels)
+
+
+# --------------------------------------------------------------------------------------------------- runs of other code
+def gone(record: dict[str, Any]) -> None:
+    record["experiment"] = "experiments.images.Vanished"
+
+
+def gone_file(record: dict[str, Any]) -> None:
+    record["experiment"] = "experiments.vanished.Vanished"
+
+
+def field_of_a_later_version(record: dict[str, Any]) -> None:
+    record["fields"]["sharpness"] = 3
+
+
+def nested_field_of_a_later_version(record: dict[str, Any]) -> None:
+    record["fields"]["optim"]["sharpness"] = 3
+
+
+def field_of_another_shape(record: dict[str, Any]) -> None:
+    record["fields"]["optim"] = 0.001
+
+
+def no_fields(record: dict[str, Any]) -> None:
+    record["fields"] = ["lr"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (gone, "no experiment Vanished"),
+        (gone_file, "experiments.vanished.Vanished"),
+        (field_of_a_later_version, "no field sharpness"),
+        (nested_field_of_a_later_version, "no field sharpness"),
+        (field_of_another_shape, "damaged record"),
+        (no_fields, "damaged record"),
+    ],
+)
+def test_a_run_of_other_code(
+    trained: Path, pictures: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    """Predicting with it and resuming it name the run, what is wrong and the commit that made it; comparing goes on."""
+    run = shutil.copytree(trained, tmp_path / "runs" / "Images" / "other")
+    record = records.load(run) | {"git": {"commit": "0123456789abcdef", "dirty": False}}
+    change(record)
+    records.write_json(run / "run.json", record)
+
+    for use in (lambda: predict(run, [pictures / "val"]), lambda: cli.parse(["--resume", str(run)])):
+        with pytest.raises(InputError) as error:
+            use()
+        for words in (str(run / "run.json"), said, "git checkout 0123456789ab"):
+            assert words in str(error.value)
+    if change is no_fields:
+        with pytest.raises(InputError, match=r"damaged record \(fields\)"):
+            compared.read(run)
+    else:
+        assert compared.find([run])[0][0].metrics == compared.read(trained).metrics
+
+
+def test_what_a_later_version_adds_to_a_record_is_no_matter(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "other")
+    records.write_json(run / "run.json", records.load(run) | {"carbon": 3, "notes": ["x"]})
+    assert predict(run, [pictures / "val"]) == predict(trained, [pictures / "val"])
+    assert cli.parse(["--resume", str(run)]).experiments == cli.parse(["--resume", str(trained)]).experiments
+    assert compared.read(run).metrics == compared.read(trained).metrics
+
+
+def test_a_record_without_its_spec(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "other")
+    record = records.load(run)
+    del record["spec"]
+    records.write_json(run / "run.json", record)
+    with pytest.raises(InputError, match=r"run\.json: damaged record \(KeyError: 'spec'\)"):
+        predict(run, [pictures / "val"])
+
+
+def test_csv_of_predictions_is_always_text() -> None:
+    text = predictions_csv(["a\nb", 'c"d'], {"prob": np.eye(2)}, ("x", "y"), errors=["", "e"])
+    assert [row["id"] for row in rows(text)] == ["a\nb", 'c"d']
