@@ -18,6 +18,8 @@ def main(
     inputs: tyro.conf.Positional[tuple[Path, ...]],
     out: Path | None = None,
     accelerator: Accelerator = "auto",
+    calibrate: bool = True,
+    threshold: bool = False,
 ) -> int:
     """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error.
 
@@ -26,10 +28,12 @@ def main(
         inputs: Pictures and folders of them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for stdin.
         out: CSV to write; without it the rows are printed.
         accelerator: Device to run on.
+        calibrate: Scale probabilities by the temperature found on validation data; no label changes.
+        threshold: Of two classes, decide by the threshold found on validation data, not for the likelier.
     """
     from src import prediction  # imports torch and lightning: only once the command line is known to be right
 
-    return prediction.write(run, inputs, out, accelerator=accelerator)
+    return prediction.write(run, inputs, out, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
 
 
 if __name__ == "__main__":
