@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Literal
 
 from src import datamodules, models, tasks
-from src.experiment import DataSpec, Experiment, Optim
+from src.experiment import ClassificationExperiment, DataSpec, Optim
 
 
-class DigitsData(Experiment):
+class DigitsData(ClassificationExperiment):
     """The data that the family shares; each member adds its model."""
 
     monitor = "val/acc"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, Literal, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import Augment, DataSpec, Experiment, Optim, replace
+from src.experiment import Augment, ClassificationExperiment, DataSpec, Optim, replace
 
 Folder = TypeVar("Folder", bound="datamodules.ImageFolder")
 
 
-class ImageData(Experiment):
+class ImageData(ClassificationExperiment):
     """The data that all image experiments share; each adds its model."""
 
     monitor = "val/acc"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import Columns, DataSpec, Experiment, Optim, Perceptron, TablePrep
+from src.experiment import ClassificationExperiment, Columns, DataSpec, Experiment, Optim, Perceptron, TablePrep
 
 AnyTable = TypeVar("AnyTable", bound="datamodules.Table")
 
@@ -63,7 +63,7 @@ class Regressor(TableData):
         return tasks.Regression(model, spec, self.optim, loss=self.loss, interval=self.interval, kept_features=start)
 
 
-class Classifier(TableData):
+class Classifier(ClassificationExperiment, TableData):
     """What predicts a class."""
 
     predicts = "class"

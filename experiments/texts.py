@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import DataSpec, Experiment, Optim, Recurrent, TextPrep, Vocabulary, replace
+from src.experiment import ClassificationExperiment, DataSpec, Optim, Recurrent, TextPrep, Vocabulary, replace
 
 Table = TypeVar("Table", bound="datamodules.TextTable")
 
 
-class TextData(Experiment):
+class TextData(ClassificationExperiment):
     """The data that all text experiments share; each adds its model."""
 
     monitor = "val/acc"

@@ -10,30 +10,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from src import cli
-from src.experiment import Accelerator, InputError
+from src.experiment import InputError
 
 
-def main(
-    run: tyro.conf.Positional[Path],
-    inputs: tyro.conf.Positional[tuple[Path, ...]],
-    out: Path | None = None,
-    accelerator: Accelerator = "auto",
-) -> int:
-    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error.
-
-    Args:
-        run: Run directory, runs/<Experiment>/<id>.
-        inputs: Pictures and folders of them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for stdin.
-        out: CSV to write; without it the rows are printed.
-        accelerator: Device to run on.
-    """
+def main(flags: cli.PredictFlags) -> int:
     from src import prediction  # imports torch and lightning: only once the command line is known to be right
 
-    return prediction.write(run, inputs, out, accelerator=accelerator)
+    return prediction.write(
+        flags.run,
+        flags.inputs,
+        flags.out,
+        accelerator=flags.accelerator,
+        calibrate=flags.calibrate,
+        threshold=flags.threshold,
+    )
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(tyro.cli(main))
+        sys.exit(main(tyro.cli(cli.PredictFlags)))
     except InputError as error:
         sys.exit(cli.fail(error))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from src import records
-from src.experiment import Experiment, InputError, load, replace
+from src.experiment import Accelerator, Experiment, InputError, load, replace
 
 Flags = TypeVar("Flags")
 USAGE = """usage: run.py EXPERIMENT.py[:Name] ... [flags]      --help after an experiment shows its flags
@@ -62,6 +62,24 @@ class Command:
 
     experiments: list[Experiment]
     flags: RunFlags
+
+
+@dataclass(frozen=True)
+class PredictFlags:
+    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, runs/<Experiment>/<id>."""
+    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    """Pictures and folders of them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for stdin."""
+    out: Path | None = None
+    """CSV to write; without it the rows are printed."""
+    accelerator: Accelerator = "auto"
+    """Device to run on."""
+    calibrate: bool = True
+    """Scale probabilities by the temperature found on validation data; no label changes."""
+    threshold: bool = False
+    """Of two classes, decide by the threshold found on validation data, not for the likelier."""
 
 
 def parse(argv: Sequence[str]) -> Command:

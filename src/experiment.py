@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from src.tasks import Task
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu", "mps"]
+Imbalance = Literal["none", "weights", "sampler", "focal", "logit_adjust"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
 
 
@@ -64,6 +65,8 @@ class DataSpec:
 
     classes: tuple[str, ...] = ()
     """Class names; position is the target's value."""
+    class_counts: tuple[int, ...] = ()
+    """Training examples of each class."""
     input_shape: tuple[int, ...] = ()
     """One example without the batch: for pictures (channels, height, width), for texts (most tokens,)."""
     vocab_size: int = 0
@@ -406,6 +409,16 @@ class Experiment:
         return from_json(cls, values)
 
 
+class ClassificationExperiment(Experiment):
+    """Base of the experiments that predict a class. `runner.build_parts` hands its field to the data and to the task,
+    so that a subclass need not.
+    """
+
+    imbalance: Imbalance = "none"
+    """Against rare classes, in training alone: weights or sampler (all classes count alike), focal (hard examples count
+    more), logit_adjust (Menon et al. 2021). Metrics, validation loss and the choice of the best stay as they are."""
+
+
 def _to_json(value: Any) -> Any:
     """Turn paths into strings, in tuples and nested dataclasses too."""
     if isinstance(value, dict):
@@ -510,9 +523,11 @@ def _line_in(dotted: str, error: Exception) -> str:
 __all__ = [
     "Accelerator",
     "Augment",
+    "ClassificationExperiment",
     "Columns",
     "DataSpec",
     "Experiment",
+    "Imbalance",
     "InputError",
     "Optim",
     "Perceptron",

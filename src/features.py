@@ -13,6 +13,7 @@ from torch import Tensor
 
 from src import records
 from src.datamodules import DataModule
+from src.experiment import replace
 from src.tasks import Task
 
 Kept = dict[str, dict[str, Tensor]]
@@ -71,6 +72,7 @@ def _key(task: Task, datamodule: DataModule, trainer: Trainer) -> str:
         if not name.startswith("head."):
             digest.update(name.encode())
             digest.update(value.cpu().contiguous().numpy().tobytes())
-    for part in (datamodule.fingerprint, datamodule.preparation, datamodule.spec, trainer.precision):
+    spec = replace(datamodule.spec, class_counts=())  # they are of the split, and nothing of a feature
+    for part in (datamodule.fingerprint, datamodule.preparation, spec, trainer.precision):
         digest.update(repr(part).encode())
     return digest.hexdigest()[:24]

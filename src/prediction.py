@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.metrics import r2_score
 
-from src import records
+from src import calibration, records
 from src.callbacks.evaluation import predictions_csv
 from src.datamodules.splits import is_number
 from src.experiment import Accelerator, DataSpec, Experiment, InputError, from_json, load, replace
@@ -51,7 +51,14 @@ class Predictions(NamedTuple):
     """What the user should know, and the score where the inputs came with labels."""
 
 
-def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "auto") -> Predictions:
+def predict(
+    run: Path,
+    inputs: Sequence[Path],
+    *,
+    accelerator: Accelerator = "auto",
+    calibrate: bool = True,
+    threshold: bool = False,
+) -> Predictions:
     """Predict every input.
 
     Args:
@@ -59,8 +66,18 @@ def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "au
         inputs: pictures and folders of them (searched through), or tables; for texts `.txt` files too; or `-`, standard
             input.
         accelerator: the device, as `--accelerator` of run.py.
+        calibrate: divide the logits by the temperature that the run found on its validation data. It changes no label.
+        threshold: of two classes, predict the second where its calibrated probability reaches the threshold that the
+            run found on its validation data, in place of the likelier. Without it, labels are those that the run's own
+            metrics are of.
+
+    Raises:
+        InputError: what the user can put right, such as a threshold where the run has none.
     """
     quieten()
+    kept = records.load(run).get("calibration", {"temperature": 1.0, "threshold": None})
+    if threshold and kept["threshold"] is None:
+        raise InputError(f"--threshold: {run} has none; only a finished run of two classes chooses one. Leave it out.")
     experiment, spec, task = load_run(run)
     datamodule = experiment.datamodule()
     datamodule.restore(run)
@@ -77,13 +94,17 @@ def predict(run: Path, inputs: Sequence[Path], *, accelerator: Accelerator = "au
         index = batch.pop("index")
         for name, values in batch.items():
             found.setdefault(name, np.zeros((len(ids), *values.shape[1:]), np.float32))[index] = values.float()
-    text = predictions_csv(ids, found, spec.classes, errors=errors)
     usable = [not why for why in errors]
+    predicted = None
     if spec.classes:
-        label = [int(row.argmax()) if there else -1 for row, there in zip(found["prob"], usable, strict=True)]
+        calibrated = calibration.with_temperature(found["prob"], kept["temperature"])
+        predicted = calibration.labels(calibrated, kept["threshold"]) if threshold else found["prob"].argmax(1)
+        found["prob"] = calibrated if calibrate else found["prob"]
+        label = np.where(usable, predicted, -1).tolist()
         notes = compare(label, datamodule.expected, spec.classes)
     else:
         notes = compare_numbers(found["prediction"], datamodule.expected, usable, spec.target.name)
+    text = predictions_csv(ids, found, spec.classes, errors=errors, label=predicted)
     return Predictions(text, sum(map(bool, errors)), [*datamodule.notes, *notes])
 
 
@@ -120,9 +141,17 @@ def compare_numbers(found: np.ndarray, expected: Sequence[str], usable: Sequence
     return [f"rmse {rmse:.4g}, r2 {r2_score(target, prediction):.4f} on {len(pairs)} rows with a {name}"]
 
 
-def write(run: Path, inputs: Sequence[Path], out: Path | None, *, accelerator: Accelerator = "auto") -> int:
+def write(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path | None,
+    *,
+    accelerator: Accelerator = "auto",
+    calibrate: bool = True,
+    threshold: bool = False,
+) -> int:
     """Predict, and write the CSV to `out`, or print it; return the exit code."""
-    text, failed, notes = predict(run, inputs, accelerator=accelerator)
+    text, failed, notes = predict(run, inputs, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
     if out is None:
         print(text, end="", flush=True)
     else:

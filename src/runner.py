@@ -27,10 +27,10 @@ from src.callbacks import Evaluation, Every, Interrupted
 from src.callbacks.evaluation import figures
 from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.base import SPLITS
-from src.experiment import Experiment, InputError
+from src.experiment import ClassificationExperiment, Experiment, InputError
 from src.features import keep_features
 from src.loggers import MetricsCsv, TensorBoard
-from src.tasks import Task
+from src.tasks import Classification, Task
 from src.trainer import build_callbacks, build_trainer
 
 
@@ -254,9 +254,16 @@ def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataM
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     datamodule = experiment.datamodule()
     datamodule.fold, datamodule.quarantine = fold, experiment.quarantine
+    imbalance = experiment.imbalance if isinstance(experiment, ClassificationExperiment) else "none"
+    datamodule.balanced = imbalance == "sampler"
     datamodule.setup("fit")
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
-    return datamodule, experiment.task(datamodule.spec)
+    task = experiment.task(datamodule.spec)
+    if isinstance(task, Classification):
+        task.counter(imbalance)
+    elif imbalance != "none":
+        raise InputError(f"--imbalance {imbalance}: {type(task).__name__} predicts no class.")
+    return datamodule, task
 
 
 def prepare_features(
@@ -274,7 +281,9 @@ def prepare_features(
         print(f"head       {line}", flush=True)
     if all_frozen:
         ids = {split: datamodule.ids(split) for split in kept}
-        return Tensors(kept, datamodule.spec, ids=ids, batch_size=datamodule.batch_size, seed=datamodule.seed)
+        tensors = Tensors(kept, datamodule.spec, ids=ids, batch_size=datamodule.batch_size, seed=datamodule.seed)
+        tensors.balanced = datamodule.balanced
+        return tensors
     return None
 
 

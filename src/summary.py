@@ -14,6 +14,8 @@ from src import records
 PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
 MUCH_WAITING = 0.2
 """Share of the training's time above which waiting for data is worth a line."""
+MOST_CLASSES = 10
+"""Classes whose figures are printed, the rarest first."""
 
 
 def before(record: Mapping[str, Any], folder: Path | None) -> None:
@@ -72,6 +74,12 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
         found = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{split}/")}
         if found:
             _line(split, "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    for line in of_classes(record):
+        _line("", line)
+    if found := record.get("calibration"):
+        cut = f", threshold {found['threshold']:.3f}" if found["threshold"] is not None else ""
+        ece = f"val/ece {found['ece_before']:.4f} -> {found['ece_after']:.4f}"
+        _line("calibrated", f"temperature {found['temperature']:.3f}, {ece}{cut}")
     speed = f", {record['samples_per_s']:.3g} samples/s while training" if record["samples_per_s"] else ""
     for line in table(record):
         _line("", line)
@@ -101,6 +109,21 @@ def faster_data(record: Mapping[str, Any]) -> str:
     if "max_length" in fields.get("prep", {}):
         ways.append(f"shorter texts (--prep.max-length {fields['prep']['max_length'] * 3 // 4})")
     return f"{record['time']['data']:.0%} of the training was waiting for data; try {', '.join(ways)}"
+
+
+def of_classes(record: Mapping[str, Any]) -> list[str]:
+    """Return a line for each class, the rarest first, at most `MOST_CLASSES`, from the figures of test, or of val."""
+    splits = record.get("per_class", {})
+    found = splits.get("test") or splits.get("val")
+    if not found:
+        return []
+    order = sorted(found["classes"].items(), key=lambda item: item[1]["support"])
+    lines = [["", "recall", "precision", "f1", "examples"]]
+    for name, row in order[:MOST_CLASSES]:
+        shown = (f"{row[key]:.4f}" for key in ("recall", "precision", "f1"))
+        lines.append([name, *shown, f"{row['support']:.0f}"])
+    more = len(order) - MOST_CLASSES
+    return rows_as_lines(lines) + ([f"{more} more classes in run.json"] if more > 0 else [])
 
 
 def after_folds(record: Mapping[str, Any], folder: Path) -> None:

@@ -13,6 +13,7 @@ from conftest import Script
 from experiments.images import Images
 from scripts.predict import main
 from src import records, runner
+from src.cli import PredictFlags
 from src.experiment import InputError
 from src.prediction import predict
 from src.trainer import quieten
@@ -54,7 +55,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_equals_the_runs_own_evaluation(trained: Path, pictures: Path) -> None:
-    text, failed, _ = predict(trained, [pictures / "val"])
+    text, failed, _ = predict(trained, [pictures / "val"], calibrate=False)
     found = rows(text)
     assert failed == 0
     assert list(found[0]) == ["id", "label", "prob_cat", "prob_dog", "error"]
@@ -156,7 +157,7 @@ def test_script(
     expected = predict(trained, [broken])[0]
     assert out.read_text() == expected
     capsys.readouterr()
-    assert main(trained, (broken,)) == 0
+    assert main(PredictFlags(trained, (broken,))) == 0
     assert capsys.readouterr().out == expected
 
 
@@ -167,4 +168,4 @@ def test_script_user_errors(
     monkeypatch.chdir(tmp_path)
     run, photo = (argument.format(run=trained) for argument in arguments)
     with pytest.raises(InputError, match=r"no run|no such file"):
-        main(Path(run), (Path(photo),))
+        main(PredictFlags(Path(run), (Path(photo),)))

@@ -212,7 +212,8 @@ def test_record(done: Path, asked: CatsDogsScratch, pictures: Path) -> None:
     assert record["data"]["split"]
     assert len(record["data"]["fingerprint"]) == 16
     assert record["weights"] == {"source": "none (random)"}
-    assert from_json(DataSpec, record["spec"]) == DataSpec(classes=("cat", "dog"), input_shape=(3, 32, 32))
+    expected = DataSpec(classes=("cat", "dog"), class_counts=(12, 12), input_shape=(3, 32, 32))
+    assert from_json(DataSpec, record["spec"]) == expected
     assert record["steps"] == 18
     assert record["device"].startswith(("cpu", "cuda", "mps"))
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]

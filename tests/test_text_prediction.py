@@ -154,9 +154,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 # ------------------------------------------------------------------------------------------------------- the round trip
 def test_equals_the_runs_own_evaluation(trained: Path, tmp_path: Path) -> None:
     own = read((trained / "predictions_val.csv").read_text())
-    rows = predicted(
-        trained, write_csv(tmp_path / "val.csv", [TABLE[int(row["id"])] for row in own], ("text", "label"))
-    )
+    path = write_csv(tmp_path / "val.csv", [TABLE[int(row["id"])] for row in own], ("text", "label"))
+    rows = read(predict(trained, [path], calibrate=False).text)
     assert list(rows[0]) == ["id", "label", "prob_bad", "prob_good", "error"]
     assert [row["label"] for row in rows] == [row["label"] for row in own]
     assert goods(rows) == probabilities(own)
@@ -170,7 +169,7 @@ def test_a_fine_tuned_encoder_needs_the_run_directory_alone(
     monkeypatch.chdir(tmp_path)
     own = read((there / "predictions_val.csv").read_text())
     path = write_csv(tmp_path / "val.csv", [TABLE[int(row["id"])][:1] for row in own])
-    rows = predicted(Path("elsewhere/renamed"), path)
+    rows = read(predict(Path("elsewhere/renamed"), [path], calibrate=False).text)
     assert [row["label"] for row in rows] == [row["label"] for row in own]
     assert goods(rows) == probabilities(own)
     assert len({row["prob_good"] for row in own}) > 5, "the premise: the network tells texts apart"

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from src.calibration import calibration_error, reliability
+
 MOST_LETTERS = 1000
 MOST_NAMES = 50
 """Classes up to which a confusion matrix is labelled, and kept in the record."""
@@ -30,6 +32,27 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
             axes.text(
                 column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else "black"
             )
+    return figure
+
+
+def draw_reliability(before: np.ndarray, after: np.ndarray, target: np.ndarray, temperature: float) -> Figure:
+    """Draw the accuracy of each bin of confidence, before and after temperature scaling (Guo et al. 2017, figure 4).
+
+    Args:
+        before, after: probabilities, [examples, classes].
+        target: [examples].
+        temperature: between the two.
+    """
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    sides = zip(figure.subplots(1, 2), ("before", f"temperature {temperature:.3g}"), (before, after), strict=True)
+    for axes, title, prob in sides:
+        count, mean, accuracy = reliability(prob, target)
+        there = count > 0
+        axes.bar((np.arange(len(count)) + 0.5) / len(count), count / count.sum(), 1 / len(count), color="lightgray")
+        axes.plot([0, 1], [0, 1], color="black", linewidth=1)
+        axes.plot(mean[there], accuracy[there], marker="o")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence (grey: share of the examples)", ylabel="accuracy")
+        axes.set_title(f"{title}: ECE {calibration_error(prob, target):.4f}")
     return figure
 
 

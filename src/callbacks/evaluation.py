@@ -14,7 +14,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from src.callbacks.drawings import MOST_NAMES, draw_confusion, draw_pictures, draw_regression, write_texts
+from src import calibration, records
+from src.callbacks.drawings import (
+    MOST_NAMES,
+    draw_confusion,
+    draw_pictures,
+    draw_regression,
+    draw_reliability,
+    write_texts,
+)
 from src.datamodules import DataModule
 from src.loggers import TensorBoard
 from src.records import write_whole
@@ -24,7 +32,11 @@ MOST_MISTAKES = 16
 
 class Evaluation(Callback):
     """Collects the outputs of `Trainer.validate` and `Trainer.test` (not of the validations while training) and writes
-    `predictions_<split>.csv`, a confusion matrix, or a plot of predictions and residuals, and the worst mistakes.
+    `predictions_<split>.csv`, a confusion matrix, or a plot of predictions and residuals, and the worst mistakes. A
+    validation of classes also leaves temperature and threshold in the record, and reliability diagrams of either split.
+
+    The CSV has the network's own probabilities, from which the metrics can be computed again: `predict.py` is what
+    applies the temperature.
 
     Args:
         run: the run directory.
@@ -81,6 +93,7 @@ class Evaluation(Callback):
         csv_text = predictions_csv([str(names[i]) for i in index], found, classes, target=shown_target)
         write_whole(self.run / f"predictions_{split}.csv", csv_text)
         if classes:
+            self._calibrate(split, target, found["prob"])
             worst, titles = self._classes(split, target, found["prob"])
         else:
             worst, titles = self._numbers(split, target, found)
@@ -90,6 +103,18 @@ class Evaluation(Callback):
                 self.board.experiment.add_figure(f"{split}/worst", draw_pictures(shown, titles))
             else:
                 self.board.experiment.add_text(f"{split}/worst", write_texts(shown, titles))
+
+    def _calibrate(self, split: str, target: np.ndarray, prob: np.ndarray) -> None:
+        """Choose temperature and threshold on val, see what they give on test; keep both in the record, and draw."""
+        if split == "val":
+            kept = calibration.calibrate(prob, target)
+        else:
+            kept = records.load(self.run)["calibration"]
+            kept["test"] = calibration.judge(prob, target, kept)
+        records.update(self.run, calibration=kept)
+        after = calibration.with_temperature(prob, kept["temperature"])
+        figure = draw_reliability(prob, after, target, kept["temperature"])
+        self.board.experiment.add_figure(f"{split}/reliability", figure)
 
     def _classes(self, split: str, target: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """Draw the confusion matrix; return the positions of the worst mistakes, and a title for each."""
@@ -128,6 +153,7 @@ def predictions_csv(
     *,
     target: Sequence[Any] | None = None,
     errors: Sequence[str] | None = None,
+    label: np.ndarray | None = None,
 ) -> str:
     """Return the CSV `id[,target],label,prob_<class>...[,error]`, or `id[,target],prediction[,lower,upper][,error]`
     where there are no classes. A row with an error has nothing else.
@@ -138,10 +164,11 @@ def predictions_csv(
         classes: their names.
         target: the true classes or numbers.
         errors: why an example has no prediction, '' where it has one.
+        label: the predicted classes, where they are not the likeliest.
     """
     columns: dict[str, list[Any]] = {"id": list(ids)} | ({"target": list(target)} if target is not None else {})
     if classes:
-        columns["label"] = [classes[i] for i in found["prob"].argmax(1)]
+        columns["label"] = [classes[i] for i in (found["prob"].argmax(1) if label is None else label)]
         columns |= {f"prob_{name}": [f"{p:.6f}" for p in found["prob"][:, i]] for i, name in enumerate(classes)}
     else:
         columns |= {name: found[name].tolist() for name in ("prediction", "lower", "upper") if name in found}

@@ -1,9 +1,11 @@
 from . import drawn as drawn
+from .balanced import Balanced as Balanced
 from .base import DataModule as DataModule
 from .base import Fold as Fold
 from .base import Found as Found
 from .batches import Batches as Batches
 from .cats_dogs import CatsDogs as CatsDogs
+from .cats_dogs import RareDogs as RareDogs
 from .digits import Digits as Digits
 from .image_folder import ImageFolder as ImageFolder
 from .imdb import Imdb as Imdb

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from src.datamodules import quarantine
+from src.datamodules.balanced import Balanced
 from src.datamodules.batches import Batches
 from src.datamodules.splits import SPLIT_SEED, deal
 from src.experiment import DataSpec, InputError
@@ -69,6 +70,8 @@ class DataModule(LightningDataModule):
     """Where the user's own data are: the first source."""
     fold: Fold | None = None
     """Set before `setup`, this makes the fold's share of the data the test split."""
+    balanced: bool = False
+    """Set before training, this makes every class equally likely in it; see `Balanced`."""
     position: tuple[int, int] = (0, 0)
     """Epoch, and batches of it that are done, at which the training begins: of a run that goes on."""
     quarantine: Path | None = None
@@ -222,6 +225,10 @@ class DataModule(LightningDataModule):
         """Return the number of examples of each split that there is."""
         return {split: len(self.ids(split)) for split in SPLITS if split in self.found.samples}
 
+    def train_counts(self, num_classes: int) -> tuple[int, ...]:
+        """Return the training examples of each class, for the spec; () where there are no classes."""
+        return tuple(torch.bincount(self.targets("train"), minlength=num_classes).tolist()) if num_classes else ()
+
     def class_counts(self) -> dict[str, dict[str, int]]:
         """Return split -> class -> examples; empty where there are no classes."""
         if not self.spec.classes:
@@ -231,6 +238,9 @@ class DataModule(LightningDataModule):
 
     def batches(self, split: str, *, train: bool, rank: int = 0, world_size: int = 1) -> Batches:
         """Return which examples make up each batch of a split: shuffled if `train`, else complete."""
+        if train and self.balanced:
+            targets = self.targets(split).numpy()
+            return Balanced(targets, self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
         size = len(self.ids(split))
         return Batches(size, self.batch_size, train=train, seed=self.seed, rank=rank, world_size=world_size)
 

@@ -171,7 +171,11 @@ class Digits(DataModule):
             for name, target, digest in zip(sheet.ids, sheet.targets.tolist(), digests[split], strict=True)
         )
         classes = found.samples["train"].classes
-        self.spec = DataSpec(classes=classes, input_shape=(1, self.image_size, self.image_size))
+        self.spec = DataSpec(
+            classes=classes,
+            class_counts=self.train_counts(len(classes)),
+            input_shape=(1, self.image_size, self.image_size),
+        )
         self.found = found
 
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:

@@ -131,8 +131,10 @@ def draw(kind: Kind, rng: np.random.Generator, size: int = 128) -> Image.Image:
 
 
 # ------------------------------------------------------------------------------------------------------- the folder
-def draw_folder(root: Path, *, train: int = 800, val: int = 200, test: int = 400, seed: int = 0) -> None:
-    """Write `root/{train,val,test}/{cat,dog}/0000.jpg ...`, half of each kind, unless `root` is there already.
+def draw_folder(
+    root: Path, *, train: int = 800, val: int = 200, test: int = 400, seed: int = 0, rare: int = 2, size: int = 128
+) -> None:
+    """Write `root/{train,val,test}/{cat,dog}/0000.jpg ...`, one dog in `rare`, unless `root` is there already.
 
     Picture i of a split depends on (seed, split, i) alone, so other counts leave it as it is. The folder appears whole
     or not at all, and of two processes that draw it at once the first wins.
@@ -145,8 +147,10 @@ def draw_folder(root: Path, *, train: int = 800, val: int = 200, test: int = 400
             for kind in KINDS:
                 (draft / split / kind).mkdir(parents=True)
             for i in range(count):
-                picture = draw(KINDS[i % 2], np.random.default_rng([seed, number, i]))
-                picture.save(draft / split / KINDS[i % 2] / f"{i // 2:04d}.jpg", quality=90)
+                dog = i % rare == rare - 1
+                picture = draw(KINDS[dog], np.random.default_rng([seed, number, i]), size)
+                name = i // rare if dog else i - i // rare
+                picture.save(draft / split / KINDS[dog] / f"{name:04d}.jpg", quality=90)
         try:
             draft.replace(root)
         except OSError:  # another process was faster, and what it wrote is the same

@@ -118,7 +118,11 @@ class ImageFolder(DataModule):
             for path, digest in zip(files, self._decoded.digests, strict=True)
             if path not in left_out
         )
-        self.spec = DataSpec(classes=tuple(classes), input_shape=(3, self.image_size, self.image_size))
+        self.spec = DataSpec(
+            classes=tuple(classes),
+            class_counts=self.train_counts(len(classes)),
+            input_shape=(3, self.image_size, self.image_size),
+        )
         self.found = found
 
     def _check(self, found: Found[list[Sample]], classes: Sequence[str]) -> None:

@@ -250,6 +250,7 @@ class Table(DataModule):
         self.fingerprint = hashlib.sha256(np.sort(hashes[used]).tobytes()).hexdigest()[:16]
         self.spec = DataSpec(
             classes=classes,
+            class_counts=self.train_counts(len(classes)),
             input_shape=(len(self._kinds),),
             numbers=self._encoder.width,
             categories=tuple(len(values) + 1 for values in self._encoder.values),
@@ -294,8 +295,10 @@ class Table(DataModule):
         return self._data[split]
 
     def batches(self, split: str, *, train: bool, rank: int = 0, world_size: int = 1) -> Batches:
-        size = self.batch_size if train else max(self.batch_size, EVALUATED)
-        return Batches(len(self._rows[split]), size, train=train, seed=self.seed, rank=rank, world_size=world_size)
+        if train:
+            return super().batches(split, train=True, rank=rank, world_size=world_size)
+        size = max(self.batch_size, EVALUATED)
+        return Batches(len(self._rows[split]), size, train=False, rank=rank, world_size=world_size)
 
     def ids(self, split: str) -> Sequence[str]:
         return self.names_of(self._rows[split], self.found)

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
 from src import hub, records
+from src.datamodules.balanced import Balanced
 from src.datamodules.base import SPLITS, DataModule, Found
 from src.datamodules.batches import Batches
 from src.datamodules.like_length import LikeLength
@@ -192,6 +193,7 @@ class TextTable(DataModule):
         }
         self.spec = DataSpec(
             classes=tuple(classes),
+            class_counts=self.train_counts(len(classes)),
             input_shape=(self.prep.max_length,),
             vocab_size=self._encoder.tokenizer.get_vocab_size(),
             pad_id=self._encoder.pad_id,
@@ -249,8 +251,14 @@ class TextTable(DataModule):
         if self.prep.padding == "max_length":
             return super().batches(split, train=train, rank=rank, world_size=world_size)
         part = self._parts[split]
+        lengths = self._encoded[part.file].lengths[part.rows]
+        if train and self.balanced:
+            if self.prep.max_tokens is not None:
+                raise InputError("--imbalance sampler and --prep.max-tokens: give one of the two, or choose weights.")
+            targets = self.targets(split).numpy()
+            return Balanced(targets, self.batch_size, lengths=lengths, seed=self.seed, rank=rank, world_size=world_size)
         return LikeLength(
-            self._encoded[part.file].lengths[part.rows],
+            lengths,
             self.batch_size,
             train=train,
             max_tokens=self.prep.max_tokens,

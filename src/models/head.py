@@ -32,13 +32,16 @@ class Head(nn.Module):
             return self.linear(self.dropout(features.to(self.linear.weight.dtype)))
 
     @torch.no_grad()
-    def solve(self, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]) -> float:
+    def solve(
+        self, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], class_weights: Tensor | None = None
+    ) -> float:
         """Set the weights to those of multinomial logistic regression on fixed features; of ridge regression, with all
         outputs alike, where the targets are no class numbers but floats.
 
         Args:
             train, val: features [examples, num_features] and targets [examples]. The L2 strength with the least
                 cross-entropy on `val` is taken; for a regression that with the least leave-one-out error on `train`.
+            class_weights: [classes], of the examples of each in either cross-entropy.
 
         Returns:
             That strength.
@@ -53,13 +56,13 @@ class Head(nn.Module):
                 weight, bias = (part.expand(outputs, -1) for part in ridge_regression(standard, targets, l2))
                 bias = bias[:, 0]
             else:
-                weight, bias = logistic_regression(standard, targets, outputs, l2)
+                weight, bias = logistic_regression(standard, targets, outputs, l2, class_weights)
             weight = weight / std
             bias = bias - weight @ mean
             if regression:
                 loss = leave_one_out_error(standard, targets, l2)
             else:
-                loss = F.cross_entropy(val[0].float() @ weight.T + bias, val[1]).item()
+                loss = F.cross_entropy(val[0].float() @ weight.T + bias, val[1], class_weights).item()
             if loss < best[0]:
                 best = (loss, l2)
                 self.linear.weight.copy_(weight)
@@ -97,8 +100,10 @@ def _inverse_gram(centred: Tensor, l2: float) -> Tensor:
     return torch.linalg.pinv(gram, hermitian=True)
 
 
-def logistic_regression(features: Tensor, targets: Tensor, num_classes: int, l2: float) -> tuple[Tensor, Tensor]:
-    """Minimise mean cross-entropy + l2/2 * |weight|^2 by L-BFGS.
+def logistic_regression(
+    features: Tensor, targets: Tensor, num_classes: int, l2: float, class_weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Minimise mean cross-entropy, maybe weighted by class, + l2/2 * |weight|^2 by L-BFGS.
 
     Returns:
         weight [num_classes, num_features] and bias [num_classes].
@@ -109,7 +114,7 @@ def logistic_regression(features: Tensor, targets: Tensor, num_classes: int, l2:
 
     def closure() -> Tensor:
         with torch.enable_grad():
-            loss = F.cross_entropy(features @ weight.T + bias, targets) + l2 / 2 * weight.square().sum()
+            loss = F.cross_entropy(features @ weight.T + bias, targets, class_weights) + l2 / 2 * weight.square().sum()
             optimizer.zero_grad()
             loss.backward()
         return loss

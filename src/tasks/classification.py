@@ -19,8 +19,9 @@ from torchmetrics.classification import (
 )
 from typing_extensions import override
 
-from src.experiment import DataSpec, Optim
+from src.experiment import DataSpec, Imbalance, InputError, Optim
 from src.tasks.base import Batch, Stage, Task
+from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
 
 
 class Classification(Task):
@@ -34,6 +35,11 @@ class Classification(Task):
         kept_features: see `Task.kept_features`.
     """
 
+    imbalance: Imbalance = "none"
+    """What the training loss does about rare classes; set by `counter`."""
+    class_counts: Tensor
+    """Training examples of each class."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -45,6 +51,7 @@ class Classification(Task):
     ) -> None:
         super().__init__(model, optim)
         self.spec, self.label_smoothing, self.kept_features = spec, label_smoothing, kept_features
+        self.register_buffer("class_counts", torch.tensor(spec.class_counts, dtype=torch.float32), persistent=False)
         if kept_features == "training":
             model.requires_grad_(False)
             self.head.requires_grad_(True)
@@ -72,7 +79,7 @@ class Classification(Task):
     def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
         target = batch["target"]
         logits = self(batch).float()
-        loss = self.loss(logits, target)
+        loss = self.training_loss(logits, target) if stage == "train" else self.loss(logits, target)
         prob = logits.detach().softmax(-1)
         if stage == "train":
             self.train_metrics.update(prob, target)
@@ -87,15 +94,47 @@ class Classification(Task):
         """Return the mean cross-entropy of logits [batch, num_classes] and targets [batch]."""
         return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
 
+    def training_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return what the training makes less of: `loss`, or what `imbalance` makes of it."""
+        if self.imbalance in ("none", "sampler"):
+            return self.loss(logits, target)
+        return imbalanced_loss(self.imbalance, logits, target, self.class_counts.float(), self.label_smoothing)
+
+    def counter(self, imbalance: Imbalance) -> None:
+        """Choose what the training does about rare classes; the data module draws the batches of 'sampler'.
+
+        Raises:
+            InputError: it cannot be done here.
+        """
+        if imbalance == "focal" and self.kept_features == "start":
+            raise InputError(
+                "--imbalance focal: this experiment starts from a head solved for cross-entropy. Choose weights, "
+                "sampler or logit_adjust, or an experiment that does not."
+            )
+        if imbalance != "none" and not self.spec.class_counts:
+            raise InputError(f"--imbalance {imbalance}: the data module's spec does not say class_counts.")
+        self.imbalance = imbalance
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Return 'index', 'prob' [batch, num_classes] for them, and the batch's 'error' {index: why}."""
         prob = self(batch).float().softmax(-1) if len(batch["index"]) else torch.empty(0, self.spec.num_classes)
         return {"index": batch["index"], "prob": prob, "error": batch["error"]}
 
     def start_from(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
-        """Solve the head on the features of a frozen backbone."""
+        """Solve the head on the features of a frozen backbone, so that rare classes count as in the training.
+
+        A balanced sampler is met by weights, which have the same mean loss. With logit adjustment the solved logits are
+        those with the prior; since the bias bears no penalty, taking the prior from it is exact. For the focal loss
+        nothing is solved.
+        """
+        if self.imbalance == "focal":
+            return "not solved: trained from random weights, by the focal loss"
         train, val = kept["train"], kept["val"]
-        l2 = self.head.solve((train["features"], train["target"]), (val["features"], val["target"]))
+        weights = class_weights(self.class_counts) if self.imbalance in ("weights", "sampler") else None
+        l2 = self.head.solve((train["features"], train["target"]), (val["features"], val["target"]), weights)
+        if self.imbalance == "logit_adjust":
+            with torch.no_grad():
+                self.head.linear.bias -= log_prior(self.class_counts).to(self.head.linear.bias)
         return f"solved on kept features {list(train['features'].shape)}, L2 {l2:g} chosen on val"
 
 
