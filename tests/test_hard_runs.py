@@ -22,6 +22,7 @@ from experiments.images import Images
 from scripts.predict import main
 from src import cli, records, runner
 from src.callbacks.evaluation import predictions_csv
+from src.cli import PredictFlags
 from src.compare import runs as compared
 from src.datamodules import ImageFolder
 from src.experiment import InputError
@@ -104,7 +105,7 @@ def test_bombs_and_names_of_any_bytes_are_rows(trained: Path, pictures: Path, tm
         (folder / name).write_bytes(picture)
     (folder / "bomb.png").write_bytes(png_of_size(40_000, 40_000))
     out = tmp_path / "out.csv"
-    assert main(trained, (folder,), out=out) == 0
+    assert main(PredictFlags(run=trained, inputs=(folder,), out=out)) == 0
     found = {Path(row["id"]).name: row for row in rows(out.read_text(encoding="utf-8"))}
     assert found.keys() == {"caf\\xe9.png", *names[1:], "bomb.png"}
     assert "178 million pixels" in found.pop("bomb.png")["error"]
