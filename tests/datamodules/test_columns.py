@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from src.datamodules.columns import Encoder, Scaling, as_dates, as_numbers, fit, infer, words
+from src.datamodules.columns import LARGEST, Encoder, Scaling, as_dates, as_numbers, fit, infer, words
 from src.experiment import Columns, InputError, TablePrep
 
 SCALINGS: tuple[Scaling, ...] = ("standard", "quantile", "log", "none")
@@ -308,7 +308,8 @@ def test_any_numbers_are_scaled_as_scikit_learn_does(train: list[Any], new: list
         return
     encoder = fit(pd.DataFrame({"a": train}), {"a": "number"}, scaling)
     found = encoder.encode(pd.DataFrame({"a": pd.Series(new, dtype=float)})).numbers
-    np.testing.assert_allclose(found[:, :1], by_scikit_learn(column, rows, scaling), rtol=1e-5, atol=1e-5)
+    expected = by_scikit_learn(column, rows, scaling).clip(-LARGEST, LARGEST)
+    np.testing.assert_allclose(found[:, :1], expected, rtol=1e-5, atol=1e-5)
     assert found.shape[1] == 1 + (None in train)
     assert np.isfinite(found).all()
 
