@@ -104,7 +104,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SEES_THE_CHECKOUT = {"architecture", "cli", "experiment", "experiments", "fields_are_read", "readme"}
+SEES_THE_CHECKOUT = {"architecture", "cli", "readme"}
 """Test files that read experiments/, into which test_readme.py writes: one process runs them, one after the other."""
 
 

@@ -197,6 +197,6 @@ def rate_factor(step: int, steps: int, optim: Optim) -> float:
         case "linear":
             return 1 - done
         case "step":
-            return optim.step_factor ** int(min(done / optim.step_share, steps)) if optim.step_share else 1.0
+            return optim.step_factor ** int(min(done / optim.step_share, 1e6)) if optim.step_share else 1.0
         case "constant":
             return 1.0
