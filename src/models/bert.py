@@ -124,11 +124,16 @@ def create_encoder(encoder: str, weights: str, dropout: float) -> tuple[Any, str
     for name in DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)
-    if weights == "pretrained":
-        return hub.load("model", encoder, config=config), str(hub.find(encoder))
     from transformers import AutoModel
 
-    network: Any = AutoModel.from_config(config)
+    from src.models import attention
+
+    pretrained = weights == "pretrained"
+    network: Any = hub.load("model", encoder, config=config) if pretrained else AutoModel.from_config(config)
+    if network.config._attn_implementation == "sdpa":
+        network.set_attn_implementation(attention.NAME)
+    if pretrained:
+        return network, str(hub.find(encoder))
     if weights == "none":
         return network, "none (random)"
     return network, load_file(network, Path(weights), prefix="model.encoder.", drop=("head.", "classifier."))

@@ -57,10 +57,13 @@ class LSTM(nn.Module):
         last = mask.long().sum(1, keepdim=True) - 1
         place = mask.long().cumsum(1) - 1
         backwards = torch.where(mask, last - place, torch.zeros_like(place))
+        read = [states]  # of each direction, in the order of its reading
         for layer in self.layers():
-            orders = (None, backwards)[: len(layer)]
-            states = torch.cat([self._read(r, states, order) for r, order in zip(layer, orders, strict=True)], -1)
-        return torch.cat([self._pool(kind, states.float(), mask, last) for kind in self.shape.pooling], -1)
+            states = side_by_side(read, backwards)
+            read = [self._read(reader, states) for reader in layer[:1]]
+            read += [self._read(reader, reordered(states, backwards)) for reader in layer[1:]]
+        pools = [self._pool(kind, read, mask, last, backwards) for kind in self.shape.pooling]
+        return torch.cat(pools, -1)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Tokens and mask, as for `features` -> logits [batch, num_classes]."""
@@ -71,35 +74,29 @@ class LSTM(nn.Module):
         readers: Any = list(self.readers)
         return [readers[i : i + self.directions] for i in range(0, len(readers), self.directions)]
 
-    def _read(self, reader: nn.LSTM, states: Tensor, order: Tensor | None) -> Tensor:
-        """Return the reader's states at each token; `order` tells which token it sees at each step."""
-        if order is not None:
-            states = states.gather(1, order[..., None].expand_as(states))
-        if self.training and self.shape.recurrent_dropout:
-            start = states.new_zeros(1, len(states), reader.hidden_size)
-            w_ih, w_hh, b_ih, b_hh = reader.all_weights[0]
-            dropped = [w_ih, F.dropout(w_hh, self.shape.recurrent_dropout), b_ih, b_hh]
-            out = torch.lstm(states, (start, start), dropped, True, 1, 0.0, True, False, True)[0]
-        else:
-            out = reader(states)[0]
-        return out if order is None else out.gather(1, order[..., None].expand_as(out))
+    def _read(self, reader: nn.LSTM, states: Tensor) -> Tensor:
+        """Return the reader's states [batch, length, hidden] after each of the states that it is given."""
+        if not (self.training and self.shape.recurrent_dropout):
+            return reader(states)[0]
+        start = states.new_zeros(1, len(states), reader.hidden_size)
+        w_ih, w_hh, b_ih, b_hh = reader.all_weights[0]
+        dropped = [w_ih, F.dropout(w_hh, self.shape.recurrent_dropout), b_ih, b_hh]
+        return torch.lstm(states, (start, start), dropped, True, 1, 0.0, True, False, True)[0]
 
-    def _pool(self, kind: str, states: Tensor, mask: Tensor, last: Tensor) -> Tensor:
-        """[batch, length, states] -> [batch, states], over the tokens that `mask` shows."""
+    def _pool(self, kind: str, read: list[Tensor], mask: Tensor, last: Tensor, backwards: Tensor) -> Tensor:
+        """What the directions have read, [batch, length, hidden] each -> [batch, states], over a text's own tokens."""
         there = mask[..., None]
+        if kind == "attention":  # looks at a token's states in both directions; the others at each direction by itself
+            assert self.attention is not None
+            states = side_by_side(read, backwards).float()
+            weights = self.attention(states).masked_fill(~there, -torch.inf).softmax(1)
+            return (weights * states).sum(1)
+        states = torch.cat(read, -1).float()
         if kind == "mean":
             return (states * there).sum(1) / (last + 1)
         if kind == "max":
             return states.masked_fill(~there, -torch.inf).max(1)[0]  # amax's backward pass is far slower
-        if kind == "attention":
-            assert self.attention is not None
-            weights = self.attention(states).masked_fill(~there, -torch.inf).softmax(1)
-            return (weights * states).sum(1)
-        forward = states.gather(1, last[..., None].expand(-1, -1, states.shape[-1]))[:, 0]
-        if self.directions == 1:
-            return forward
-        half = states.shape[-1] // 2
-        return torch.cat([forward[:, :half], states[:, 0, half:]], -1)
+        return states.gather(1, last[..., None].expand(-1, -1, states.shape[-1]))[:, 0]
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return the parameters by depth: embedding, layers, and the pooling and head with the uppermost layer."""
@@ -108,6 +105,16 @@ class LSTM(nn.Module):
             groups[-1] += self.attention.parameters()
         groups[-1] += self.head.parameters()
         return [list(self.embedding.parameters()), *groups]
+
+
+def reordered(states: Tensor, order: Tensor) -> Tensor:
+    """States [batch, length, n] in another order [batch, length] of their tokens."""
+    return states.gather(1, order[..., None].expand_as(states))
+
+
+def side_by_side(read: list[Tensor], backwards: Tensor) -> Tensor:
+    """What one or both directions have read -> [batch, length, states], by token."""
+    return torch.cat([read[0], *(reordered(states, backwards) for states in read[1:])], -1)
 
 
 @torch.no_grad()
