@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow lint tensorboard clean
+.PHONY: run test test-slow lint bench bench-full tensorboard clean
 
 run: .venv/installed
 	$(BIN)/python scripts/run.py experiments/cats_dogs_finetune.py
@@ -18,6 +18,12 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
+bench: .venv/bench
+	$(BIN)/python benchmarks/run.py
+
+bench-full: .venv/bench
+	$(BIN)/python benchmarks/run.py --full
+
 tensorboard: .venv/installed
 	$(BIN)/tensorboard --logdir runs
 
@@ -30,4 +36,8 @@ clean:
 	@echo "installing into .venv: a few minutes and about 6 GB, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[offline,dev]'
+	touch $@
+
+.venv/bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@

@@ -1,20 +1,16 @@
 """A tiny MLP on 10 000 rows in batches of 32, side by side: ours, Lightning's default path, and loops by hand.
 
-    python benchmarks/tables.py --rounds 7
+    python benchmarks/tables.py mlp --rounds 5
 
 All train the same network with the same optimiser, validate and save a checkpoint after each epoch of 312 steps; ours
-and Lightning's log as they do by default, the loops by hand log nothing. Each trains in a process of its own, and only
-one of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up.
+and Lightning's log as they do by default, the loops by hand log nothing.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.turns import Steps, Turns, race
+from benchmarks import report
+from benchmarks.loops import LONG, Train, ours
+from benchmarks.turns import Contender, Steps, Turns
 from experiments.tables import TableRegression
-from src import runner
-from src.experiment import Experiment, Optim, Perceptron, TablePrep
-from src.loggers import MetricsCsv, TensorBoard
-from src.trainer import build_callbacks, build_trainer, quieten
+from src.experiment import Optim, Perceptron, TablePrep
 
-ROWS, NUMBERS, WIDTH, BATCH, EPOCHS = 10_000, 20, 32, 32, 10_000
+ROWS, NUMBERS, WIDTH, BATCH = 10_000, 20, 32, 32
+EPOCH = ROWS // BATCH
 Data = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -43,27 +39,11 @@ class Tiny(TableRegression):
     """The network of this benchmark, as an experiment."""
 
     target = "y"
-    max_epochs = EPOCHS
     batch_size = BATCH
     grad_clip = None
     prep = TablePrep(numbers="none", target="none")
     optim = Optim(lr=1e-3, schedule="constant")
     mlp = Perceptron(width=WIDTH, depth=1, dropout=0.0)
-
-
-def ours(experiment: Experiment, folder: Path) -> Callable[[Turns], None]:
-    """Return a contender: an experiment as `run.py` trains it."""
-
-    def train(turns: Turns) -> None:
-        quieten()
-        datamodule, task = runner.build_parts(experiment)
-        callbacks = [*build_callbacks(experiment, folder), Steps(turns)]
-        folder.mkdir()
-        trainer = build_trainer(experiment, callbacks, logger=[MetricsCsv(folder), TensorBoard(folder)])
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            trainer.fit(task, datamodule=datamodule)
-
-    return train
 
 
 def network() -> nn.Module:
@@ -89,14 +69,7 @@ class Plain(lightning.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
 
-class PlainSteps(Steps):
-    """As `Steps`, for batches that are tuples."""
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.turns.step(len(batch[0]))
-
-
-def lightning_default(data: Data, folder: Path) -> Callable[[Turns], None]:
+def lightning_default(data: Data, folder: Path) -> Train:
     """Return a contender: DataLoader, Trainer with its bar, TensorBoard and checkpoints."""
 
     def train(turns: Turns) -> None:
@@ -104,15 +77,14 @@ def lightning_default(data: Data, folder: Path) -> Callable[[Turns], None]:
             DataLoader(TensorDataset(*data[s]), BATCH, shuffle=s == "train") for s in ("train", "val")
         )
         trainer = lightning.Trainer(
-            accelerator="cpu", max_epochs=EPOCHS, default_root_dir=folder, callbacks=[PlainSteps(turns)]
+            accelerator="cpu", max_epochs=LONG, default_root_dir=folder, callbacks=[Steps(turns)]
         )
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            trainer.fit(Plain(), train_loader, val_loader)
+        trainer.fit(Plain(), train_loader, val_loader)
 
     return train
 
 
-def by_hand(data: Data, folder: Path, *, sliced: bool) -> Callable[[Turns], None]:
+def by_hand(data: Data, folder: Path, *, sliced: bool) -> Train:
     """Return a contender: the loop that an expert writes, over a DataLoader or slices of the tensors."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -140,31 +112,31 @@ def by_hand(data: Data, folder: Path, *, sliced: bool) -> Callable[[Turns], None
     return train
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="timed turns of each, after one for warm-up")
-    parser.add_argument("--steps", type=int, default=624, help="optimiser steps a turn; 312 are an epoch")
-    options = parser.parse_args()
+def write(folder: Path) -> Data:
+    """Draw the rows, write them as a table with splits, and return them."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(ROWS + 1000, NUMBERS)).astype(np.float32)
     y = (x @ rng.normal(size=NUMBERS) + np.sin(3 * x[:, 0])).astype(np.float32)
-    data = {
-        split: (torch.from_numpy(x[rows]), torch.from_numpy(y[rows]))
-        for split, rows in (("train", slice(0, ROWS)), ("val", slice(ROWS, None)))
-    }
+    data: Data = {}
+    for split, rows in (("train", slice(0, ROWS)), ("val", slice(ROWS, None))):
+        frame = pd.DataFrame(x[rows], columns=[f"x{i}" for i in range(NUMBERS)])
+        frame.assign(y=y[rows]).to_parquet(folder / f"{split}.parquet")
+        data[split] = torch.from_numpy(x[rows]), torch.from_numpy(y[rows])
+    return data
+
+
+def main() -> None:
+    flags = report.options(__doc__ or "", ["mlp"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "table").mkdir()
-        for split, (inputs, targets) in data.items():
-            frame = pd.DataFrame(inputs.numpy(), columns=[f"x{i}" for i in range(NUMBERS)])
-            frame.assign(y=targets.numpy()).to_parquet(folder / "table" / f"{split}.parquet")
-        contenders = {
-            "Leyden": ours(Tiny(data_dir=folder / "table"), folder / "run"),
-            "Lightning, defaults": lightning_default(data, folder),
-            "loop, DataLoader": by_hand(data, folder, sliced=False),
-            "loop, slices": by_hand(data, folder, sliced=True),
-        }
-        race(contenders, options.rounds, options.steps)
+        data = write(folder)
+        contenders = [
+            Contender("Leyden", ours(Tiny(data_dir=folder)), 4 * EPOCH),
+            Contender("loop, DataLoader", by_hand(data, folder, sliced=False), 4 * EPOCH, "Leyden", 0.75),
+            Contender("loop, slices", by_hand(data, folder, sliced=True), 8 * EPOCH, "Leyden"),
+            Contender("Lightning, defaults", lightning_default(data, folder), 2 * EPOCH, "Leyden", 2.0),
+        ]
+        report.show(report.measure("tiny MLP, batches of 32", contenders, flags.rounds), flags.json)
 
 
 if __name__ == "__main__":

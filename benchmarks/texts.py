@@ -1,22 +1,20 @@
-"""Texts, side by side: our LSTM and the textbook's; our encoder, the same one padded in fp32, and HF Trainer.
+"""Texts, side by side: our LSTM and MiniLM, loops by hand with the same recipe, the textbooks', and HF Trainer.
 
     pip install -e '.[offline,bench]'
-    python benchmarks/texts.py lstm --score
+    python benchmarks/texts.py lstm --rounds 5
     python benchmarks/texts.py bert --rounds 5
+    python benchmarks/texts.py bert --score
 
-The speeds are of training alone, on IMDb's training split: each contender trains in a process of its own, and only one
-of them goes on at a time: A B C A B C, `--steps` optimiser steps a turn, the first turn for warm-up. So all have the
-same machine and minutes. With `--score`, all train on the same 2 000 reviews, one after the other and to the
-end, and are scored on the same 1 000 others.
+Speeds are of training alone, on IMDb's training split. With `--score`, all train on the same 2 000 reviews, one after
+the other and to the end, and are scored on the same 1 000 others.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,50 +22,134 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from benchmarks.turns import Steps, Turns, race
+from benchmarks import report
+from benchmarks.loops import LONG, Train, by_hand, our_score, ours, tutorial
+from benchmarks.turns import Contender, Turns
 from experiments.imdb_bert import ImdbBert
 from experiments.imdb_lstm import ImdbLstm, ImdbLstmTextbook
-from src import runner
+from experiments.texts import TextData
+from src import hub, runner
 from src.datamodules import Imdb
-from src.experiment import Experiment, TextPrep, Vocabulary, replace
-from src.trainer import build_trainer, quieten
+from src.experiment import TextPrep, Vocabulary, replace
+from src.tasks.base import build_optimizer
+from src.trainer import quieten
+
+BERT_LENGTH = 256
 
 
-def ours(experiment: Experiment) -> Callable[[Turns], float]:
-    """Return a contender: an experiment as `run.py` trains it, validated after its last epoch."""
+def expert(experiment: TextData) -> Train:
+    """Return a contender: the experiment's recipe by hand. Its batches are the same texts in the same order as ours,
+    token ids in memory, padded to the batch's longest.
+    """
 
-    def train(turns: Turns) -> float:
+    def train(turns: Turns) -> None:
         datamodule, task = runner.build_parts(experiment)
-        trainer = build_trainer(experiment, [Steps(turns)], logger=False)
-        trainer.fit(task, datamodule=datamodule)
-        return float(trainer.callback_metrics["val/acc"])
+        data: Any = datamodule.dataset("train", train=True)
+        ids = [torch.from_numpy(data[[i]]["tokens"][0].numpy().copy()) for i in range(len(data))]
+        targets = datamodule.targets("train")
+        order = datamodule.batches("train", train=True)
+
+        def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for rows in order.whole():
+                tokens = nn.utils.rnn.pad_sequence([ids[i] for i in rows], True, datamodule.spec.pad_id)
+                lengths = torch.tensor([len(ids[i]) for i in rows])
+                yield tokens, torch.arange(tokens.shape[1]) < lengths[:, None], targets[rows]
+
+        model: Any = task.model
+        optimizer = build_optimizer(model.layer_groups(), experiment.optim)
+        steps = len(order) * experiment.max_epochs
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
+        smoothing = experiment.label_smoothing
+        by_hand(
+            model,
+            batches,
+            optimizer,
+            turns,
+            bf16=True,
+            clip=experiment.grad_clip,
+            schedule=schedule,
+            label_smoothing=smoothing,
+        )
 
     return train
 
 
-def hf_trainer(experiment: ImdbBert) -> Callable[[Turns], float]:
-    """Return a contender: transformers' Trainer with its defaults in bf16, texts cut to 256 tokens."""
+def textbook_lstm(experiment: ImdbLstmTextbook) -> Train:
+    """Return a contender: the common tutorial's model and loop, token ids in memory, all padded to 512."""
+
+    def train(turns: Turns) -> None:
+        datamodule, task = runner.build_parts(experiment)
+        data: Any = datamodule.dataset("train", train=True)
+        whole = data[list(range(len(data)))]
+        columns = torch.utils.data.TensorDataset(whole["tokens"], whole["mask"], whole["target"])
+        loader = torch.utils.data.DataLoader(columns, experiment.batch_size, shuffle=True)
+        tutorial(task.model, loader, torch.optim.Adam(task.model.parameters(), lr=experiment.optim.lr), turns)
+
+    return train
+
+
+def pretrained(experiment: ImdbBert) -> tuple[Any, Any]:
+    """Return tokenizer and classifier as transformers has them."""
+    import transformers
+
+    place = hub.find(experiment.encoder)
+    assert place is not None
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place.path)
+    return tokenizer, transformers.AutoModelForSequenceClassification.from_pretrained(place.path, num_labels=2)
+
+
+def raw(experiment: ImdbBert, split: str) -> tuple[list[str], Tensor]:
+    """Return texts and targets of a split."""
+    datamodule = experiment.datamodule()
+    datamodule.setup("fit")
+    targets = datamodule.targets(split)
+    texts: Any = datamodule.examples(split, range(len(targets)))
+    return texts, targets
+
+
+def textbook_bert(experiment: ImdbBert) -> Train:
+    """Return a contender: the loop by hand of https://huggingface.co/docs/transformers/v4.17.0/en/training, batches of
+    8, float32, padded to the longest text allowed.
+    """
+
+    def train(turns: Turns) -> None:
+        from transformers import get_scheduler
+
+        tokenizer, model = pretrained(experiment)
+        texts, targets = raw(experiment, "train")
+        texts, targets = texts[::4], targets[::4]  # more than the race comes to
+        found = tokenizer(texts, truncation=True, max_length=BERT_LENGTH, padding="max_length", return_tensors="pt")
+        columns = torch.utils.data.TensorDataset(found["input_ids"], found["attention_mask"], targets)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+        loader = torch.utils.data.DataLoader(columns, 8, shuffle=True)
+        schedule = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=3 * len(loader))
+        model.train()
+        for _ in range(LONG):
+            for tokens, mask, target in loader:
+                loss = model(input_ids=tokens, attention_mask=mask, labels=target).loss
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                turns.step(len(target))
+
+    return train
+
+
+def hf_trainer(experiment: ImdbBert, *, bf16: bool) -> Callable[[Turns], float]:
+    """Return a contender: transformers' Trainer with its defaults, in bf16 if asked, texts cut to 256 tokens."""
 
     def train(turns: Turns) -> float:
         import transformers
 
-        from src import hub
-
-        place = hub.find(experiment.encoder)
-        assert place is not None
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place.path)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(place.path, num_labels=2)
-        datamodule = experiment.datamodule()
-        datamodule.setup("fit")
+        tokenizer, model = pretrained(experiment)
 
         def examples(split: str) -> Any:
-            texts = datamodule.examples(split, range(len(datamodule.targets(split))))
-            found = tokenizer(texts, truncation=True, max_length=256)["input_ids"]
-            return [
-                {"input_ids": ids, "labels": int(target)}
-                for ids, target in zip(found, datamodule.targets(split), strict=True)
-            ]
+            texts, targets = raw(experiment, split)
+            found = tokenizer(texts, truncation=True, max_length=BERT_LENGTH)["input_ids"]
+            return [{"input_ids": ids, "labels": int(target)} for ids, target in zip(found, targets, strict=True)]
 
         class Step(transformers.TrainerCallback):
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -75,8 +157,8 @@ def hf_trainer(experiment: ImdbBert) -> Callable[[Turns], float]:
 
         with tempfile.TemporaryDirectory() as folder:
             arguments = transformers.TrainingArguments(
-                folder, num_train_epochs=experiment.max_epochs, bf16=True, use_cpu=not torch.cuda.is_available(),
-                save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
+                folder, num_train_epochs=experiment.max_epochs, bf16=bf16, use_cpu=not torch.cuda.is_available(),
+                save_strategy="no", report_to="none", disable_tqdm=True,
             )  # fmt: skip
             trainer = transformers.Trainer(
                 model, arguments, train_dataset=examples("train"), eval_dataset=examples("val"),
@@ -106,33 +188,56 @@ def sample(folder: Path) -> Path:
     return folder
 
 
-def contenders(job: str, data: Path | None) -> dict[str, Callable[[Turns], float]]:
+def lstm(data: Path | None) -> list[Contender]:
+    experiment = ImdbLstm(data_dir=data)
+    return [
+        Contender("Leyden", ours(experiment), 44),
+        Contender("plain loop, same recipe", expert(experiment), 44, "Leyden", 0.97),
+        Contender("textbook loop", textbook_lstm(ImdbLstmTextbook(data_dir=data)), 12, "Leyden", 6.0),
+    ]
+
+
+def bert(data: Path | None) -> list[Contender]:
+    experiment = ImdbBert(data_dir=data, validations=1).resolve()
+    assert isinstance(experiment, ImdbBert)
+    return [
+        Contender("Leyden", ours(experiment), 4),
+        Contender("plain loop, same recipe", expert(experiment), 4, "Leyden", 0.97),
+        Contender("textbook loop", textbook_bert(experiment), 3, "Leyden", 2.5),
+        Contender("HF Trainer, defaults", hf_trainer(experiment, bf16=False), 3, "Leyden", 2.0),
+        Contender("HF Trainer, bf16", hf_trainer(experiment, bf16=True), 4, "Leyden"),
+    ]
+
+
+def scored(job: str, data: Path) -> dict[str, Callable[[], float]]:
+    turns = Turns(0)
     if job == "lstm":
-        return {kind.__name__: ours(kind(data_dir=data)) for kind in (ImdbLstm, ImdbLstmTextbook)}
-    bert = ImdbBert(data_dir=data, validations=1).resolve()
-    assert isinstance(bert, ImdbBert)
-    prep = TextPrep(strip_html=True, max_length=256, truncation="head", padding="max_length")
+        return {
+            "Leyden": lambda: our_score(ImdbLstm(data_dir=data)),
+            "textbook's recipe": lambda: our_score(ImdbLstmTextbook(data_dir=data)),
+        }
+    experiment = ImdbBert(data_dir=data, validations=1).resolve()
+    assert isinstance(experiment, ImdbBert)
+    defaults = replace(experiment, max_epochs=3)  # HF's own default
     return {
-        "ImdbBert": ours(bert),
-        "padded to 256, fp32": ours(replace(bert, prep=prep, precision="32-true")),
-        "HF Trainer, bf16": hf_trainer(bert),
+        "Leyden, 1 epoch": lambda: our_score(experiment),
+        "HF Trainer, defaults, 1 epoch": lambda: hf_trainer(experiment, bf16=False)(turns),
+        "HF Trainer, defaults, 3 epochs": lambda: hf_trainer(defaults, bf16=False)(turns),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=("lstm", "bert"))
-    parser.add_argument("--rounds", type=int, default=5, help="timed turns of each, after one for warm-up")
-    parser.add_argument("--steps", type=int, default=16, help="optimiser steps a turn")
-    parser.add_argument("--score", action="store_true", help="the accuracies instead of the speeds")
-    options = parser.parse_args()
+    jobs = {"lstm": "LSTM", "bert": f"MiniLM, {BERT_LENGTH} tokens"}
+    flags = report.options(__doc__ or "", [*jobs])
     quieten()
-    if options.score:
+    if flags.score:
         with tempfile.TemporaryDirectory() as folder:
-            for name, train in contenders(options.job, sample(Path(folder))).items():
-                print(f"{name:<22} val/acc {train(Turns(0)):.3f}", flush=True)
+            data = flags.data_dir or sample(Path(folder))
+            found = report.scores(f"{jobs[flags.job]} on 2 000 reviews", scored(flags.job, data))
     else:
-        race(contenders(options.job, None), options.rounds, options.steps)
+        contenders = (lstm if flags.job == "lstm" else bert)(flags.data_dir)
+        found = report.measure(jobs[flags.job], contenders, flags.rounds)
+    report.show(found, flags.json)
 
 
 if __name__ == "__main__":

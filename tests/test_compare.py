@@ -454,7 +454,7 @@ def test_cli_diff(script: Script, tmp_path: Path) -> None:
 
 
 def test_a_thousand_runs_without_torch(tmp_path: Path) -> None:
-    """Grouped right, and by reading no more than run.json; how fast that is, benchmarks/compare.py says."""
+    """Grouped right, and by reading no more than run.json; how fast that is, benchmarks/startup.py says."""
     for number in range(1000):
         seed, size = number % 5, number // 5
         record = record_of(seed, 0.5 + 0.01 * seed, fields={"batch_size": size})

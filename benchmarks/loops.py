@@ -1,0 +1,97 @@
+"""Trainings to race: ours as `run.py` trains, and loops by hand."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.turns import Steps, Turns
+from src import records, runner
+from src.experiment import Experiment, replace
+from src.loggers import MetricsCsv, TensorBoard
+from src.trainer import build_callbacks, build_trainer, quieten
+
+LONG = 10_000
+"""Epochs of a training that lasts as long as the race."""
+Train = Callable[[Turns], object]
+
+
+def ours(experiment: Experiment, *, epochs: int = LONG) -> Train:
+    """Return a contender: an experiment as `run.py` trains it, with its callbacks, loggers and checkpoints."""
+
+    def train(turns: Turns) -> None:
+        quieten()
+        resolved = replace(experiment, max_epochs=epochs).resolve()
+        datamodule, task = runner.build_parts(resolved)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            callbacks = [*build_callbacks(resolved, folder), Steps(turns)]
+            trainer = build_trainer(resolved, callbacks, logger=[MetricsCsv(folder), TensorBoard(folder)])
+            runner.fit(resolved, trainer, task, datamodule, folder / "checkpoints" / "last.ckpt")
+
+    return train
+
+
+def our_score(experiment: Experiment) -> float:
+    """Train an experiment as `run.py` does; return its validation accuracy."""
+    quieten()
+    return records.load(runner.run(experiment))["metrics"]["val/acc"]
+
+
+def by_hand(
+    model: nn.Module,
+    batches: Callable[[], Iterable[tuple[Any, ...]]],
+    optimizer: torch.optim.Optimizer,
+    turns: Turns,
+    *,
+    bf16: bool = False,
+    clip: float | None = None,
+    schedule: Any = None,
+    label_smoothing: float = 0.0,
+) -> None:
+    """Train without end, as an expert's loop does: nothing is logged, nothing waits; batches are (*inputs, target)."""
+    model.train()
+    while True:
+        for *inputs, target in batches():
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = model(*inputs)
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            if schedule:
+                schedule.step()
+            turns.step(len(target))
+
+
+def tutorial(
+    model: nn.Module,
+    batches: Iterable[tuple[Any, ...]],
+    optimizer: torch.optim.Optimizer,
+    turns: Turns,
+    *,
+    epochs: int = LONG,
+) -> None:
+    """Train as the common tutorials do: float32, the loss and the right answers read in each step."""
+    criterion = nn.CrossEntropyLoss()
+    for _ in range(epochs):
+        model.train()
+        running_loss, running_corrects = 0.0, 0
+        for *inputs, target in batches:
+            optimizer.zero_grad()
+            outputs = model(*inputs)
+            _, preds = torch.max(outputs, 1)
+            loss = criterion(outputs, target)
+            loss.backward()
+            optimizer.step()
+            running_loss += loss.item() * len(target)
+            running_corrects += int(torch.sum(preds == target.data))
+            turns.step(len(target))
