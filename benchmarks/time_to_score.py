@@ -76,7 +76,7 @@ def seconds(experiment: Experiment, mark: float) -> tuple[float | None, float]:
     with tempfile.TemporaryDirectory() as name:
         os.environ |= {"LEYDEN_CACHE": f"{name}/cache", "LEYDEN_RUNS": f"{name}/runs"}
         started = time.time()
-        run = runner.run(replace(experiment, max_time=MOST))
+        run = runner.run(replace(experiment, max_time=MOST, patience=None))
         with open(run / "metrics.csv", newline="") as file:
             points = [(float(r["value"]), float(r["time"])) for r in csv.DictReader(file) if r["name"] == "val/acc"]
     reached = [at - started for value, at in points if value >= mark]
