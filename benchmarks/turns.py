@@ -92,7 +92,7 @@ Speeds = dict[str, list[float] | str]
 
 def race(contenders: list[Contender], rounds: int) -> Speeds:
     """Let the contenders take turns; the first round is for warm-up and is not counted."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # who ends a race ends its contenders too
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # who ends a race ends its contenders too
     turns = {one.name: Turns(one.steps) for one in contenders}
     processes = {one.name: PROCESSES.Process(target=_work, args=(one, turns[one.name])) for one in contenders}
     speeds: Speeds = {name: [] for name in turns}
@@ -109,6 +109,7 @@ def race(contenders: list[Contender], rounds: int) -> Speeds:
                 elif round_:
                     found.append(speed)
     finally:
+        signal.signal(signal.SIGTERM, before)
         for process in processes.values():
             if process.pid and process.is_alive():
                 os.killpg(process.pid, signal.SIGKILL)

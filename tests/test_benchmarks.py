@@ -70,6 +70,7 @@ def _counter(amount: int) -> Callable[[Turns], None]:
     return train
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of Python 3.12, where the tests have threads
 def test_contenders_that_fail_or_die_do_not_end_the_race() -> None:
     def fails(turns: Turns) -> None:
         turns.step(1)
