@@ -4,7 +4,7 @@
     python benchmarks/ceiling.py minilm --rounds 5
 
 The ceiling is the best of three sizes of square matrices, in bf16 and in float32. A training's operations are those of
-`torch.utils.flop_counter` for the same network on the meta device, forwards and backwards.
+`torch.utils.flop_counter` for the same network, forwards and backwards.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +46,15 @@ def operations(model: nn.Module, *inputs: Tensor) -> float:
 
 
 def resnet_operations() -> float:
-    with torch.device("meta"):
-        return operations(models.ResNet("resnet18", 2), torch.empty(2, 3, 224, 224))
+    return operations(models.ResNet("resnet18", 2), torch.zeros(2, 3, 224, 224))
 
 
 def minilm_operations(encoder: str) -> float:
     spec = DataSpec(classes=("neg", "pos"), input_shape=(TOKENS,))
-    with torch.device("meta"):
-        model = models.Bert(encoder, spec)
-        model.encoder.set_attn_implementation("eager")  # whose multiplications the counter knows on any device
-        tokens = torch.zeros(2, TOKENS, dtype=torch.long)
-        return operations(model, tokens, torch.ones_like(tokens, dtype=torch.bool))
+    model = models.Bert(encoder, spec)
+    model.encoder.set_attn_implementation("eager")  # whose multiplications the counter knows
+    tokens = torch.zeros(2, TOKENS, dtype=torch.long)
+    return operations(model, tokens, torch.ones_like(tokens, dtype=torch.bool))
 
 
 def multiply(dtype: torch.dtype) -> Train:
@@ -92,8 +92,9 @@ class Counted(Turns):
         self.turns.step(round(amount * self.each))
 
 
-def counting(train: Train, each: float) -> Train:
-    return lambda turns: train(Counted(turns, each))
+def counting(train: Train, each: Callable[[], float]) -> Train:
+    """Return a contender that counts what an example costs in its own process: before it nothing may be computed."""
+    return lambda turns: train(Counted(turns, each()))
 
 
 class Padded(ImdbBert):
@@ -109,10 +110,10 @@ def main() -> None:
         if flags.job == "resnet18":
             os.environ["LEYDEN_CACHE"] = str(Path(name) / "cache")
             folder = flags.data_dir or photographs(Path(name) / "pictures", train=800, val=64)
-            title, each, experiment = "ResNet-18, 224 px", resnet_operations(), Whole(data_dir=folder)
+            title, each, experiment = "ResNet-18, 224 px", resnet_operations, Whole(data_dir=folder)
         else:
             experiment: Any = Padded(data_dir=flags.data_dir).resolve()
-            title, each = f"MiniLM, {TOKENS} tokens", minilm_operations(experiment.encoder)
+            title, each = f"MiniLM, {TOKENS} tokens", partial(minilm_operations, experiment.encoder)
         contenders = [
             Contender("Leyden, training", counting(ours(experiment), each), 4),
             Contender("matrices, bf16", multiply(torch.bfloat16), 12, "Leyden, training", 0.45),
