@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,19 +31,35 @@ def experiments() -> list[type[Experiment]]:
     return found
 
 
-@pytest.mark.parametrize("kind", experiments(), ids=lambda kind: kind.__name__)
-def test_trains_two_steps(kind: type[Experiment], tiny: Tiny) -> None:
+DEFAULTS = [load(str(path)) for path in FILES]
+OTHERS = [kind for kind in experiments() if kind not in DEFAULTS]
+
+
+def trained(kind: type[Experiment], tiny: Tiny, **fields: Any) -> Path:
+    """Train for two steps and return the run, which is complete."""
     quieten()
-    asked = kind(max_epochs=1, limit_train_batches=2, **tiny(kind))
-    run = runner.run(asked)
+    run = runner.run(kind(max_epochs=1, limit_train_batches=2, **tiny(kind), **fields))
     record = records.load(run)
     assert record["state"] == "done"
     assert record["experiment"] == kind.dotted_name()
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
     assert record["best"]["name"] == kind.monitor
     assert (run / "predictions_val.csv").is_file()
-    again = runner.run(dataclasses.replace(asked, num_workers=2))
-    assert differences(run, again) == [], "the same numbers to the bit, whoever loads the data"
+    return run
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=lambda kind: kind.__name__)
+def test_trains_two_steps(kind: type[Experiment], tiny: Tiny) -> None:
+    trained(kind, tiny)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [*DEFAULTS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)],
+    ids=lambda kind: kind.__name__,
+)
+def test_gives_the_same_numbers_to_the_bit_whoever_loads_the_data(kind: type[Experiment], tiny: Tiny) -> None:
+    assert differences(trained(kind, tiny), trained(kind, tiny, num_workers=2)) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
