@@ -56,7 +56,7 @@ def faster(speeds: Speeds) -> str:
 
 def _key(task: Task, datamodule: DataModule) -> str:
     shapes = [(name, tuple(p.shape), p.requires_grad) for name, p in task.model.named_parameters()]
-    machine = torch.cpu.get_capabilities(), torch.get_num_threads(), torch.__version__
+    machine = torch.cpu.get_capabilities(), torch.__version__  # not its threads: each of several processes has fewer
     found = type(task.model).__name__, shapes, datamodule.spec.input_shape, datamodule.batch_size, machine
     return hashlib.sha256(repr(found).encode()).hexdigest()[:24]
 

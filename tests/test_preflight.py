@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from experiments.cats_dogs_finetune import CatsDogsScratch
 from src import preflight, records, runner
 from src.commands import plan
 from src.experiment import replace
+from src.prediction import predict
 from src.reproduction import reproduce
 from src.trainer import quieten
 
@@ -55,6 +58,7 @@ def test_one_measurement_decides_for_the_machine(asked: CatsDogsScratch, monkeyp
     speeds(monkeypatch, 1.5)
     runner.run(asked)
     speeds(monkeypatch, 0.5)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as in each process of a distributed run
     assert records.load(runner.run(replace(asked, seed=1)))["precision"] == "bf16-mixed"
     assert records.load(runner.run(replace(asked, batch_size=5)))["precision"] == "32-true", "another network or batch"
 
@@ -71,6 +75,17 @@ def test_a_run_that_goes_on_or_is_reproduced_keeps_its_precision(
     assert (
         records.load(runner.run(replace(asked, precision="32-true"), resume=run, test=True))["precision"] == "32-true"
     )
+
+
+def test_predictions_are_computed_as_the_run_was(
+    asked: CatsDogsScratch, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds(monkeypatch, 0.5)  # against what the flags say
+    run = runner.run(asked)
+    expected = pd.read_csv(run / "predictions_val.csv").set_index("id")["prob_dog"]
+    found = pd.read_csv(StringIO(predict(run, [pictures / "val"], calibrate=False).text))
+    names = found["id"].map(lambda name: str(Path(name).relative_to(pictures)))
+    assert np.allclose(found["prob_dog"], expected[names], atol=3e-6, rtol=0), "bfloat16 is not so near"
 
 
 def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
