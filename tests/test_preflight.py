@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def test_predictions_are_computed_as_the_run_was(
     run = runner.run(asked)
     expected = pd.read_csv(run / "predictions_val.csv").set_index("id")["prob_dog"]
     found = pd.read_csv(StringIO(predict(run, [pictures / "val"], calibrate=False).text))
-    names = found["id"].map(lambda name: str(Path(name).relative_to(pictures)))
+    names = [str(Path(name).relative_to(pictures)) for name in found["id"].astype(str)]
     assert np.allclose(found["prob_dog"], expected[names], atol=3e-6, rtol=0), "bfloat16 is not so near"
 
 
@@ -101,14 +102,15 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
 def test_measuring_leaves_everything_as_it_was(asked: CatsDogsScratch) -> None:
     datamodule, task = runner.build_parts(asked)
     state = {name: value.clone() for name, value in task.state_dict().items()}
-    drawn = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
+    drawn: list[Any] = [random.getstate(), np.random.get_state(), torch.get_rng_state()]
     found = preflight.measure(task, datamodule)
     assert set(found) == {"32-true", "bf16-mixed"}
     assert min(found.values()) > 0
     assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())
     assert all(parameter.grad is None for parameter in task.parameters())
     assert random.getstate() == drawn[0]
-    assert np.array_equal(np.random.get_state()[1], drawn[1])
+    now: Any = np.random.get_state()
+    assert np.array_equal(now[1], drawn[1][1])
     assert torch.equal(torch.get_rng_state(), drawn[2])
     assert not task.train_metrics["acc"].update_called
     assert datamodule.position == (0, 0)
