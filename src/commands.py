@@ -15,9 +15,10 @@ from src.cli import RunFlags
 from src.cross_validation import cross_validate
 from src.datamodules import Fold
 from src.experiment import Experiment, InputError
+from src.preflight import faster, measured_speeds
 from src.reproduction import reproduce
 from src.runner import build_parts, describe, explain, run
-from src.trainer import build_trainer, quieten
+from src.trainer import build_trainer, quieten, undecided
 
 
 def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
@@ -71,5 +72,8 @@ def plan(asked: Experiment, fold: Fold | None = None) -> None:
     experiment = asked.resolve()
     trainer = build_trainer(experiment, [], logger=False)
     datamodule, task = build_parts(experiment, fold)
+    speeds = measured_speeds(task, datamodule) if undecided(experiment, trainer) else {}
+    if speeds:
+        trainer = build_trainer(experiment, [], logger=False, precision=faster(speeds))
     record = records.head(experiment, asked) | describe(experiment, datamodule, task, trainer)
-    summary.before(record, None)
+    summary.before(record | {"precision_speeds": speeds}, None)

@@ -75,7 +75,8 @@ def predict(
         InputError: what the user can put right, such as a threshold where the run has none.
     """
     quieten()
-    kept = records.load(run).get("calibration", {"temperature": 1.0, "threshold": None})
+    record = records.load(run)
+    kept = record.get("calibration", {"temperature": 1.0, "threshold": None})
     if threshold and kept["threshold"] is None:
         raise InputError(f"--threshold: {run} has none; only a finished run of two classes chooses one. Leave it out.")
     experiment, spec, task = load_run(run)
@@ -83,7 +84,10 @@ def predict(
     datamodule.restore(run)
     ids = datamodule.prepare_prediction(inputs, spec)
     trainer = build_trainer(
-        replace(experiment, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto"), [], logger=False
+        replace(experiment, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto"),
+        [],
+        logger=False,
+        precision=record["precision"] if "precision_speeds" in record else None,  # flags do not tell what was measured
     )
     errors = [""] * len(ids)
     found: dict[str, np.ndarray] = {}

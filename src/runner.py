@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import functools
 import os
 import shutil
 import socket
@@ -22,7 +23,6 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities import rank_zero_only
 
 from src import records, summary
-from src.baselines import fit_baselines
 from src.callbacks import Evaluation, Every, Interrupted
 from src.callbacks.evaluation import figures
 from src.datamodules import DataModule, Fold, Tensors
@@ -30,8 +30,9 @@ from src.datamodules.base import SPLITS
 from src.experiment import ClassificationExperiment, Experiment, InputError
 from src.features import keep_features
 from src.loggers import MetricsCsv, TensorBoard
+from src.preflight import faster, measured_speeds
 from src.tasks import Classification, Task
-from src.trainer import build_callbacks, build_trainer
+from src.trainer import build_callbacks, build_trainer, undecided
 
 
 def explain(error: BaseException) -> str:
@@ -139,12 +140,18 @@ def _run(
         raise InputError(f"{folder}: the run is done. Add --test to test it, or start a new one.")
     last = folder / "checkpoints" / "last.ckpt"
     step = (check(last) if last.exists() else 0) if resume and not finished else None
+    if "data" not in before and fold and fold.number > 1 and is_main():  # others of a distributed run have no fold-1
+        same_data_as = folder.parent / "fold-1"
+    earlier = records.load(same_data_as) if same_data_as else before
+    known = earlier.get("precision") if experiment.precision == "auto" else None
     table = MetricsCsv(folder)
-    trainer = build_trainer(
+    build = functools.partial(
+        build_trainer,
         experiment,
         build_callbacks(experiment, folder, checkpoint_every),
         logger=[table, TensorBoard(folder, purge_step=step)],
     )
+    trainer = build(precision=known)
     main = trainer.is_global_zero
     if main and not resume:
         records.start(folder, experiment, asked)
@@ -153,19 +160,18 @@ def _run(
         datamodule.require_test()
     if baselines:
         datamodule.baseline_inputs("val")  # what cannot be is said before the training
-    earlier = before
-    if "data" not in before and fold and fold.number > 1 and main:  # the other processes of a distributed run have none
-        same_data_as = folder.parent / "fold-1"
-    if same_data_as:
-        earlier = records.load(same_data_as)
     if "data" in earlier and earlier["data"]["fingerprint"] != datamodule.fingerprint:
         raise InputError(
             f"{same_data_as or folder}: the data has changed since the run began ({earlier['data']['source']}); "
             "start a new one."
         )
+    speeds = measured_speeds(task, datamodule) if known is None and undecided(experiment, trainer) else {}
+    if speeds:
+        trainer = build(precision=faster(speeds))
     if main:
         again = {} if finished else {"fields": experiment.to_json()} | records.process()
         again |= {"fold": dataclasses.asdict(fold)} if fold else {}
+        again |= {"precision_speeds": speeds} if speeds else {}
         records.update(folder, **describe(experiment, datamodule, task, trainer), **again)
         datamodule.save(folder)
         records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
@@ -187,6 +193,8 @@ def _run(
         if finished:  # what was measured before stays
             result = {name: before.get(name, {}) | found for name, found in result.items()}
         if baselines:
+            from src.baselines import fit_baselines  # imports half of scikit-learn
+
             tested = "test/loss" in result["metrics"]
             result["baselines"] = fit_baselines(datamodule, ("val", "test") if tested else ("val",))
         records.update(folder, **result)

@@ -46,7 +46,9 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
     for name, wanted in record["asked"].items():
         _line("STAND-IN", f"{name} {fields[name]} in place of {wanted}, whose weights cannot be had here")
     _line("recipe", recipe(fields, record["steps"]))
-    _line("device", f"{record['device']}, precision {record['precision']}")
+    speeds = [f"{name} {speed:.3g}" for name, speed in record.get("precision_speeds", {}).items()]
+    measured = f" (measured in examples/s: {', '.join(speeds)})" if speeds else ""
+    _line("device", f"{record['device']}, precision {record['precision']}{measured}")
     _line("run", str(folder) if folder else "none (dry run)")
 
 

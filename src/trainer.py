@@ -81,8 +81,13 @@ def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Ever
     ]
 
 
-def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: Any) -> Trainer:
+def build_trainer(
+    experiment: Experiment, callbacks: list[Callback], *, logger: Any, precision: str | None = None
+) -> Trainer:
     """Return Lightning's Trainer with the experiment's fields; `trainer_kwargs` wins.
+
+    Args:
+        precision: what was found out for 'auto'; None: what the hardware says.
 
     Raises:
         InputError: the accelerator, device, strategy or precision is not to be had here.
@@ -92,7 +97,7 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: 
         "devices": int(experiment.devices) if experiment.devices.isdigit() else experiment.devices,
         "num_nodes": experiment.num_nodes,
         "strategy": experiment.strategy,
-        "precision": choose_precision(experiment),
+        "precision": precision or choose_precision(experiment),
         "max_epochs": experiment.max_epochs,
         "max_time": experiment.max_time,
         "limit_train_batches": experiment.limit_train_batches,
@@ -106,7 +111,7 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], *, logger: 
         "enable_progress_bar": any(isinstance(callback, TQDMProgressBar) for callback in callbacks),
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # src/datamodules/batches.py shards, and repeats no example in validation
-        "callbacks": callbacks,
+        "callbacks": [*callbacks],  # Lightning adds its own to the list that it gets
         "logger": logger,
         "profiler": Stopwatch(),
         "plugins": [] if on_tpu(experiment) else [WholeCheckpointIO()],  # XLA brings its own
@@ -144,3 +149,17 @@ def choose_precision(experiment: Experiment) -> str:
         return "32-true"
     cpu = torch.cpu.get_capabilities()
     return "bf16-mixed" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else "32-true"
+
+
+def undecided(experiment: Experiment, trainer: Trainer) -> bool:
+    """Return whether only a measurement can tell 'auto' the faster precision: on a CPU with instructions for bfloat16
+    but no tiles, the network decides. Several machines may differ, and stay with what their flags say.
+    """
+    cpu = torch.cpu.get_capabilities()
+    return (
+        experiment.precision == "auto"
+        and "precision" not in experiment.trainer_kwargs()
+        and trainer.strategy.root_device.type == "cpu"
+        and trainer.num_nodes == 1
+        and bool(cpu.get("avx512_bf16") and not cpu.get("amx_bf16"))
+    )

@@ -22,6 +22,8 @@ MOST_NAMES = 0.5
 MOST_VALUES = 255
 """Values of a category up to which scikit-learn's gradient boosting takes it as one."""
 QUANTILES = 1000
+CHUNK = 1 << 16
+"""Rows that are encoded at a time."""
 LARGEST = float(np.finfo(np.float32).max)
 DATE_PARTS = ("days", "year", "month", "weekday", "day of year")
 Scaling = Literal["standard", "quantile", "log", "none"]
@@ -72,7 +74,17 @@ class Encoder:
         return len(self.medians) + len(self.missing)
 
     def encode(self, frame: pd.DataFrame) -> Rows:
-        """Encode a table that has at least the columns of training."""
+        """Encode a table that has at least the columns of training, few rows at a time: it takes several copies."""
+        chunks = [self._encode(frame.iloc[start : start + CHUNK]) for start in range(0, max(1, len(frame)), CHUNK)]
+        unseen = {name: sum(chunk.unseen.get(name, 0) for chunk in chunks) for name in self.categories}
+        return Rows(
+            np.concatenate([chunk.numbers for chunk in chunks]),
+            np.concatenate([chunk.categories for chunk in chunks]),
+            {CHUNK * i + row: why for i, chunk in enumerate(chunks) for row, why in chunk.errors.items()},
+            {name: count for name, count in unseen.items() if count},
+        )
+
+    def _encode(self, frame: pd.DataFrame) -> Rows:
         errors: dict[int, str] = {}
         found = self._numbers(frame, errors)
         absent = np.isnan(found)
@@ -193,9 +205,17 @@ def _word(value: Any) -> str:
 def as_numbers(column: pd.Series) -> tuple[np.ndarray, list[int]]:
     """Return float64 values, NaN for missing ones, and the rows whose value is no finite number."""
     found = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
-    blank = column.isna().to_numpy() | (column.astype(str).str.strip() == "").to_numpy()
+    blank = absent(column)
     bad = (np.isnan(found) & ~blank) | np.isinf(found)
     return np.where(np.isinf(found), np.nan, found), np.flatnonzero(bad).tolist()
+
+
+def absent(column: pd.Series) -> np.ndarray:
+    """Return which values are missing or blank."""
+    missing = column.isna().to_numpy()
+    if pd.api.types.is_numeric_dtype(column):  # of a million numbers, strings would take longer than all else together
+        return missing
+    return missing | (column.astype(str).str.strip() == "").to_numpy()
 
 
 def as_dates(column: pd.Series) -> tuple[list[np.ndarray], list[int]]:

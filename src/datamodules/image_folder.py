@@ -111,11 +111,12 @@ class ImageFolder(DataModule):
         self._files = files
         number = {name: target for target, name in enumerate(classes)}
         self._targets = torch.tensor([number.get(name, -1) for _, name in everything])
-        self._root = Path(_common_root(files))
+        above = len(records.printable(f"{_common_root(files)}{os.sep}"))
+        self._names = [records.printable(path)[above:] for path in files]
         self._check(found, classes)
         self.fingerprint = fingerprint(
-            f"{records.printable(path.relative_to(self._root))} {digest}"
-            for path, digest in zip(files, self._decoded.digests, strict=True)
+            f"{name} {digest}"
+            for path, name, digest in zip(files, self._names, self._decoded.digests, strict=True)
             if path not in left_out
         )
         self.spec = DataSpec(
@@ -144,7 +145,7 @@ class ImageFolder(DataModule):
             if missing := [name for target, name in enumerate(classes) if target not in there]:
                 raise InputError(f"{found.source}: no readable picture of class {missing[0]} in {split}.")
         if repeated := repeated_across_splits(self._rows, self._decoded):
-            first = ", ".join(records.printable(self._files[i].relative_to(self._root)) for i in repeated[0][:3])
+            first = ", ".join(self._names[i] for i in repeated[0][:3])
             self.notes.append(
                 f"{len(repeated)} pictures stand in more than one split, which flatters the score: {first}"
             )
@@ -163,7 +164,7 @@ class ImageFolder(DataModule):
         )
 
     def ids(self, split: str) -> Sequence[str]:
-        return [records.printable(self._files[row].relative_to(self._root)) for row in self._rows[split]]
+        return [self._names[row] for row in self._rows[split].tolist()]
 
     def files(self, split: str) -> list[Path]:
         """Return the file of each picture of a split, by position."""

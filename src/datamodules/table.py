@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TextIO
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.datamodules.base import DataModule, Found
 from src.datamodules.batches import Batches
-from src.datamodules.columns import Encoder, as_numbers, fit, infer, some, words
+from src.datamodules.columns import Encoder, absent, as_numbers, fit, infer, some, words
 from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows, is_number
 from src.datamodules.tensors import Slices
 from src.experiment import Columns, DataSpec, InputError, TablePrep, Target, did_you_mean
@@ -157,14 +157,14 @@ class Table(DataModule):
         if whole.empty:
             raise InputError(f"--target {self.target}: 0 of 0 rows have one; {self.data_dir} has a header alone.")
         column = whole[self.target]
-        absent = (column.isna() | (column.astype(str).str.strip() == "")).to_numpy()
-        if absent.mean() > UNLABELLED_LIMIT or absent.all():
+        without = absent(column)
+        if without.mean() > UNLABELLED_LIMIT or without.all():
             raise InputError(
-                f"--target {self.target}: {absent.sum()} of {len(whole)} rows have none (rows "
-                f"{some(whole.index[absent])}, counted from 0). Fill or remove them."
+                f"--target {self.target}: {without.sum()} of {len(whole)} rows have none (rows "
+                f"{some(whole.index[without])}, counted from 0). Fill or remove them."
             )
-        if absent.any():
-            self.notes.append(f"{absent.sum()} of {len(whole)} rows have no {self.target} and are left out")
+        if without.any():
+            self.notes.append(f"{without.sum()} of {len(whole)} rows have no {self.target} and are left out")
         if self.predicts == "number":
             self._values = self._numbers(column)
         else:
@@ -173,7 +173,7 @@ class Table(DataModule):
         self._names = [str(row) for frame in given.values() for row in range(len(frame))]  # as each file counts them
         starts = np.cumsum([0, *map(len, given.values())])
         rows = {split: np.arange(a, b) for split, a, b in zip(given, starts, starts[1:], strict=False)}
-        return {split: found[~absent[found]] for split, found in rows.items()}
+        return {split: found[~without[found]] for split, found in rows.items()}
 
     def _numbers(self, column: pd.Series) -> np.ndarray:
         """Return targets; refuse what is no number, never changes, or has no logarithm where one is wanted."""
@@ -383,18 +383,15 @@ def read(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
     try:
         if suffix == ".parquet":
             frame = pd.read_parquet(path)
-            nested = [name for name in frame.columns if frame[name].map(lambda v: isinstance(v, NESTED)).any()]
+            objects = [name for name in frame.columns if frame[name].dtype == object]
+            nested = [name for name in objects if frame[name].map(lambda v: isinstance(v, NESTED)).any()]
             if nested:
                 raise InputError(f"{path}: column {nested[0]} has lists or records for values.")
+        elif path == STDIN:
+            frame = _read_csv(io.StringIO(sys.stdin.read()), path, categories)
         else:
-            text = sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8-sig")
-            sep = "\t" if suffix == ".tsv" else delimiter(text)
-            header, first, *_ = [*itertools.islice(csv.reader(io.StringIO(text), delimiter=sep), 2), [], []]
-            if repeated := [name for name, count in Counter(map(str.strip, header)).items() if count > 1]:
-                raise InputError(f"{path}: two columns are called {repeated[0]}.")
-            if any(first[len(header) :]):
-                raise InputError(f"{path}: the first row has {len(first)} fields, but the header {len(header)}.")
-            frame = pd.read_csv(io.StringIO(text), sep=sep, index_col=False, dtype=dict.fromkeys(categories, str))
+            with open(path, encoding="utf-8-sig") as file:
+                frame = _read_csv(file, path, categories)
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -405,9 +402,21 @@ def read(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
     return frame
 
 
-def delimiter(text: str) -> str:
+def _read_csv(file: TextIO, path: Path, categories: Sequence[str]) -> pd.DataFrame:
+    sep = "\t" if path.suffix.lower() == ".tsv" else delimiter(file.readline())
+    file.seek(0)
+    header, first, *_ = [*itertools.islice(csv.reader(file, delimiter=sep), 2), [], []]
+    if repeated := [name for name, count in Counter(map(str.strip, header)).items() if count > 1]:
+        raise InputError(f"{path}: two columns are called {repeated[0]}.")
+    if any(first[len(header) :]):
+        raise InputError(f"{path}: the first row has {len(first)} fields, but the header {len(header)}.")
+    file.seek(0)
+    return pd.read_csv(file, sep=sep, index_col=False, dtype=dict.fromkeys(categories, str))
+
+
+def delimiter(header: str) -> str:
     """Return what stands between the fields of a CSV's header most often: a comma, a semicolon or a tab."""
-    header = re.sub('"[^"]*"', "", text.partition("\n")[0])
+    header = re.sub('"[^"]*"', "", header)
     return max(",;\t", key=header.count)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
+from src.datamodules import columns
 from src.datamodules.columns import LARGEST, Encoder, Scaling, as_dates, as_numbers, fit, infer, words
 from src.experiment import Columns, InputError, TablePrep
 
@@ -503,3 +504,20 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: str | None) 
         path.write_text(content)
     with pytest.raises(InputError, match=r"columns\.json|Encoder"):
         Encoder.load(path)
+
+
+def test_rows_are_encoded_alike_however_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"x": [1.0, None, 3.0, 5.0], "c": list("abab"), "d": pd.date_range("2026-01-30", periods=4)})
+    encoder = fit(frame, {"x": "number", "c": "category", "d": "date"}, "standard")
+    new = pd.DataFrame(
+        {"x": ["2", "?", "", "inf", "7"], "c": list("acbzz"), "d": ["2026-01-01", "no", "2026-02-03", "", "1/2/3"]}
+    )
+    whole = encoder.encode(new)
+    assert set(whole.errors) == {1, 3, 4}
+    assert whole.unseen == {"c": 3}
+    monkeypatch.setattr(columns, "CHUNK", 2)
+    parts = encoder.encode(new)
+    assert np.array_equal(parts.numbers, whole.numbers)
+    assert np.array_equal(parts.categories, whole.categories)
+    assert (parts.errors, parts.unseen) == (whole.errors, whole.unseen)
+    assert len(encoder.encode(new.iloc[:0]).numbers) == 0
