@@ -49,7 +49,7 @@ def run(
     checkpoint_every: Every | None = None,
     same_data_as: Path | None = None,
     fold: Fold | None = None,
-    parent: Path | None = None,
+    child: Path | None = None,
 ) -> Path:
     """Train an experiment, evaluate its best checkpoint, and return the run directory.
 
@@ -61,7 +61,7 @@ def run(
         checkpoint_every: how often to save within an epoch.
         same_data_as: a run whose data these have to be.
         fold: of a cross-validation; a run that is resumed knows its own.
-        parent: the cross-validation's directory, in which the run gets its own.
+        child: the run's directory, where a parent's says it has to be.
 
     Raises:
         InputError: anything the user can put right. The record says failed, and why.
@@ -73,12 +73,9 @@ def run(
         if main:
             refuse_running(resume, before)
         fold = Fold(**before["fold"]) if "fold" in before else fold
-    if fold and parent:
-        folder = parent / f"fold-{fold.number}"
-        if main:
-            folder.mkdir(exist_ok=True)
-    else:
-        folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    folder = resume or child or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    if child and main:
+        folder.mkdir(exist_ok=True)
     started = time.monotonic()
     try:
         with records.heartbeat(folder) if main else contextlib.nullcontext():
@@ -87,7 +84,7 @@ def run(
         if main:
             with contextlib.suppress(OSError):  # the disk is full for the record too; `records.state_of` sees it died
                 record_failure(asked, folder, error, time.monotonic() - started)
-            if isinstance(error, Interrupted) and parent is None:
+            if isinstance(error, Interrupted) and child is None:
                 summary.interrupted(folder)
         raise
     return folder
@@ -154,8 +151,6 @@ def _run(
     if baselines:
         datamodule.baseline_inputs("val")  # what cannot be is said before the training
     earlier = before
-    if "data" not in before and fold and fold.number > 1 and main:  # the other processes of a distributed run have none
-        same_data_as = folder.parent / "fold-1"
     if same_data_as:
         earlier = records.load(same_data_as)
     if "data" in earlier and earlier["data"]["fingerprint"] != datamodule.fingerprint:
