@@ -30,6 +30,8 @@ class RunFlags:
     """Read the test set once, with the best checkpoint; the record counts it."""
     folds: int | None = None
     """Cross-validate: train once a fold on the rest, and give the mean, the spread and out-of-fold predictions."""
+    ensemble: int | None = None
+    """Train so many members, with seeds from --seed on, and average what they predict."""
     baselines: bool = False
     """Fit scikit-learn's baselines to the same split, and show them beside the run."""
     dry_run: bool = False
@@ -101,8 +103,11 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError("--seed and --seeds: give one of the two.")
     parsed = [_parse_one(load(target)(), RunFlags(), flags, f"run.py {target}") for target in targets]
     run_flags = parsed[0][1]
-    if run_flags.folds is not None and run_flags.folds < 2:
-        raise InputError(f"--folds {run_flags.folds}: at least 2.")
+    for name, count in (("folds", run_flags.folds), ("ensemble", run_flags.ensemble)):
+        if count is not None and count < 2:
+            raise InputError(f"--{name} {count}: at least 2.")
+    if run_flags.folds and run_flags.ensemble:
+        raise InputError("--folds and --ensemble: give one of the two.")
     if run_flags.resume:
         raise InputError(f"--resume {run_flags.resume}: the run knows its experiment; leave {targets[0]} out.")
     return Command([replace(e, seed=seed) for e, _ in parsed for seed in run_flags.seeds or (e.seed,)], run_flags)
@@ -159,6 +164,8 @@ def _parse_resume(flags: list[str]) -> Command:
         raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
     if run_flags.folds is not None:
         raise InputError("--resume goes on with the run's own folds, if it has any; leave --folds out.")
+    if run_flags.ensemble is not None:
+        raise InputError("--resume goes on with the run's own members, if it has any; leave --ensemble out.")
     return Command([experiment], run_flags)
 
 
@@ -168,7 +175,7 @@ def _parse_reproduce(targets: Sequence[str], flags: list[str]) -> Command:
     if list(map(load, targets)) not in ([], [type(before)]):
         raise InputError(f"--reproduce: that is a run of {before.dotted_name()}, not of {', '.join(targets)}.")
     experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
-    if run_flags.seeds or run_flags.folds is not None or run_flags.resume or experiment != before:
+    if run_flags.seeds or run_flags.folds or run_flags.ensemble or run_flags.resume or experiment != before:
         raise InputError("--reproduce takes every field from the run; of the other flags only --test goes with it.")
     return Command([experiment], run_flags)
 

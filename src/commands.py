@@ -1,4 +1,4 @@
-"""What `run.py` does with its experiments: plan, run or cross-validate one after the other."""
+"""What `run.py` does with its experiments: plan, run, cross-validate or average one after the other."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from src.callbacks.graceful_stop import handling, interrupt
 from src.cli import RunFlags
 from src.cross_validation import cross_validate
 from src.datamodules import Fold
+from src.ensemble import ensemble
 from src.experiment import Experiment, InputError
 from src.preflight import faster, measured_speeds
 from src.reproduction import reproduce
@@ -35,7 +36,8 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
                 print(flush=True)
             try:
                 every = Every.parse(flags.checkpoint_every)
-                folds = records.load(flags.resume).get("folds") if flags.resume else flags.folds
+                before = records.load(flags.resume) if flags.resume else {}
+                folds, members = before.get("folds", flags.folds), before.get("ensemble", flags.ensemble)
                 if flags.dry_run:
                     plan(experiment, Fold(1, folds) if folds else None)
                 elif flags.reproduce:
@@ -44,6 +46,15 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
                 elif folds:
                     cross_validate(
                         experiment, folds, baselines=flags.baselines, resume=flags.resume, checkpoint_every=every
+                    )
+                elif members:
+                    ensemble(
+                        experiment,
+                        members,
+                        test=flags.test,
+                        baselines=flags.baselines,
+                        resume=flags.resume,
+                        checkpoint_every=every,
                     )
                 else:
                     run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import statistics
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from src import records, summary
-from src.callbacks import Every, Interrupted
+from src.callbacks import Every
 from src.datamodules import Fold
-from src.experiment import Experiment, InputError
-from src.runner import is_main, record_failure, refuse_running, run
+from src.experiment import Experiment
+from src.family import child, mean_and_spread, parent
+from src.runner import is_main
 
 
 def cross_validate(
@@ -40,53 +40,25 @@ def cross_validate(
     Raises:
         InputError: as for `run`, or all is done already.
     """
-    main = is_main()
-    folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
-    if resume:
-        before = records.load(resume)
-        if main:
-            refuse_running(resume, before)
-        if before["state"] == "done":
-            raise InputError(f"{resume}: the cross-validation is done. Start a new one.")
-        baselines = baselines or before["with_baselines"]
-    try:
-        if main and not resume:
-            records.start(folder, asked.resolve(), asked)
-        if main:
-            records.update(folder, **records.process(), folds=count, with_baselines=baselines)
-        folds = [Fold(number + 1, count) for number in range(count)]
-        with records.heartbeat(folder) if main else contextlib.nullcontext():
-            children = [_child(asked, fold, folder, baselines, checkpoint_every) for fold in folds]
-        if main:
+    baselines = baselines or (resume is not None and records.load(resume)["with_baselines"])
+    with parent(asked, resume, folds=count, with_baselines=baselines) as folder:
+        children = [
+            child(
+                asked,
+                folder / f"fold-{number}",
+                folder / "fold-1",
+                test=True,
+                baselines=baselines,
+                fold=Fold(number, count),
+                checkpoint_every=checkpoint_every,
+            )
+            for number in range(1, count + 1)
+        ]
+        if is_main():
             records.write_whole(folder / "predictions_folds.csv", join(children))
-            records.update(folder, **together([records.load(child) for child in children]))
+            records.update(folder, **together([records.load(one) for one in children]))
             summary.after_folds(records.load(folder), folder)
-    except BaseException as error:
-        if main:
-            record_failure(asked, folder, error, 0.0)
-            if isinstance(error, Interrupted):
-                summary.interrupted(folder)
-        raise
     return folder
-
-
-def _child(asked: Experiment, fold: Fold, parent: Path, baselines: bool, checkpoint_every: Every | None) -> Path:
-    """Run a fold, go on with it, or leave it as it is where it is done."""
-    folder = parent / f"fold-{fold.number}"
-    there = (folder / "run.json").is_file()
-    if there and records.load(folder)["state"] == "done":
-        return folder
-    if fold.number > 1 and is_main():
-        print(flush=True)
-    return run(
-        asked,
-        test=True,
-        baselines=baselines,
-        resume=folder if there else None,
-        checkpoint_every=checkpoint_every,
-        fold=fold,
-        parent=parent,
-    )
 
 
 def together(children: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -111,20 +83,12 @@ def together(children: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def mean_and_spread(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean and the sample standard deviation of each metric that all have."""
-    names = [name for name in found[0] if all(name in one for one in found)]
-    return tuple(
-        {name: of([one[name] for one in found]) for name in names} for of in (statistics.mean, statistics.stdev)
-    )  # pyright: ignore[reportReturnType]
-
-
 def join(children: Sequence[Path]) -> str:
     """Return the children's test predictions one after the other, with a column `fold`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    for number, child in enumerate(children, 1):
-        with open(child / "predictions_test.csv", newline="") as predictions:
+    for number, run in enumerate(children, 1):
+        with open(run / "predictions_test.csv", newline="") as predictions:
             header, *rows = csv.reader(predictions)
         if number == 1:
             writer.writerow([*header, "fold"])

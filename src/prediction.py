@@ -13,6 +13,7 @@ from sklearn.metrics import r2_score
 
 from src import calibration, records
 from src.callbacks.evaluation import predictions_csv
+from src.datamodules import DataModule
 from src.datamodules.splits import is_number
 from src.experiment import Accelerator, DataSpec, Experiment, InputError, from_json, load, replace
 from src.tasks import Task
@@ -61,6 +62,8 @@ def predict(
 ) -> Predictions:
     """Predict every input.
 
+    A run with children, an ensemble or a cross-validation, predicts the mean of what they predict.
+
     Args:
         run: the run directory; nothing else of the run is needed, neither its data nor its first weights.
         inputs: pictures and folders of them (searched through), or tables; for texts `.txt` files too; or `-`, standard
@@ -79,6 +82,56 @@ def predict(
     kept = record.get("calibration", {"temperature": 1.0, "threshold": None})
     if threshold and kept["threshold"] is None:
         raise InputError(f"--threshold: {run} has none; only a finished run of two classes chooses one. Leave it out.")
+    parts = [outputs(part, inputs, accelerator) for part in parts_of(run, record, inputs)]
+    datamodule, spec, ids = parts[0].datamodule, parts[0].spec, parts[0].ids
+    errors = [next(filter(None, each), "") for each in zip(*(part.errors for part in parts), strict=True)]
+    found = {name: np.mean([part.found[name] for part in parts], axis=0) for name in parts[0].found}
+    usable = [not why for why in errors]
+    predicted = None
+    if spec.classes:
+        calibrated = calibration.with_temperature(found["prob"], kept["temperature"])
+        predicted = calibration.labels(calibrated, kept["threshold"]) if threshold else found["prob"].argmax(1)
+        found["prob"] = calibrated if calibrate else found["prob"]
+        label = np.where(usable, predicted, -1).tolist()
+        notes = compare(label, datamodule.expected, spec.classes)
+    else:
+        notes = compare_numbers(found["prediction"], datamodule.expected, usable, spec.target.name)
+    text = predictions_csv(ids, found, spec.classes, errors=errors, label=predicted)
+    return Predictions(text, sum(map(bool, errors)), [*datamodule.notes, *notes])
+
+
+def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[Path]) -> list[Path]:
+    """Return the runs that predict: the run itself, or its children.
+
+    Raises:
+        InputError: the run's children are not all done, or the inputs can be read only once.
+    """
+    count = record.get("ensemble") or record.get("folds")
+    if not count:
+        return [run]
+    children = records.children(run)
+    if record["state"] != "done" or len(children) != count:
+        raise InputError(
+            f"{run}: the run is {record['state']}. Go on with it (run.py --resume {run}), or name one of its children."
+        )
+    if Path("-") in inputs:
+        raise InputError("-: a run with children reads its inputs once a child. Name a file, or one of its children.")
+    return children
+
+
+class Outputs(NamedTuple):
+    """What one network says of the inputs."""
+
+    datamodule: DataModule
+    spec: DataSpec
+    ids: Sequence[str]
+    found: dict[str, np.ndarray]
+    """What the task's `predict_step` returns, [inputs, ...]; 0 where there is an error."""
+    errors: list[str]
+
+
+def outputs(run: Path, inputs: Sequence[Path], accelerator: Accelerator) -> Outputs:
+    """Return what the network of a run, not its children's, says of the inputs."""
     experiment, spec, task = load_run(run)
     datamodule = experiment.datamodule()
     datamodule.restore(run)
@@ -98,18 +151,7 @@ def predict(
         index = batch.pop("index")
         for name, values in batch.items():
             found.setdefault(name, np.zeros((len(ids), *values.shape[1:]), np.float32))[index] = values.float()
-    usable = [not why for why in errors]
-    predicted = None
-    if spec.classes:
-        calibrated = calibration.with_temperature(found["prob"], kept["temperature"])
-        predicted = calibration.labels(calibrated, kept["threshold"]) if threshold else found["prob"].argmax(1)
-        found["prob"] = calibrated if calibrate else found["prob"]
-        label = np.where(usable, predicted, -1).tolist()
-        notes = compare(label, datamodule.expected, spec.classes)
-    else:
-        notes = compare_numbers(found["prediction"], datamodule.expected, usable, spec.target.name)
-    text = predictions_csv(ids, found, spec.classes, errors=errors, label=predicted)
-    return Predictions(text, sum(map(bool, errors)), [*datamodule.notes, *notes])
+    return Outputs(datamodule, spec, ids, found, errors)
 
 
 def compare(label: Sequence[int], expected: Sequence[str], classes: Sequence[str]) -> list[str]:

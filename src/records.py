@@ -186,6 +186,12 @@ def state_of(run: Path, record: dict[str, Any]) -> str:
     return "died" if silent > SILENT else "running"
 
 
+def children(run: Path) -> list[Path]:
+    """Return the directories of a run's children in order: folds of a cross-validation, members of an ensemble."""
+    found = (path.parent for path in run.glob("*-*/run.json"))
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
 def update(run: Path, **changes: Any) -> None:
     write_json(run / "run.json", load(run) | changes)
 

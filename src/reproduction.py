@@ -29,6 +29,8 @@ def reproduce(original: Path, experiment: Experiment, *, test: bool = False, eve
     before = records.load(original)
     if before["state"] != "done":
         raise InputError(f"--reproduce {original}: that run is {before['state']}. Name one that is done.")
+    if parts := records.children(original):
+        raise InputError(f"--reproduce {original}: a run with children. Name one of them, such as {parts[0]}.")
     folder = run(experiment, test=test, checkpoint_every=every, same_data_as=original)
     after = records.load(folder)
     elsewhere, found = circumstances(before, after), differences(original, folder)

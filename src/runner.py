@@ -50,7 +50,7 @@ def run(
     checkpoint_every: Every | None = None,
     same_data_as: Path | None = None,
     fold: Fold | None = None,
-    parent: Path | None = None,
+    child: Path | None = None,
 ) -> Path:
     """Train an experiment, evaluate its best checkpoint, and return the run directory.
 
@@ -62,7 +62,7 @@ def run(
         checkpoint_every: how often to save within an epoch.
         same_data_as: a run whose data these have to be.
         fold: of a cross-validation; a run that is resumed knows its own.
-        parent: the cross-validation's directory, in which the run gets its own.
+        child: the run's directory, where a parent's says it has to be.
 
     Raises:
         InputError: anything the user can put right. The record says failed, and why.
@@ -74,12 +74,9 @@ def run(
         if main:
             refuse_running(resume, before)
         fold = Fold(**before["fold"]) if "fold" in before else fold
-    if fold and parent:
-        folder = parent / f"fold-{fold.number}"
-        if main:
-            folder.mkdir(exist_ok=True)
-    else:
-        folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    folder = resume or child or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    if child and main:
+        folder.mkdir(exist_ok=True)
     started = time.monotonic()
     try:
         with records.heartbeat(folder) if main else contextlib.nullcontext():
@@ -88,7 +85,7 @@ def run(
         if main:
             with contextlib.suppress(OSError):  # the disk is full for the record too; `records.state_of` sees it died
                 record_failure(asked, folder, error, time.monotonic() - started)
-            if isinstance(error, Interrupted) and parent is None:
+            if isinstance(error, Interrupted) and child is None:
                 summary.interrupted(folder)
         raise
     return folder
@@ -140,8 +137,6 @@ def _run(
         raise InputError(f"{folder}: the run is done. Add --test to test it, or start a new one.")
     last = folder / "checkpoints" / "last.ckpt"
     step = (check(last) if last.exists() else 0) if resume and not finished else None
-    if "data" not in before and fold and fold.number > 1 and is_main():  # others of a distributed run have no fold-1
-        same_data_as = folder.parent / "fold-1"
     earlier = records.load(same_data_as) if same_data_as else before
     known = earlier.get("precision") if experiment.precision == "auto" else None
     table = MetricsCsv(folder)

@@ -79,9 +79,7 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     for line in of_classes(record):
         _line("", line)
     if found := record.get("calibration"):
-        cut = f", threshold {found['threshold']:.3f}" if found["threshold"] is not None else ""
-        ece = f"val/ece {found['ece_before']:.4f} -> {found['ece_after']:.4f}"
-        _line("calibrated", f"temperature {found['temperature']:.3f}, {ece}{cut}")
+        _line("calibrated", of_calibration(found))
     speed = f", {record['samples_per_s']:.3g} samples/s while training" if record["samples_per_s"] else ""
     for line in table(record):
         _line("", line)
@@ -113,6 +111,13 @@ def faster_data(record: Mapping[str, Any]) -> str:
     return f"{record['time']['data']:.0%} of the training was waiting for data; try {', '.join(ways)}"
 
 
+def of_calibration(found: Mapping[str, Any]) -> str:
+    """Return temperature, calibration error and threshold in one line."""
+    cut = f", threshold {found['threshold']:.3f}" if found["threshold"] is not None else ""
+    ece = f"val/ece {found['ece_before']:.4f} -> {found['ece_after']:.4f}"
+    return f"temperature {found['temperature']:.3f}, {ece}{cut}"
+
+
 def of_classes(record: Mapping[str, Any]) -> list[str]:
     """Return a line for each class, the rarest first, at most `MOST_CLASSES`, from the figures of test, or of val."""
     splits = record.get("per_class", {})
@@ -136,6 +141,28 @@ def after_folds(record: Mapping[str, Any], folder: Path) -> None:
         _line("", line)
     _line("time", f"{record['wall_s']:.1f} s")
     _line("run", f"{folder}; out-of-fold predictions in predictions_folds.csv")
+
+
+def after_ensemble(record: Mapping[str, Any], folder: Path) -> None:
+    """Print the result of a finished ensemble."""
+    stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
+    print(f"\n{record['ensemble']} members, of the seeds from {record['seed']} on, averaged{stand_in}", flush=True)
+    for line in rows_as_lines(rows_of_ensemble(record)) + of_classes(record) + table(record):
+        _line("", line)
+    if found := record.get("calibration"):
+        _line("calibrated", of_calibration(found))
+    _line("time", f"{record['wall_s']:.1f} s")
+    _line("run", str(folder))
+    _line("next", f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
+
+
+def rows_of_ensemble(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return a header and a row for each metric: the members' mean and deviation, the ensemble's, the gain."""
+    mean, spread = record["members"]["mean"], record["members"]["spread"]
+    return [["", "members", "ensemble", "gain"]] + [
+        [name, f"{mean[name]:.4g} ± {spread[name]:.2g}", f"{value:.4g}", f"{record['gain'][name]:+.2g}"]
+        for name, value in record["metrics"].items()
+    ]
 
 
 def rows(record: Mapping[str, Any]) -> list[list[str]]:
@@ -168,7 +195,7 @@ def rows_as_lines(found: list[list[str]]) -> list[str]:
 
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped."""
-    if (folder / "checkpoints" / "last.ckpt").exists() or any(folder.glob("fold-*")):
+    if (folder / "checkpoints" / "last.ckpt").exists() or records.children(folder):
         _line("stopped", f"saved; go on with: {installed('python')} scripts/run.py --resume {folder}")
     else:
         _line("stopped", f"before the first step was saved; nothing to go on with in {folder}")

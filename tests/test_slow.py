@@ -20,6 +20,17 @@ def test_main_experiment_reaches_its_score_on_drawn_pictures(script: Script, tmp
     assert record["best"]["value"] >= 0.97
 
 
+def test_drawn_pictures_are_learnable_but_not_by_a_line(script: Script, tmp_path: Path) -> None:
+    done = script(
+        "run.py", "experiments/cats_dogs_finetune.py:CatsDogsScratch", "--source", "drawn", "--baselines", "--test"
+    )
+    assert done.returncode == 0, done.stderr
+    [path] = (tmp_path / "runs" / "CatsDogsScratch").glob("*/run.json")
+    record = json.loads(path.read_text())
+    assert record["metrics"]["test/acc"] >= 0.90
+    assert record["baselines"]["logistic regression on grey pixels"]["test/acc"] < 0.80
+
+
 def test_compiled_model_trains_and_its_checkpoint_loads_uncompiled(
     script: Script, tmp_path: Path, pictures: Path
 ) -> None:

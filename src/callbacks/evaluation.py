@@ -84,8 +84,16 @@ class Evaluation(Callback):
     def _write(self, trainer: Trainer, split: str) -> None:
         columns = gather(self.rows, trainer.world_size)
         self.rows = []
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            self.leave(split, columns)
+
+    def leave(self, split: str, columns: dict[str, Tensor]) -> None:
+        """Write and draw what a split's predictions are.
+
+        Args:
+            split: 'val' or 'test'.
+            columns: 'index' and 'target' [examples], and what the task's step returns besides.
+        """
         index, target = columns.pop("index").tolist(), columns.pop("target").numpy()
         found = {name: column.numpy() for name, column in columns.items()}
         classes, names = self.datamodule.spec.classes, self.datamodule.ids(split)

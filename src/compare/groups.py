@@ -179,7 +179,7 @@ def settings(run: Run) -> dict[str, Any]:
     """Return all that a group's runs have in common, flat.
 
     The precision is the one that was used, which `--precision auto` leaves to the machine; folds are those of a
-    cross-validation, whose numbers are means over them.
+    cross-validation, whose numbers are means over them; of an ensemble's members those of their average.
     """
     record, data = run.record, run.data
     found = {
@@ -189,6 +189,7 @@ def settings(run: Run) -> dict[str, Any]:
         "weights_source": record.get("weights", {}).get("source"),
         "precision_used": record.get("precision"),
         "folds": record.get("folds"),
+        "ensemble": record.get("ensemble"),
     }
     return _asked(run) | {name: value for name, value in found.items() if value is not None}
 

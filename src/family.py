@@ -1,0 +1,97 @@
+"""A parent run and its children: the folds of a cross-validation, the members of an ensemble."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src import records, summary
+from src.callbacks import Every, Interrupted
+from src.datamodules import Fold
+from src.experiment import Experiment, InputError
+from src.runner import is_main, record_failure, refuse_running, run
+
+
+@contextlib.contextmanager
+def parent(asked: Experiment, resume: Path | None, *, again: bool = False, **kept: Any) -> Iterator[Path]:
+    """Yield the directory of a parent run, a new one or that to go on with, while its children run.
+
+    Args:
+        asked: as the user wants it.
+        resume: the directory of a parent to go on with.
+        again: whether it may be done already, and more is asked of it.
+        kept: what the record says of the family.
+
+    Raises:
+        InputError: as for `run`, or all is done already.
+    """
+    main = is_main()
+    folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    if resume:
+        before = records.load(resume)
+        if main:
+            refuse_running(resume, before)
+        if before["state"] == "done" and not again:
+            what = "cross-validation" if "folds" in before else "ensemble"
+            raise InputError(f"{resume}: the {what} is done. Start a new one.")
+    try:
+        if main and not resume:
+            records.start(folder, asked.resolve(), asked)
+        if main:
+            records.update(folder, **records.process(), **kept)
+        with records.heartbeat(folder) if main else contextlib.nullcontext():
+            yield folder
+    except BaseException as error:
+        if main:
+            record_failure(asked, folder, error, 0.0)
+            if isinstance(error, Interrupted):
+                summary.interrupted(folder)
+        raise
+
+
+def child(
+    asked: Experiment,
+    folder: Path,
+    first: Path,
+    *,
+    test: bool,
+    baselines: bool = False,
+    fold: Fold | None = None,
+    checkpoint_every: Every | None = None,
+) -> Path:
+    """Run a child, go on with it, or leave it as it is where all that is asked is done; return its directory.
+
+    Args:
+        asked: as the user wants it.
+        folder: the child's directory, below its parent's.
+        first: that of the first child, whose data these have to be.
+        test, baselines, fold, checkpoint_every: as for `run`.
+    """
+    there = (folder / "run.json").is_file()
+    if there:
+        record = records.load(folder)
+        if record["state"] == "done" and (record["tests_read"] or not test):
+            return folder
+    if folder != first and is_main():
+        print(flush=True)
+    return run(
+        asked,
+        test=test,
+        baselines=baselines,
+        resume=folder if there else None,
+        checkpoint_every=checkpoint_every,
+        same_data_as=first if folder != first and is_main() else None,  # other processes may not see it
+        fold=fold,
+        child=folder,
+    )
+
+
+def mean_and_spread(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean and the sample standard deviation of each metric that all have."""
+    names = [name for name in found[0] if all(name in one for one in found)]
+    return tuple(
+        {name: of([one[name] for one in found]) for name in names} for of in (statistics.mean, statistics.stdev)
+    )  # pyright: ignore[reportReturnType]
