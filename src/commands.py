@@ -83,7 +83,7 @@ def plan(asked: Experiment, fold: Fold | None = None) -> None:
     experiment = asked.resolve()
     trainer = build_trainer(experiment, [], logger=False)
     datamodule, task = build_parts(experiment, fold)
-    speeds = measured_speeds(task, datamodule) if undecided(experiment, trainer) else {}
+    speeds = measured_speeds(task, datamodule, trainer) if undecided(experiment, trainer) else {}
     if speeds:
         trainer = build_trainer(experiment, [], logger=False, precision=faster(speeds))
     record = records.head(experiment, asked) | describe(experiment, datamodule, task, trainer)

@@ -9,6 +9,7 @@ import time
 
 import torch
 from filelock import FileLock
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from src import records
@@ -26,7 +27,7 @@ Speeds = dict[str, float]
 """Precision -> training examples a second, without data and optimiser."""
 
 
-def measured_speeds(task: Task, datamodule: DataModule) -> Speeds:
+def measured_speeds(task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
     """Return the speeds of 32-true and bf16-mixed on this CPU: kept from an earlier run, else measured.
 
     The result is kept for a network's shapes, its inputs', the batch size and the machine. So a second run decides as
@@ -42,7 +43,7 @@ def measured_speeds(task: Task, datamodule: DataModule) -> Speeds:
         with FileLock(path.with_suffix(".lock")):
             if path.is_file():
                 return json.loads(path.read_text())
-            speeds = measure(task, datamodule)
+            speeds = measure(task, datamodule, trainer)
             records.write_json(path, speeds)
     except (OSError, ValueError):
         return {}
@@ -61,10 +62,11 @@ def _key(task: Task, datamodule: DataModule) -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()[:24]
 
 
-def measure(task: Task, datamodule: DataModule) -> Speeds:
+def measure(task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
     """Time forward and backward of a copy of the task on the training's first examples, in turns, and take the best."""
     with isolate_rng():
         trial = copy.deepcopy(task)
+        trial.trainer = trainer  # which knows how many epochs there will be
         data, first = datamodule.dataset("train", train=True), next(iter(datamodule.batches("train", train=True)))
 
         def seconds(precision: str, keys: list[int]) -> float:

@@ -160,7 +160,7 @@ def _run(
             f"{same_data_as or folder}: the data has changed since the run began ({earlier['data']['source']}); "
             "start a new one."
         )
-    speeds = measured_speeds(task, datamodule) if known is None and undecided(experiment, trainer) else {}
+    speeds = measured_speeds(task, datamodule, trainer) if known is None and undecided(experiment, trainer) else {}
     if speeds:
         trainer = build(precision=faster(speeds))
     if main:

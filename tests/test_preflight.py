@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
 from src import preflight, records, runner
@@ -18,7 +19,7 @@ from src.commands import plan
 from src.experiment import replace
 from src.prediction import predict
 from src.reproduction import reproduce
-from src.trainer import quieten
+from src.trainer import build_trainer, quieten
 
 UNDECIDED = {"avx512_bf16": True}
 
@@ -34,7 +35,12 @@ def asked(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> CatsDogsScratch:
 
 def speeds(monkeypatch: pytest.MonkeyPatch, bf16: float) -> None:
     """Let bfloat16 be so many times as fast as single precision."""
-    monkeypatch.setattr(preflight, "measure", lambda task, datamodule: {"32-true": 100.0, "bf16-mixed": 100.0 * bf16})
+    found = {"32-true": 100.0, "bf16-mixed": 100.0 * bf16}
+    monkeypatch.setattr(preflight, "measure", lambda task, datamodule, trainer: found)
+
+
+def trainer_of(asked: CatsDogsScratch) -> Trainer:
+    return build_trainer(asked, [], logger=False)
 
 
 @pytest.mark.parametrize(("bf16", "chosen"), [(0.8, "32-true"), (1.05, "32-true"), (1.5, "bf16-mixed")])
@@ -95,15 +101,17 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
     speeds(monkeypatch, 0.5)
     datamodule, task = runner.build_parts(asked)
     (records.cache_dir() / "precision").write_text("no folder")
-    assert preflight.measured_speeds(task, datamodule) == {}
+    assert preflight.measured_speeds(task, datamodule, trainer_of(asked)) == {}
     assert records.load(runner.run(asked))["precision"] == "bf16-mixed"
 
 
-def test_measuring_leaves_everything_as_it_was(asked: CatsDogsScratch) -> None:
+@pytest.mark.parametrize("start_size", [1.0, 0.5])
+def test_measuring_leaves_everything_as_it_was(asked: CatsDogsScratch, start_size: float) -> None:
+    asked = replace(asked, start_size=start_size, augment=replace(asked.augment, mixup=0.2))
     datamodule, task = runner.build_parts(asked)
     state = {name: value.clone() for name, value in task.state_dict().items()}
     drawn: list[Any] = [random.getstate(), np.random.get_state(), torch.get_rng_state()]
-    found = preflight.measure(task, datamodule)
+    found = preflight.measure(task, datamodule, trainer_of(asked))
     assert set(found) == {"32-true", "bf16-mixed"}
     assert min(found.values()) > 0
     assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())
