@@ -132,6 +132,7 @@ class Outputs(NamedTuple):
 
 def outputs(run: Path, inputs: Sequence[Path], accelerator: Accelerator) -> Outputs:
     """Return what the network of a run, not its children's, says of the inputs."""
+    record = records.load(run)
     experiment, spec, task = load_run(run)
     datamodule = experiment.datamodule()
     datamodule.restore(run)
