@@ -70,7 +70,7 @@ def table(path: Path) -> pd.DataFrame:
 
 
 def numbers_of(frame: pd.DataFrame) -> np.ndarray:
-    names = [n for n in frame if n.startswith("prob_") or n in ("prediction", "lower", "upper")]
+    names = [n for n in map(str, frame) if n.startswith("prob_") or n in ("prediction", "lower", "upper")]
     assert len(names) >= 2, "the premise"
     return frame[names].to_numpy(np.float64)
 
@@ -127,7 +127,7 @@ def test_its_temperature_is_its_own(averaged: Averaged) -> None:
     plain, scaled = (
         pd.read_csv(io.StringIO(predict(averaged.run, [averaged.data], calibrate=on).text)) for on in (False, True)
     )
-    odds = [np.log(frame["prob_large"] / frame["prob_small"]).to_numpy() for frame in (plain, scaled)]
+    odds = [np.log(frame["prob_large"].to_numpy() / frame["prob_small"].to_numpy()) for frame in (plain, scaled)]
     assert odds[1] == pytest.approx(odds[0] / kept["temperature"], abs=0.05)
     val = table(averaged.run / "predictions_val.csv")
     logs = np.log(val[["prob_large", "prob_small"]].to_numpy())
