@@ -51,7 +51,7 @@ class CatsDogsScratch(CatsDogs):
     optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
-        return tasks.ImageClassification(models.CNN(spec.num_classes, weights=self.weights), spec, self.optim)
+        return self.classifier(tasks.ImageClassification, models.CNN(spec.num_classes, weights=self.weights), spec)
 
 
 class CatsDogsTextbook(CatsDogs):
@@ -71,7 +71,7 @@ class CatsDogsTextbook(CatsDogs):
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
         model = models.ResNet("resnet50", spec.num_classes, weights=self.weights)
-        return tasks.ImageClassification(model, spec, self.optim, channels_last=False)
+        return self.classifier(tasks.ImageClassification, model, spec, channels_last=False)
 
 
 DEFAULT = CatsDogsFinetune

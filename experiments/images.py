@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import Augment, ClassificationExperiment, DataSpec, Optim, replace
+from src.experiment import Augment, ClassificationExperiment, DataSpec, Optim, Views, replace
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Folder = TypeVar("Folder", bound="datamodules.ImageFolder")
+Classifier = TypeVar("Classifier", bound="tasks.ImageClassification")
 
 
 class ImageData(ClassificationExperiment):
@@ -15,6 +19,7 @@ class ImageData(ClassificationExperiment):
 
     monitor = "val/acc"
     mode = "max"
+    kept_features: ClassVar[Literal["no", "start", "training"]] = "no"
 
     image_size: int = 224
     """Side in pixels of the pictures that the model sees."""
@@ -24,6 +29,13 @@ class ImageData(ClassificationExperiment):
     """Keep decoded pictures in a memory-mapped file; otherwise decode them again each epoch."""
     optim: Optim = Optim()
     """Optimiser and schedule."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all classes."""
+    start_size: float = 1.0
+    """Side of training pictures at first, as a share of image_size; whole for the last quarter of the epochs."""
+    views: Views = "one"
+    """Views of a picture whose probabilities validation, test and prediction average: the picture itself; mirrored too;
+    both shifted into the four corners too, ten in all."""
 
     def datamodule(self) -> datamodules.ImageFolder:
         return self.folder(datamodules.ImageFolder)
@@ -41,6 +53,22 @@ class ImageData(ClassificationExperiment):
             cache=self.cache,
         )
 
+    def classifier(
+        self, kind: type[Classifier], model: nn.Module, spec: DataSpec, *, channels_last: bool = True
+    ) -> Classifier:
+        """Build a task for pictures with the experiment's fields."""
+        return kind(
+            model,
+            spec,
+            self.optim,
+            label_smoothing=self.label_smoothing,
+            kept_features=self.kept_features,
+            channels_last=channels_last,
+            augment=self.augment,
+            start_size=self.start_size,
+            views=self.views,
+        )
+
 
 class Images(ImageData):
     """Fine-tune an ImageNet backbone on a folder of pictures.
@@ -51,7 +79,7 @@ class Images(ImageData):
     python scripts/run.py experiments/images.py --data-dir my_pictures
     """
 
-    kept_features: ClassVar[Literal["no", "start", "training"]] = "start"
+    kept_features = "start"
 
     weights = "imagenet"
     max_epochs = 3
@@ -66,8 +94,8 @@ class Images(ImageData):
     """Share of the backbone's depth, from the input, that stays as it is."""
     dropout: float = 0.2
     """Dropout before the head."""
-    label_smoothing: float = 0.0
-    """Share of each target that is spread over all classes."""
+    drop_path: float = 0.0
+    """Share of the last residual branch's results left out in training, less before it: stochastic depth."""
 
     def resolve(self) -> Images:
         return replace(self, backbone=models.available_backbone(self.backbone, self.offline_backbone, self.weights))
@@ -80,10 +108,9 @@ class Images(ImageData):
             frozen=self.frozen,
             fixed_norm=True,
             dropout=self.dropout,
+            drop_path=self.drop_path,
         )
-        return tasks.ImageClassification(
-            model, spec, self.optim, label_smoothing=self.label_smoothing, kept_features=self.kept_features
-        )
+        return self.classifier(tasks.ImageClassification, model, spec)
 
 
 DEFAULT = Images

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from src.tasks import Task
 
 Accelerator = Literal["auto", "cpu", "gpu", "tpu", "mps"]
+Averaging = Literal["none", "ema", "swa"]
 Imbalance = Literal["none", "weights", "sampler", "focal", "logit_adjust"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+Views = Literal["one", "mirrored", "shifted"]
 
 
 class InputError(Exception):
@@ -95,18 +97,21 @@ class DataSpec:
 class Optim:
     """Optimiser and learning-rate schedule, one value. Built by `src/tasks/base.py`."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
-    """Optimiser, torch's own."""
+    name: str = "adamw"
+    """Optimiser: adamw, adam and sgd are torch's own; else one of timm's, such as lamb, lion or nadamw."""
     lr: float = 1e-3
     """Peak learning rate: that of the head where `layer_decay` lowers it for the layers below."""
     weight_decay: float = 0.01
     """Decay of weight matrices and kernels; norms and biases are never decayed."""
     momentum: float = 0.9
-    """Momentum of sgd; adam and adamw do not read it."""
+    """Momentum of sgd and of those of timm's that have one; adam and adamw do not read it."""
     layer_decay: float = 1.0
     """Factor on the rate for each layer group further from the head (ULMFiT, Howard & Ruder 2018, 3.2)."""
-    schedule: Literal["cosine", "linear", "step", "constant"] = "cosine"
-    """Course of the rate after the warm-up: to zero by cosine or line, by steps, or none."""
+    unfreeze: bool = False
+    """Train the head alone in the first epoch, and one more layer group in each further one (ULMFiT, 3.3)."""
+    schedule: Literal["cosine", "linear", "step", "constant", "one_cycle"] = "cosine"
+    """Course of the rate after the warm-up: to zero by cosine or line, by steps, or none. one_cycle is linear, with the
+    momentum running the other way, from 0.95 to 0.85 and back (Smith & Topin 2018, arXiv 1708.07120)."""
     warmup: float = 0.0
     """Share of all steps over which the rate rises linearly from zero."""
     step_share: float = 0.33
@@ -127,7 +132,9 @@ class Optim:
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Random changes of a training picture, by torchvision's v2 transforms; drawn anew from (seed, epoch, picture)."""
+    """Random changes of a training picture, by torchvision's v2 transforms; drawn anew from (seed, epoch, picture), or,
+    where pictures of a batch are mixed, from (seed, epoch, step, process).
+    """
 
     crop: tuple[float, float] = (0.6, 1.0)
     """Least and greatest share of the area that a random resized crop keeps; 1 1 crops nothing."""
@@ -137,15 +144,35 @@ class Augment:
     """Turn by up to so many degrees either way."""
     colour: float = 0.0
     """Change brightness, contrast and saturation by up to this share."""
+    randaugment: tuple[int, int] = (0, 9)
+    """RandAugment: how many operations, and how strong of 30 (Cubuk et al. 2020, arXiv 1909.13719: 2 9)."""
+    erasing: float = 0.0
+    """Share of the pictures of which a rectangle is made grey (Zhong et al. 2020, arXiv 1708.04896: 0.5)."""
+    mixup: float = 0.0
+    """Blend each picture and its target with another's, by shares of Beta(mixup, mixup); 0 does not (Zhang et al. 2018,
+    arXiv 1710.09412: 0.2)."""
+    cutmix: float = 0.0
+    """Put a rectangle of another picture into each, of an area of Beta(cutmix, cutmix) (Yun et al. 2019, arXiv
+    1905.04899: 1). With both, a batch has either at even odds."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether pictures of a batch are mixed."""
+        return self.mixup > 0 or self.cutmix > 0
 
     def __post_init__(self) -> None:
         if not 0 < self.crop[0] <= self.crop[1] <= 1:
             raise InputError(
                 f"--augment.crop {self.crop[0]} {self.crop[1]}: two shares with 0 < least <= greatest <= 1."
             )
-        for name in ("rotation", "colour"):
+        for name in ("rotation", "colour", "mixup", "cutmix"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--augment.{name} {getattr(self, name)}: cannot be negative.")
+        operations, strength = self.randaugment
+        if operations < 0 or not 0 <= strength <= 30:
+            raise InputError(f"--augment.randaugment {operations} {strength}: so many operations, and from 0 to 30.")
+        if not 0 <= self.erasing <= 1:
+            raise InputError(f"--augment.erasing {self.erasing}: a share from 0 to 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +345,9 @@ class Experiment:
     """Batches whose gradients are added before a step."""
     patience: int | None = None
     """Stop after so many validations without a better `monitor`."""
+    averaging: Averaging = "none"
+    """Validate, save and predict with averaged weights. ema: of all steps, the last thousand most. swa: of the ends of
+    the last quarter of the epochs, alike; give it a rate that stays up (Izmailov et al. 2018, arXiv 1803.05407)."""
     max_time: str | None = None
     """Stop after DD:HH:MM:SS with the best so far."""
     validations: int = 1
@@ -523,6 +553,7 @@ def _line_in(dotted: str, error: Exception) -> str:
 __all__ = [
     "Accelerator",
     "Augment",
+    "Averaging",
     "ClassificationExperiment",
     "Columns",
     "DataSpec",
@@ -535,6 +566,7 @@ __all__ = [
     "TablePrep",
     "Target",
     "TextPrep",
+    "Views",
     "Vocabulary",
     "field",
     "from_json",

@@ -173,7 +173,7 @@ def _run(
     reason, data = "", datamodule
     if not finished:
         if main:
-            require_space(folder, task)
+            require_space(folder, task, averaged=experiment.averaging != "none")
             if step is not None:
                 table.cut(step)
         data = prepare_features(task, datamodule, trainer, resumed=last.exists(), test=test) or datamodule
@@ -208,11 +208,12 @@ def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataMo
     return why_stopped(trainer, experiment)
 
 
-def require_space(folder: Path, task: Task) -> None:
+def require_space(folder: Path, task: Task, *, averaged: bool = False) -> None:
     """Raise an InputError where the disk cannot hold the run's checkpoints: best, last, and one being written."""
     weights = sum(value.numel() * value.element_size() for value in task.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in task.parameters() if p.requires_grad)
-    need, free = 3 * (weights + 2 * trained), shutil.disk_usage(folder).free  # Adam keeps two numbers a weight
+    need = 3 * ((1 + averaged) * weights + 2 * trained)  # Adam keeps two numbers a weight
+    free = shutil.disk_usage(folder).free
     if free < need:
         raise InputError(
             f"{folder}: {free / 1e6:.0f} MB free, and the run's checkpoints take up to {need / 1e6:.0f} MB. Make room, "

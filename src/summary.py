@@ -57,6 +57,8 @@ def recipe(fields: Mapping[str, Any], steps: int) -> str:
         parts.append(f"{fields['accumulate']} batches a step")
     if fields["patience"] is not None:
         parts.append(f"patience {fields['patience']}")
+    if fields["averaging"] != "none":
+        parts.append(f"weights averaged ({fields['averaging']})")
     if optim := fields.get("optim"):
         warmup = f" after {optim['warmup']:.0%} warm-up" if optim["warmup"] else ""
         decay = f", x{optim['layer_decay']:g} a layer down" if optim["layer_decay"] < 1 else ""

@@ -16,6 +16,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAA
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
 from src.callbacks import (
+    Averaging,
     Checkpoints,
     EpochLines,
     Every,
@@ -73,6 +74,12 @@ def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Ever
         callbacks.append(Validations(experiment.validations))
     if experiment.patience is not None:
         callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
+    if experiment.averaging != "none":
+        if experiment.strategy.startswith(("fsdp", "deepspeed")):
+            raise InputError(
+                f"--averaging {experiment.averaging}: --strategy {experiment.strategy} divides the weights."
+            )
+        callbacks.append(Averaging(experiment.averaging))
     callbacks += experiment.callbacks()
     return [
         *callbacks,

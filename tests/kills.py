@@ -33,7 +33,7 @@ from experiments.tables import TableRegression
 from experiments.texts import TextsLstm
 from src import commands, records
 from src.cli import RunFlags
-from src.experiment import Experiment, Perceptron, Vocabulary
+from src.experiment import Augment, Experiment, Optim, Perceptron, Vocabulary
 
 HERE = Path(__file__).resolve().parent
 OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
@@ -72,6 +72,15 @@ class Pictures(Mortal, CatsDogsScratch):
     accelerator = "cpu"
 
 
+class Recipes(Pictures):
+    """All recipes at once that draw, or that keep or follow something over the steps."""
+
+    averaging = "ema"
+    start_size = 0.5
+    augment = Augment(randaugment=(2, 9), erasing=0.5, mixup=0.2, cutmix=1.0)
+    optim = Optim(name="lamb", lr=3e-3, schedule="one_cycle", warmup=0.3, unfreeze=True)
+
+
 class Kept(Mortal, CatsDogsProbe):
     """A head on features that were kept of a frozen network; it starts solved."""
 
@@ -104,6 +113,13 @@ class Numbers(Mortal, TableRegression):
     accelerator = "cpu"
     target = "price"
     mlp = Perceptron(width=16, dropout=0.3)
+
+
+class Averaged(Numbers):
+    """The same by SGD, with the equal average of its last epochs."""
+
+    averaging = "swa"
+    optim = Optim(name="sgd", lr=0.01, schedule="one_cycle", warmup=0.3)
 
 
 @functools.cache
@@ -180,8 +196,9 @@ def differences(one: Path, other: Path) -> list[str]:
     """Return what differs between two finished runs: weights, optimiser, schedule, metrics, predictions, best value."""
     found: list[str] = []
     states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, other)]
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
-        if not alike(*(state[part] for state in states)):
+    parts = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch")
+    for part in (*parts, "current_model_state", "averaging_state"):  # the last two where weights are averaged
+        if not alike(*(state.get(part) for state in states)):
             found.append(part)
     histories = [
         Counter((epoch, step, name, value) for epoch, step, name, value in records.metrics(run) if name not in OF_TIME)
@@ -238,7 +255,14 @@ def experiments(folder: Path, pictures: Path) -> list[Pictures | Kept | Texts | 
     return [
         kind(data_dir=data, num_workers=workers)
         for workers in (0, 2)
-        for kind, data in ((Pictures, pictures), (Kept, pictures), (Texts, texts), (Numbers, table))
+        for kind, data in (
+            (Pictures, pictures),
+            (Recipes, pictures),
+            (Kept, pictures),
+            (Texts, texts),
+            (Numbers, table),
+            (Averaged, table),
+        )
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kills import Kept, Numbers, Pictures, Texts, differences, in_process, only_run, train
+from kills import Averaged, Kept, Numbers, Pictures, Recipes, Texts, differences, in_process, only_run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src import records
@@ -21,7 +21,7 @@ from src.datamodules import Batches
 from src.experiment import InputError
 from src.loggers import MetricsCsv
 
-STEPS = {Pictures: 12, Kept: 12, Texts: 21, Numbers: 9}
+STEPS = {Pictures: 12, Recipes: 12, Kept: 12, Texts: 21, Numbers: 9, Averaged: 9}
 """Of an epoch."""
 
 
@@ -51,6 +51,7 @@ CASES = [
     for at in MOMENTS
     if at == MOMENTS[1] or (kind, workers) in ((Numbers, 0), (Texts, 2))
 ]
+CASES += [(Recipes, 0, MOMENTS[1]), (Recipes, 2, MOMENTS[1]), (Averaged, 0, MOMENTS[1]), (Averaged, 0, "last epoch")]
 
 
 @pytest.mark.parametrize(("kind", "workers", "at"), CASES)
@@ -66,6 +67,7 @@ def test_killed_runs_end_as_if_left_alone(
     monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))  # the module's fixture has set another
     steps = STEPS[kind]
     step = {"first step": 0, "midst of an epoch": steps + 6, "last step of an epoch": steps - 1}.get(at, 2 * steps)
+    step = 5 * steps + 6 if at == "last epoch" else step
     assert in_process(train, dataclasses.replace(experiment, dies_at=step)) == -signal.SIGKILL
     run = only_run(tmp_path / "runs")
     assert run is not None

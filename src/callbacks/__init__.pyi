@@ -1,3 +1,4 @@
+from .averaging import Averaging as Averaging
 from .checkpoints import Checkpoints as Checkpoints
 from .checkpoints import Every as Every
 from .checkpoints import WholeCheckpointIO as WholeCheckpointIO

@@ -27,6 +27,8 @@ from src.experiment import Augment, InputError
 
 CHUNK = 4096
 """Files that are in the hands of the decoding threads at a time."""
+GREY = 127
+"""What is erased becomes; the mean of ImageNet's pictures is near it."""
 
 
 @dataclass(frozen=True)
@@ -291,4 +293,8 @@ def transforms(augment: Augment, size: int) -> v2.Transform:
         steps.append(v2.RandomHorizontalFlip())
     if augment.colour:
         steps.append(v2.ColorJitter(augment.colour, augment.colour, augment.colour))
+    if augment.randaugment[0]:
+        steps.append(v2.RandAugment(*augment.randaugment))
+    if augment.erasing:
+        steps.append(v2.RandomErasing(augment.erasing, value=GREY))
     return v2.Compose(steps)

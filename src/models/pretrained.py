@@ -17,7 +17,8 @@ from huggingface_hub import (
     hf_hub_url,
     try_to_load_from_cache,
 )
-from torch import Tensor
+from timm.layers.drop import DropPath
+from torch import Tensor, nn
 
 from src.experiment import InputError, did_you_mean
 from src.models.state import load_file
@@ -53,29 +54,30 @@ def imagenet_source(backbone: str) -> str:
     return ""
 
 
-def create_backbone(backbone: str, weights: str) -> tuple[Any, str]:
+def create_backbone(backbone: str, weights: str, drop_path: float = 0.0) -> tuple[Any, str]:
     """Build a timm backbone without its classifier: pictures -> pooled features [batch, num_features].
 
     Args:
         backbone: timm name; its architecture and normalisation are read from timm's `pretrained_cfg`.
         weights: 'imagenet', 'none' (random), or the path of a state dict of this backbone.
+        drop_path: share of the last residual branch's results left out in training.
 
     Returns:
         The backbone and where its weights came from.
 
     Raises:
-        InputError: the weights cannot be had here, or the file does not fit the backbone.
+        InputError: the weights cannot be had here, the file does not fit the backbone, or it cannot leave out branches.
     """
     if weights == "none":
-        return timm.create_model(backbone, num_classes=0), "none (random)"
+        return empty_backbone(backbone, drop_path), "none (random)"
     if weights != "imagenet":
-        model: Any = timm.create_model(backbone, num_classes=0)
+        model = empty_backbone(backbone, drop_path)
         heads = model.pretrained_cfg["classifier"] or ()  # one name or, for models with several heads, a tuple
         drop = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
         return model, load_file(model, Path(weights), prefix="model.backbone.", drop=drop)
     source = imagenet_source(backbone)
     if source.startswith("package"):
-        model = timm.create_model(backbone, num_classes=0)
+        model = empty_backbone(backbone, drop_path)
         model.load_state_dict({k: v for k, v in packaged_state().items() if not k.startswith("classifier.")})
         return model, source
     if not source:
@@ -88,7 +90,20 @@ def create_backbone(backbone: str, weights: str) -> tuple[Any, str]:
         repository, name = _hub_file(backbone) or ("", "")
         size = get_hf_file_metadata(hf_hub_url(repository, name)).size or 0
         print(f"weights    downloading {repository}, {size / 1e6:.0f} MB", flush=True)
-    return timm.create_model(backbone, pretrained=True, num_classes=0), source
+    return empty_backbone(backbone, drop_path, pretrained=True), source
+
+
+def empty_backbone(backbone: str, drop_path: float, *, pretrained: bool = False) -> Any:
+    """Return a timm backbone without its classifier, with random weights or those that timm has."""
+    if not drop_path:
+        return timm.create_model(backbone, pretrained=pretrained, num_classes=0)
+    try:
+        model = timm.create_model(backbone, pretrained=pretrained, num_classes=0, drop_path_rate=drop_path)
+    except TypeError:
+        model = nn.Identity()
+    if not any(isinstance(module, DropPath) for module in model.modules()):
+        raise InputError(f"--drop-path {drop_path}: {backbone} has no branches to leave out. Leave the flag out, or 0.")
+    return model
 
 
 def packaged_state() -> dict[str, Tensor]:

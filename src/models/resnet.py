@@ -22,6 +22,11 @@ class ResNet(nn.Module):
         frozen: share of the backbone's depth, counted in layer groups from the input, whose weights stay as they are.
         fixed_norm: keep the batch norms' running statistics, as is usual when fine-tuning on few pictures.
         dropout: on the features, before the head.
+        drop_path: share of the residual branches left out in training, of the last block; it grows linearly towards it
+            (stochastic depth, Huang et al. 2016, arXiv 1603.09382).
+
+    Raises:
+        InputError: the weights cannot be had or do not fit, or the backbone has no stochastic depth.
 
     Pictures come as floats in [0, 1]; the normalisation that the weights were trained with is part of the model.
     """
@@ -38,9 +43,10 @@ class ResNet(nn.Module):
         frozen: float = 0.0,
         fixed_norm: bool = False,
         dropout: float = 0.0,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        network, self.weights_source = create_backbone(backbone, weights)
+        network, self.weights_source = create_backbone(backbone, weights, drop_path)
         self.backbone: nn.Module = network
         config = network.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, cast
 
 import torch
@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
+from typing_extensions import override
 
-from src.experiment import Optim
+from src.experiment import InputError, Optim, did_you_mean
 
 Batch = dict[str, Tensor]
 Stage = Literal["train", "val", "test"]
+OWN = ("adamw", "adam", "sgd")
+"""Optimisers of torch's; any other name is one of timm's."""
 
 
 class Model(Protocol):
@@ -37,6 +40,9 @@ class Task(LightningModule):
     Args:
         model: the network.
         optim: optimiser and schedule.
+
+    Raises:
+        InputError: there is no such optimiser.
     """
 
     kept_features: Literal["no", "start", "training"] = "no"
@@ -45,6 +51,7 @@ class Task(LightningModule):
 
     def __init__(self, model: nn.Module, optim: Optim) -> None:
         super().__init__()
+        require_optimizer(optim.name)
         self.model = model
         self.optim = optim
         self.train_metrics = MetricCollection({})
@@ -142,11 +149,17 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = build_optimizer(cast(Model, self.model).layer_groups(), self.optim)
-        if self.optim.schedule == "constant" and not self.optim.warmup:
+        if self.optim.schedule == "constant" and not self.optim.warmup and not self.optim.unfreeze:
             return {"optimizer": optimizer}
         total = self.trainer.estimated_stepping_batches  # inf where neither epochs nor steps end the training
         steps = int(total) if math.isfinite(total) else 0
-        schedule = LambdaLR(optimizer, lambda step: rate_factor(step, steps, self.optim))
+        of_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+
+        def course(since: int) -> Callable[[int], float]:
+            return lambda step: rate_factor(step, steps, self.optim) if step >= since else 0.0
+
+        courses = [course(group["depth"] * of_epoch) for group in optimizer.param_groups]
+        schedule = (OneCycle if self.optim.schedule == "one_cycle" else LambdaLR)(optimizer, courses)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -156,19 +169,22 @@ def is_decayed(parameter: nn.Parameter) -> bool:
 
 
 def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Optimizer:
-    """Return torch's optimiser over the trained parameters.
+    """Return the optimiser over the trained parameters.
 
     The rate is `optim.lr` for the last group and `optim.layer_decay` times lower for each before it; norms and biases,
-    whatever has fewer than two dimensions, get no weight decay.
+    whatever has fewer than two dimensions, get no weight decay. With `optim.unfreeze`, 'depth' of a parameter group
+    counts the layer groups after it.
     """
-    alike: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)  # each group costs a kernel's start a step
+    alike: dict[tuple[float, float, int], list[nn.Parameter]] = defaultdict(list)  # each costs a kernel's start a step
     for depth, layer in enumerate(reversed(layer_groups)):
         for parameter in layer:
             if parameter.requires_grad:
                 decay = optim.weight_decay if is_decayed(parameter) else 0.0
-                alike[optim.lr * optim.layer_decay**depth, decay].append(parameter)
+                rate = optim.lr * optim.layer_decay**depth
+                alike[rate, decay, depth if optim.unfreeze else 0].append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in alike.items()
+        {"params": params, "lr": rate, "weight_decay": decay, "depth": depth}
+        for (rate, decay, depth), params in alike.items()
     ]
     fused = all(p.device.type in ("cpu", "cuda", "mps") for group in groups for p in group["params"])
     match optim.name:
@@ -178,9 +194,60 @@ def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Opt
             optimizer = Adam(groups, fused=fused)
         case "sgd":
             optimizer = SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=fused)
+        case _:
+            optimizer = timm_optimizer(groups, optim)
     # Else Lightning refuses gradient clipping in mixed precision, since a fused step would unscale after the clipping.
     optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
     return optimizer
+
+
+def require_optimizer(name: str) -> None:
+    """Raise an InputError where neither torch nor timm has such an optimiser."""
+    if name in OWN:
+        return
+    from timm.optim import list_optimizers  # pyright: ignore[reportPrivateImportUsage]  # takes seconds
+
+    known = [*OWN, *map(str, list_optimizers(exclude_filters=["adahessian"]))]  # it wants the gradient's own gradient
+    if name not in known:
+        raise InputError(f"--optim.name {name}: neither torch nor timm has it.{did_you_mean(name, known)}")
+
+
+def timm_optimizer(groups: list[dict[str, Any]], optim: Optim) -> Optimizer:
+    """Return timm's optimiser of that name.
+
+    Raises:
+        InputError: it wants a GPU or a package that is not there.
+    """
+    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+
+    try:
+        return create_optimizer_v2(groups, optim.name, optim.lr, optim.weight_decay, optim.momentum)
+    except (AssertionError, ImportError) as error:
+        raise InputError(f"--optim.name {optim.name}: cannot be had here: {error}.") from error
+
+
+class OneCycle(LambdaLR):
+    """A schedule of the rate that moves the momentum, or Adam's first beta, the other way.
+
+    Raises:
+        InputError: the optimiser has neither.
+    """
+
+    def __init__(self, optimizer: Optimizer, courses: list[Callable[[int], float]]) -> None:
+        if not {"betas", "momentum"} & optimizer.param_groups[0].keys():
+            name = type(optimizer).__name__
+            raise InputError(f"--optim.schedule one_cycle: {name} has no momentum to move. Choose adamw or sgd, say.")
+        super().__init__(optimizer, courses)
+
+    @override
+    def get_lr(self) -> list[float | Tensor]:
+        momentum = 0.95 - 0.1 * self.lr_lambdas[0](self.last_epoch)
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            elif "momentum" in group:
+                group["momentum"] = momentum
+        return super().get_lr()
 
 
 def rate_factor(step: int, steps: int, optim: Optim) -> float:
@@ -194,7 +261,7 @@ def rate_factor(step: int, steps: int, optim: Optim) -> float:
     match optim.schedule:
         case "cosine":
             return (1 + math.cos(math.pi * done)) / 2
-        case "linear":
+        case "linear" | "one_cycle":
             return 1 - done
         case "step":
             return optim.step_factor ** int(min(done / optim.step_share, 1e6)) if optim.step_share else 1.0

@@ -76,13 +76,21 @@ class Classification(Task):
         model: Any = self.model
         return model.features(*self.inputs(batch))
 
+    def varied(self, batch: Batch) -> Batch:
+        """Return a training batch as it is trained on; what is drawn derives from the step's seed.
+
+        'target' may become shares of the classes [batch, num_classes].
+        """
+        return batch
+
     def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
+        batch = self.varied(batch) if stage == "train" else batch
         target = batch["target"]
         logits = self(batch).float()
         loss = self.training_loss(logits, target) if stage == "train" else self.loss(logits, target)
         prob = logits.detach().softmax(-1)
         if stage == "train":
-            self.train_metrics.update(prob, target)
+            self.train_metrics.update(prob, target if target.ndim == 1 else target.argmax(1))
             return {"loss": loss}
         metrics: Any = self.metrics[stage]
         metrics.update(prob, target)
@@ -91,7 +99,9 @@ class Classification(Task):
         return {"loss": loss, "prob": prob, "target": target, "index": batch["index"]}
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits [batch, num_classes] and targets [batch]."""
+        """Return the mean cross-entropy of logits [batch, num_classes] and targets [batch], or shares of the classes
+        [batch, num_classes].
+        """
         return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
 
     def training_loss(self, logits: Tensor, target: Tensor) -> Tensor:

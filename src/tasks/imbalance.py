@@ -39,14 +39,17 @@ def imbalanced_loss(
             logits plus the logarithm of the classes' shares (Menon et al. 2021, arXiv 2007.07314, eq. 10, tau 1), so
             that the logits alone are those for classes that are equally likely.
         logits: [batch, classes].
-        target: [batch].
+        target: [batch], or shares of the classes [batch, classes], but for focal.
         counts: training examples of each class, [classes].
         label_smoothing: share of the target spread over all classes.
     """
     if kind == "logit_adjust":
         return F.cross_entropy(logits + log_prior(counts), target, label_smoothing=label_smoothing)
-    losses = F.cross_entropy(logits, target, reduction="none", label_smoothing=label_smoothing)
     if kind == "weights":
-        return (class_weights(counts)[target] * losses).mean()
+        shares = target if target.ndim == 2 else F.one_hot(target, len(counts)).to(logits)
+        weighted = shares * class_weights(counts)
+        smooth = (1 - label_smoothing) * weighted + label_smoothing * weighted.sum(1, keepdim=True) / len(counts)
+        return F.cross_entropy(logits, smooth)
+    losses = F.cross_entropy(logits, target, reduction="none", label_smoothing=label_smoothing)
     own = logits.log_softmax(-1).gather(1, target[:, None])[:, 0]
     return ((-own.expm1()) ** FOCUS * losses).mean()  # 1 - p, exact near p = 1
