@@ -17,7 +17,7 @@ class Plain(CatsDogs):
     """
 
     image_size = 64
-    max_epochs = 15
+    max_epochs = 12
     optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
 
     dropout: float = 0.0

@@ -77,6 +77,8 @@ class ImageClassification(Classification):
 
     @override
     def varied(self, batch: Batch) -> Batch:
+        if "features" in batch:
+            return batch
         images = batch["image"]
         side = growing_side(images.shape[-1], self.start_size, self.current_epoch, self.trainer.max_epochs or 1)
         if side < images.shape[-1]:
