@@ -11,13 +11,13 @@ from src.experiment import Augment, DataSpec, Optim
 
 
 class Plain(CatsDogs):
-    """A small CNN from random weights on pictures of 64 pixels, cropped and mirrored; the recipes below change a field.
+    """A small CNN from random weights on pictures of 48 pixels, cropped and mirrored; the recipes below change a field.
 
     python scripts/run.py experiments/recipes.py --seeds 0 1 2 --test
     """
 
-    image_size = 64
-    max_epochs = 12
+    image_size = 48
+    max_epochs = 10
     optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
 
     dropout: float = 0.0
@@ -114,7 +114,7 @@ class Lamb(Plain):
 
 
 class Growing(Plain):
-    """Pictures of 32 pixels at first."""
+    """Pictures of 24 pixels at first."""
 
     start_size = 0.5
 

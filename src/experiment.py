@@ -346,8 +346,8 @@ class Experiment:
     patience: int | None = None
     """Stop after so many validations without a better `monitor`."""
     averaging: Averaging = "none"
-    """Validate, save and predict with averaged weights. ema: of all steps, the last thousand most. swa: of the ends of
-    the last quarter of the epochs, alike; give it a rate that stays up (Izmailov et al. 2018, arXiv 1803.05407)."""
+    """Validate, save and predict with averaged weights. ema: of all steps, the last thousand most. swa: of those at
+    the ends of the last quarter of the epochs, alike; with a rate that stays up (Izmailov et al. 2018, 1803.05407)."""
     max_time: str | None = None
     """Stop after DD:HH:MM:SS with the best so far."""
     validations: int = 1

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 from typing_extensions import override
 
 DECAY = 0.999
@@ -25,12 +25,15 @@ class Averaging(WeightAveraging):
     Args:
         kind: ema: average = d * average + (1 - d) * weights after each step, with d = min(0.999, (1 + n) / (10 + n))
             after n steps, so that it forgets the start in a short training too (as TensorFlow's
-            ExponentialMovingAverage does). swa: the mean of the weights at the ends of the last quarter of the epochs;
-            before these the weights themselves.
+            ExponentialMovingAverage does). swa: the mean of the weights at three quarters of the epochs and at the end
+            of each further one; before that the weights themselves.
     """
 
     def __init__(self, kind: Literal["ema", "swa"]) -> None:
-        super().__init__(multi_avg_fn=exponential if kind == "ema" else get_swa_multi_avg_fn())
+        if kind == "ema":
+            super().__init__(multi_avg_fn=exponential)
+        else:  # torch's function for many tensors at once cannot average the norms' counts of batches
+            super().__init__(avg_fn=get_swa_avg_fn())
         self.kind = kind
         self.epoch_over = self.too_early = False
 

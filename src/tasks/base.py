@@ -153,7 +153,10 @@ class Task(LightningModule):
             return {"optimizer": optimizer}
         total = self.trainer.estimated_stepping_batches  # inf where neither epochs nor steps end the training
         steps = int(total) if math.isfinite(total) else 0
-        of_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        of_epoch = 0
+        if self.optim.unfreeze:
+            self.trainer.fit_loop.setup_data()  # else the number of batches is not known yet
+            of_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
 
         def course(since: int) -> Callable[[int], float]:
             return lambda step: rate_factor(step, steps, self.optim) if step >= since else 0.0

@@ -281,3 +281,89 @@ def test_frozen_matrices_are_not_penalised() -> None:
 
 def test_the_task_tells_where_the_weights_came_from() -> None:
     assert SmallTask(small(), Optim()).weights_source == "none (random)"
+
+
+# ------------------------------------------------------------------------------------------------ timm's and one cycle
+@pytest.mark.parametrize("name", ["lamb", "lion", "nadamw", "muon"])
+def test_timms_optimisers_take_groups_rates_and_decay(name: str) -> None:
+    optim = Optim(name=name, lr=0.1, weight_decay=0.2, layer_decay=0.5)
+    groups = build_optimizer(small().layer_groups(), optim).param_groups
+    assert {(group["lr"], group["weight_decay"]) for group in groups} == {
+        (rate, decay) for rate in (0.1, 0.05, 0.025) for decay in ((0.0,) if rate == 0.05 else (0.0, 0.2))
+    }
+    fallen = step(small(), optim, gradient=1.0)
+    assert all((fall > 0).all() for fall in fallen.values())
+    before = fit(small(), Optim(name=name, lr=1e-2), max_epochs=5).losses
+    assert sum(before[-4:]) < sum(before[:4])
+
+
+@pytest.mark.parametrize(("name", "said"), [("lam", "Did you mean lamb"), ("adahessian", "neither torch nor timm")])
+def test_an_unknown_optimiser(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"--optim.name {name}: .*{said}"):
+        SmallTask(small(), Optim(name=name))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="can be had there")
+def test_an_optimiser_that_wants_a_gpu() -> None:
+    with pytest.raises(InputError, match=r"--optim.name fusedlamb: cannot be had here: "):
+        build_optimizer(small().layer_groups(), Optim(name="fusedlamb"))
+
+
+class Momenta(Watch):
+    """Keeps the momentum of each step too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.momenta: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        group = trainer.optimizers[0].param_groups[0]
+        self.momenta.append(group["betas"][0] if "betas" in group else group["momentum"])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
+def test_momentum_runs_against_the_rate(name: str) -> None:
+    momenta = Momenta()
+    fit(small(), Optim(name=name, lr=0.1, schedule="one_cycle", warmup=0.25), max_epochs=5, callbacks=[momenta])
+    assert momenta.momenta == pytest.approx([0.95 - 0.1 * rate / 0.1 for rate in momenta.rates])
+    top = momenta.rates.index(max(momenta.rates))
+    assert momenta.rates[top] == pytest.approx(0.1)
+    assert momenta.momenta[top] == pytest.approx(0.85)
+    assert all(a < b for a, b in pairwise(momenta.rates[: top + 1]))
+    assert all(a > b for a, b in pairwise(momenta.rates[top:]))
+
+
+def test_one_cycle_wants_a_momentum() -> None:
+    with pytest.raises(InputError, match=r"--optim.schedule one_cycle: Adagrad has no momentum"):
+        fit(small(), Optim(name="adagrad", schedule="one_cycle"))
+
+
+# ----------------------------------------------------------------------------------------------------------- unfreezing
+class Changed(Watch):
+    """Keeps which layers each epoch has changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[set[str]] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.before = {name: p.detach().clone() for name, p in pl_module.model.named_parameters()}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        now = dict(pl_module.model.named_parameters())
+        changed = {name.split(".")[0] for name, value in self.before.items() if not torch.equal(value, now[name])}
+        self.epochs.append(changed)
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_one_more_layer_group_each_epoch(name: str, accumulated: int) -> None:
+    changed = Changed()
+    optim = Optim(name=name, lr=0.01, schedule="constant", unfreeze=True)
+    fit(small(), optim, max_epochs=4, callbacks=[changed], accumulate_grad_batches=accumulated)
+    every = {"linear", "norm", "conv"}
+    assert changed.epochs == [{"linear"}, {"linear", "norm"}, every, every]
+    changed = Changed()
+    fit(small(), Optim(name=name, lr=0.01, schedule="constant"), max_epochs=1, callbacks=[changed])
+    assert changed.epochs == [every]
