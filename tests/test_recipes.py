@@ -44,7 +44,7 @@ def task_of(model: nn.Module | None = None, *, epoch: int = 0, epochs: int = 1, 
     target=st.lists(st.integers(0, 2), min_size=1, max_size=9),
     seed=st.integers(0, 1000),
 )
-def test_targets_are_mixed_as_pictures_are(mix: dict[str, float], target: list[int], seed: int) -> None:
+def test_targets_are_mixed_as_pictures_are(mix: dict[str, Any], target: list[int], seed: int) -> None:
     """Pictures of class k have channel k white: what is there of a class is its share of the target."""
     images = 255 * F.one_hot(torch.tensor(target), 3)[:, :, None, None].expand(-1, -1, 16, 16).to(torch.uint8)
     torch.manual_seed(seed)

@@ -11,7 +11,9 @@ from src.loggers import TensorBoard
 
 
 class TrainingPictures(Callback):
-    """Writes the first batch of the first two epochs to TensorBoard, cropped, flipped and coloured as trained on."""
+    """Writes the first batch of the first two epochs to TensorBoard, cropped, flipped and coloured as trained on, but not
+    yet mixed.
+    """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0 and trainer.current_epoch < 2 and "image" in batch:
