@@ -11,8 +11,9 @@ from src.loggers import TensorBoard
 
 
 class TrainingPictures(Callback):
-    """Writes the first batch of the first two epochs to TensorBoard, cropped, flipped and coloured as trained on, but not
-    yet mixed.
+    """Writes the first batch of the first two epochs to TensorBoard, cropped, flipped and coloured as trained on.
+
+    What mixes pictures of a batch is yet to come.
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
