@@ -104,7 +104,7 @@ def test_a_field_that_the_base_alone_would_read_is_found(
             return kind(self.data_dir, source=self.source, image_size=self.image_size, batch_size=self.batch_size)
 
     fields = tiny(Forgetful)
-    assert unread(Forgetful, tmp_path, monkeypatch, **fields) == {"augment", "cache", "num_workers"}
+    assert unread(Forgetful, tmp_path, monkeypatch, **fields) == {"cache", "num_workers"}
 
 
 def test_what_dataclass_itself_reads_does_not_count() -> None:

@@ -74,9 +74,10 @@ def test_pictures_and_texts_differ_in_their_inputs_only() -> None:
         return {name for name, value in vars(kind).items() if callable(value)}
 
     assert own(TextClassification) == {"inputs"}
-    assert own(ImageClassification) == {"inputs", "__init__"}, "and in the memory format"
-    shared = own(Classification) - {"inputs", "__init__"}
-    assert {"_step", "loss", "forward", "features", "predict_step", "start_from"} <= shared
+    of_pictures = {"inputs", "__init__", "varied", "forward", "counter"}
+    assert own(ImageClassification) == of_pictures, "and in the memory format, in mixed pictures and views"
+    shared = own(Classification) - of_pictures
+    assert {"_step", "loss", "features", "predict_step", "start_from"} <= shared
     for name in shared:
         of_all = getattr(Classification, name)
         assert getattr(TextClassification, name) is getattr(ImageClassification, name) is of_all
