@@ -155,11 +155,6 @@ class Augment:
     """Put a rectangle of another picture into each, of an area of Beta(cutmix, cutmix) (Yun et al. 2019, arXiv
     1905.04899: 1). With both, a batch has either at even odds."""
 
-    @property
-    def mixes(self) -> bool:
-        """Whether pictures of a batch are mixed."""
-        return self.mixup > 0 or self.cutmix > 0
-
     def __post_init__(self) -> None:
         if not 0 < self.crop[0] <= self.crop[1] <= 1:
             raise InputError(
