@@ -6,6 +6,7 @@ in its turns and is stopped (SIGSTOP) in those of the others, workers included, 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -51,7 +52,8 @@ class Turns:
         """Let the contender work for a turn; return what it did a second, or why it cannot go on."""
         self._mine.send("go")
         started = time.perf_counter()
-        os.killpg(process.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # it has ended, as its pipe says
+            os.killpg(process.pid, signal.SIGCONT)
         while not self._mine.poll(1.0):
             if not process.is_alive():
                 return f"its process ended with code {process.exitcode}"
@@ -99,6 +101,8 @@ def race(contenders: list[Contender], rounds: int) -> Speeds:
     try:
         for process in processes.values():
             process.start()
+            with contextlib.suppress(OSError):  # the contender does so too, whoever is first
+                os.setpgid(process.pid, process.pid)
         for round_ in range(rounds + 1):
             for name, found in speeds.items():
                 if isinstance(found, str):
@@ -112,7 +116,8 @@ def race(contenders: list[Contender], rounds: int) -> Speeds:
         signal.signal(signal.SIGTERM, before)
         for process in processes.values():
             if process.pid and process.is_alive():
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                    os.killpg(process.pid, signal.SIGKILL)
     return speeds
 
 

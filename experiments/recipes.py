@@ -1,19 +1,20 @@
-"""What each recipe gives over a plain training: one field each.
+"""Plain trainings to compare recipes with: each recipe is one flag over one of these, and what pays is named below.
 
-Every figure is the mean of 3 seeds; nothing was chosen on the test split, and no recipe was tuned.
+README's section "Recipes" has what each gave. No recipe was tuned, and nothing was chosen on a test split.
 """
 
 from __future__ import annotations
 
 from experiments.cats_dogs_finetune import CatsDogs, CatsDogsFinetune
 from src import models, tasks
-from src.experiment import Augment, DataSpec, Optim
+from src.experiment import DataSpec, Optim
 
 
 class Plain(CatsDogs):
-    """A small CNN from random weights on pictures of 48 pixels, cropped and mirrored; the recipes below change a field.
+    """A small CNN from random weights on pictures of 48 pixels, cropped and mirrored.
 
     python scripts/run.py experiments/recipes.py --seeds 0 1 2 --test
+    Measured on Dogs-vs-Cats photographs (2400/400/800), 3 seeds: test/acc 0.762 (0.746-0.772)
     """
 
     image_size = 48
@@ -28,107 +29,21 @@ class Plain(CatsDogs):
         return self.classifier(tasks.ImageClassification, model, spec)
 
 
-class RandAugment(Plain):
-    """Two random operations on each picture."""
+class Shifted(Plain):
+    """Validated, tested and predicted on ten views of each picture.
 
-    augment = Augment(randaugment=(2, 9))
+    python scripts/run.py experiments/recipes.py:Shifted --seeds 0 1 2 --test
+    Measured on the checkpoints of `Plain`: test/acc 0.771 (0.756-0.782), 1.0 points more (0.2-1.6)
+    """
 
-
-class Erasing(Plain):
-    """A rectangle of every second picture is made grey."""
-
-    augment = Augment(erasing=0.5)
-
-
-class MixUp(Plain):
-    """Pictures are blended."""
-
-    augment = Augment(mixup=0.2)
-
-
-class CutMix(Plain):
-    """Rectangles of pictures are exchanged."""
-
-    augment = Augment(cutmix=1.0)
-
-
-class LabelSmoothing(Plain):
-    """A tenth of each target is spread over the classes."""
-
-    label_smoothing = 0.1
-
-
-class Dropout(Plain):
-    """Dropout before the head."""
-
-    dropout = 0.5
-
-
-class Ema(Plain):
-    """The exponential average of the weights."""
-
-    averaging = "ema"
-
-
-class Swa(Plain):
-    """The equal average of the last quarter's epochs, at a rate that stays up."""
-
-    averaging = "swa"
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1, schedule="constant")
-
-
-class Constant(Plain):
-    """A rate that stays up: what Swa is to be compared with."""
-
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1, schedule="constant")
-
-
-class OneCycle(Plain):
-    """Rate and momentum in one cycle."""
-
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.3, schedule="one_cycle")
-
-
-class Linear(Plain):
-    """The rate falls along a line."""
-
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1, schedule="linear")
-
-
-class Step(Plain):
-    """The rate falls to a tenth after each third."""
-
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1, schedule="step")
-
-
-class Sgd(Plain):
-    """SGD with momentum."""
-
-    optim = Optim(name="sgd", lr=0.1, weight_decay=5e-4, warmup=0.1)
-
-
-class Lamb(Plain):
-    """LAMB, made for large batches."""
-
-    optim = Optim(name="lamb", lr=5e-3, weight_decay=0.02, warmup=0.1)
-
-
-class Growing(Plain):
-    """Pictures of 24 pixels at first."""
-
-    start_size = 0.5
-
-
-class Mirrored(Plain):
-    """Validated and tested on each picture and its mirror image."""
-
-    views = "mirrored"
+    views = "shifted"
 
 
 class Tuned(CatsDogsFinetune):
-    """A plain fine-tuning of the whole backbone on pictures of 96 pixels; the recipes below change a field.
+    """A plain fine-tuning of the whole backbone on pictures of 96 pixels.
 
     python scripts/run.py experiments/recipes.py:Tuned --source drawn --seeds 0 1 2 --test
+    Measured with the offline stand-in backbone on drawn pictures (800/200/400), 3 seeds: test/acc 0.988 (0.978-0.993)
     """
 
     image_size = 96
@@ -137,54 +52,6 @@ class Tuned(CatsDogsFinetune):
     frozen = 0.0
     dropout = 0.0
     optim = Optim(lr=3e-4, weight_decay=0.05, warmup=0.1)
-
-
-class TunedLayerRates(Tuned):
-    """Rates that fall towards the input."""
-
-    optim = Optim(lr=3e-4, weight_decay=0.05, warmup=0.1, layer_decay=0.7)
-
-
-class TunedUnfreeze(Tuned):
-    """One more layer group each epoch."""
-
-    optim = Optim(lr=3e-4, weight_decay=0.05, warmup=0.1, unfreeze=True)
-
-
-class TunedDropout(Tuned):
-    """Dropout before the head."""
-
-    dropout = 0.2
-
-
-class TunedDropPath(Tuned):
-    """Stochastic depth."""
-
-    drop_path = 0.2
-
-
-class TunedEma(Tuned):
-    """The exponential average of the weights."""
-
-    averaging = "ema"
-
-
-class TunedGrowing(Tuned):
-    """Pictures of 48 pixels at first."""
-
-    start_size = 0.5
-
-
-class TunedMirrored(Tuned):
-    """Validated and tested on each picture and its mirror image."""
-
-    views = "mirrored"
-
-
-class TunedShifted(Tuned):
-    """Validated and tested on ten views of each picture."""
-
-    views = "shifted"
 
 
 DEFAULT = Plain

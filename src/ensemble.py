@@ -75,8 +75,8 @@ def finish(experiment: Experiment, folder: Path, children: Sequence[Path], split
     metrics: dict[str, float] = {}
     for split in splits:
         columns = average([member_columns(one, split, datamodule) for one in children])
-        evaluation.leave(split, columns)
         metrics |= {f"{split}/{name}": value for name, value in scores(columns, datamodule.spec.num_classes).items()}
+        evaluation.leave(split, columns)
     found = [records.load(one) for one in children]
     mean, spread = mean_and_spread([one["metrics"] for one in found])
     first, name = found[0], found[0]["best"]["name"]

@@ -20,6 +20,8 @@ CLEARLY = 1.1
 """Times as fast as 32-true that bf16-mixed has to be; it is less exact."""
 EXAMPLES, STEP = 2, 0.25
 """Steps of so many examples are tried first, then of twice as many, until one takes so many seconds or has a batch."""
+WORTH = 60.0
+"""Seconds that the training has to take, by its first examples, for a measurement; else the flags decide."""
 ROUNDS, SECONDS = 5, 1.0
 """At most so many timed steps of each arithmetic, and none after so many seconds."""
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -35,7 +37,7 @@ def measured_speeds(task: Task, datamodule: DataModule, trainer: Trainer) -> Spe
     position and the random state stay as they were.
 
     Returns:
-        Nothing where the cache cannot be written: two processes could disagree.
+        Nothing where the training is short, or the cache cannot be written: two processes could disagree.
     """
     path = records.cache_dir() / "precision" / f"{_key(task, datamodule)}.json"
     try:
@@ -67,7 +69,8 @@ def measure(task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
     with isolate_rng():
         trial = copy.deepcopy(task)
         trial.trainer = trainer  # which knows how many epochs there will be
-        data, first = datamodule.dataset("train", train=True), next(iter(datamodule.batches("train", train=True)))
+        data, batches = datamodule.dataset("train", train=True), datamodule.batches("train", train=True)
+        first = next(iter(batches))
 
         def seconds(precision: str, keys: list[int]) -> float:
             batch = datamodule.on_after_batch_transfer(data[keys], 0)
@@ -79,6 +82,11 @@ def measure(task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
 
         count, spent = EXAMPLES, 0.0
         seconds("32-true", first[:count])  # what is done once only
+        limit = trainer.limit_train_batches
+        steps = min(len(batches), limit) if isinstance(limit, int) else limit * len(batches)
+        once = seconds("32-true", first[:count]) / count * len(first)
+        if once * steps * (trainer.max_epochs or 1) < WORTH:
+            return {}
         while spent < STEP and count < len(first):
             spent = max(seconds(precision, first[:count]) for precision in PRECISIONS)
             count *= 2

@@ -59,7 +59,7 @@ def recipe(fields: Mapping[str, Any], steps: int) -> str:
         parts.append(f"{fields['accumulate']} batches a step")
     if fields["patience"] is not None:
         parts.append(f"patience {fields['patience']}")
-    if fields["averaging"] != "none":
+    if fields.get("averaging", "none") != "none":  # a run of before had no such field
         parts.append(f"weights averaged ({fields['averaging']})")
     if optim := fields.get("optim"):
         warmup = f" after {optim['warmup']:.0%} warm-up" if optim["warmup"] else ""

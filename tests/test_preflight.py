@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,10 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
 
 
 @pytest.mark.parametrize("start_size", [1.0, 0.5])
-def test_measuring_leaves_everything_as_it_was(asked: CatsDogsScratch, start_size: float) -> None:
+def test_measuring_leaves_everything_as_it_was(
+    asked: CatsDogsScratch, start_size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "WORTH", 0.0)
     asked = replace(asked, start_size=start_size, augment=replace(asked.augment, mixup=0.2))
     datamodule, task = runner.build_parts(asked)
     state = {name: value.clone() for name, value in task.state_dict().items()}
@@ -128,9 +132,12 @@ def test_measuring_leaves_everything_as_it_was(asked: CatsDogsScratch, start_siz
 def test_a_measured_run_is_the_run_that_names_its_precision(
     asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert "precision_speeds" not in records.load(runner.run(asked)), "a training of a second is not worth measuring"
+    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    shutil.rmtree(records.cache_dir() / "precision")
     measured = runner.run(asked)
     record = records.load(measured)
-    assert "precision_speeds" in record
+    assert record["precision_speeds"]
     named = runner.run(replace(asked, precision=record["precision"]))
     weights = [torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in (measured, named)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

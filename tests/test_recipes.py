@@ -288,6 +288,12 @@ def test_stochastic_depth_is_of_the_training_alone() -> None:
     assert not torch.equal(deep(images), deep(images))
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_branches_are_left_out_by_a_share(share: float) -> None:
+    with pytest.raises(InputError, match="--drop-path"):
+        ResNet("test_resnet", 2, drop_path=share)
+
+
 @pytest.mark.parametrize("backbone", ["vgg11", "densenet121"])
 def test_a_backbone_without_branches(backbone: str, pictures: Path) -> None:
     experiment = Images(data_dir=pictures, weights="none", backbone=backbone, drop_path=0.2, image_size=32)

@@ -13,7 +13,7 @@ from src.loggers import TensorBoard
 class TrainingPictures(Callback):
     """Writes the first batch of the first two epochs to TensorBoard, cropped, flipped and coloured as trained on.
 
-    What mixes pictures of a batch is yet to come.
+    Where pictures of a batch are mixed, that is still to come.
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -95,6 +95,8 @@ def create_backbone(backbone: str, weights: str, drop_path: float = 0.0) -> tupl
 
 def empty_backbone(backbone: str, drop_path: float, *, pretrained: bool = False) -> Any:
     """Return a timm backbone without its classifier, with random weights or those that timm has."""
+    if not 0 <= drop_path < 1:
+        raise InputError(f"--drop-path {drop_path}: from 0 to below 1.")
     if not drop_path:
         return timm.create_model(backbone, pretrained=pretrained, num_classes=0)
     try:
