@@ -106,7 +106,7 @@ def test_figures_are_those_of_the_average(averaged: Averaged) -> None:
     assert record["baselines"] == found[0]["baselines"]
     assert "baselines" not in found[1], "fitted once"
     events = EventAccumulator(str(averaged.run)).Reload()
-    assert "test/acc" in events.Tags()["scalars"] or "test/rmse" in events.Tags()["scalars"]
+    assert {f"best/{name}" for name in record["metrics"]} <= set(events.Tags()["scalars"])
 
 
 def test_it_predicts_as_one_run(averaged: Averaged) -> None:
