@@ -101,8 +101,6 @@ def race(contenders: list[Contender], rounds: int) -> Speeds:
     try:
         for process in processes.values():
             process.start()
-            with contextlib.suppress(OSError):  # the contender does so too, whoever is first
-                os.setpgid(process.pid, process.pid)
         for round_ in range(rounds + 1):
             for name, found in speeds.items():
                 if isinstance(found, str):
