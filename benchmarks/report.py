@@ -110,7 +110,9 @@ def table(found: Sequence[Row]) -> str:
     parts = []
     for job in dict.fromkeys(row.job for row in found):
         lines = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in found if row.job == job)]
-        text = "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+        text = "\n".join(
+            "| " + " | ".join(" ".join(cell.replace("|", "/").split()) for cell in line) + " |" for line in lines
+        )
         parts.append(f"**{job}**\n\n{text}\n")
     return "\n".join(parts)
 

@@ -30,11 +30,12 @@ def parent(asked: Experiment, resume: Path | None, *, again: bool = False, **kep
     """
     main = is_main()
     folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
+    before = records.load(resume) if resume else {}
+    done = before.get("state") == "done"
     if resume:
-        before = records.load(resume)
         if main:
             refuse_running(resume, before)
-        if before["state"] == "done" and not again:
+        if done and not again:
             what = "cross-validation" if "folds" in before else "ensemble"
             raise InputError(f"{resume}: the {what} is done. Start a new one.")
     try:
@@ -45,7 +46,9 @@ def parent(asked: Experiment, resume: Path | None, *, again: bool = False, **kep
         with records.heartbeat(folder) if main else contextlib.nullcontext():
             yield folder
     except BaseException as error:
-        if main:
+        if main and done:  # what it had stays
+            records.update(folder, **{name: before.get(name) for name in ("state", "reason", *kept)})
+        elif main:
             record_failure(asked, folder, error, 0.0)
             if isinstance(error, Interrupted):
                 summary.interrupted(folder)
@@ -73,7 +76,8 @@ def child(
     there = (folder / "run.json").is_file()
     if there:
         record = records.load(folder)
-        if record["state"] == "done" and (record["tests_read"] or not test):
+        tested = any(name.startswith("test/") for name in record.get("metrics", {}))  # written at the end of a test
+        if record["state"] == "done" and (tested or not test):
             return folder
     if folder != first and is_main():
         print(flush=True)

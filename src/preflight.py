@@ -42,14 +42,28 @@ def measured_speeds(task: Task, datamodule: DataModule, trainer: Trainer) -> Spe
     path = records.cache_dir() / "precision" / f"{_key(task, datamodule)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if path.is_file():
-                return json.loads(path.read_text())
-            speeds = measure(task, datamodule, trainer)
-            records.write_json(path, speeds)
+        with FileLock(path.with_suffix(".lock")), isolate_rng():
+            kept = json.loads(path.read_text()) if path.is_file() else {}
+            if not kept:
+                count, spent = Trial(task, datamodule, trainer).size()
+                kept = {"seconds_an_example": spent / count}
+                records.write_json(path, kept)
+            if kept["seconds_an_example"] * examples(datamodule, trainer) < WORTH:
+                return {}
+            if "bf16-mixed" not in kept:
+                kept |= measure(task, datamodule, trainer)
+                records.write_json(path, kept)
     except (OSError, ValueError):
         return {}
-    return speeds
+    return {precision: kept[precision] for precision in PRECISIONS}
+
+
+def examples(datamodule: DataModule, trainer: Trainer) -> float:
+    """Return how many examples a training sees in all its epochs."""
+    batches = datamodule.batches("train", train=True)
+    limit = trainer.limit_train_batches
+    share = min(1.0, limit / len(batches)) if isinstance(limit, int) else limit
+    return share * len(datamodule.ids("train")) * (trainer.max_epochs or 1)
 
 
 def faster(speeds: Speeds) -> str:
@@ -64,39 +78,44 @@ def _key(task: Task, datamodule: DataModule) -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()[:24]
 
 
+class Trial:
+    """A copy of a task that takes steps on the training's first examples; the task and the data stay as they are."""
+
+    def __init__(self, task: Task, datamodule: DataModule, trainer: Trainer) -> None:
+        self.task, self.datamodule = copy.deepcopy(task), datamodule
+        self.task.trainer = trainer  # which knows how many epochs there will be
+        self.data = datamodule.dataset("train", train=True)
+        self.keys = next(iter(datamodule.batches("train", train=True)))
+
+    def seconds(self, precision: str, count: int) -> float:
+        """Return what forward and backward of the first `count` examples take."""
+        batch = self.datamodule.on_after_batch_transfer(self.data[self.keys[:count]], 0)
+        started = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = self.task._step(batch, "train")["loss"]
+        loss.backward()
+        return time.perf_counter() - started
+
+    def size(self) -> tuple[int, float]:
+        """Return of how many examples a timed step is, and its seconds in 32-true."""
+        count = EXAMPLES
+        self.seconds("32-true", count)  # what is done once only
+        while (spent := self.seconds("32-true", count)) < STEP and count < len(self.keys):
+            count = min(2 * count, len(self.keys))
+        return min(count, len(self.keys)), spent
+
+
 def measure(task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
-    """Time forward and backward of a copy of the task on the training's first examples, in turns, and take the best."""
+    """Time both arithmetics in turns, and take the best time of each."""
     with isolate_rng():
-        trial = copy.deepcopy(task)
-        trial.trainer = trainer  # which knows how many epochs there will be
-        data, batches = datamodule.dataset("train", train=True), datamodule.batches("train", train=True)
-        first = next(iter(batches))
-
-        def seconds(precision: str, keys: list[int]) -> float:
-            batch = datamodule.on_after_batch_transfer(data[keys], 0)
-            started = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-                loss = trial._step(batch, "train")["loss"]
-            loss.backward()
-            return time.perf_counter() - started
-
-        count, spent = EXAMPLES, 0.0
-        seconds("32-true", first[:count])  # what is done once only
-        limit = trainer.limit_train_batches
-        steps = min(len(batches), limit) if isinstance(limit, int) else limit * len(batches)
-        once = seconds("32-true", first[:count]) / count * len(first)
-        if once * steps * (trainer.max_epochs or 1) < WORTH:
-            return {}
-        while spent < STEP and count < len(first):
-            spent = max(seconds(precision, first[:count]) for precision in PRECISIONS)
-            count *= 2
-        keys = first[: max(EXAMPLES, count // 2)]
+        trial = Trial(task, datamodule, trainer)
+        count, _ = trial.size()
         best = dict.fromkeys(PRECISIONS, float("inf"))
         started = time.perf_counter()
         for number in range(1 + ROUNDS):
             for precision, before in best.items():
-                spent = seconds(precision, keys)
+                spent = trial.seconds(precision, count)
                 best[precision] = min(before, spent) if number else before  # the first of a new size allocates too
             if number and time.perf_counter() - started > SECONDS:
                 break
-    return {precision: round(len(keys) / spent, 3) for precision, spent in best.items()}
+    return {precision: round(count / spent, 3) for precision, spent in best.items()}

@@ -166,7 +166,8 @@ def _run(
     if main:
         again = {} if finished else {"fields": experiment.to_json()} | records.process()
         again |= {"fold": dataclasses.asdict(fold)} if fold else {}
-        again |= {"precision_speeds": speeds} if speeds else {}
+        measured = speeds or (earlier.get("precision_speeds", {}) if known else {})
+        again |= {"precision_speeds": measured} if measured else {}
         records.update(folder, **describe(experiment, datamodule, task, trainer), **again)
         datamodule.save(folder)
         records.write_json(folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch, bf16: float) -> None:
     """Let bfloat16 be so many times as fast as single precision."""
     found = {"32-true": 100.0, "bf16-mixed": 100.0 * bf16}
     monkeypatch.setattr(preflight, "measure", lambda task, datamodule, trainer: found)
+    monkeypatch.setattr(preflight, "WORTH", 0.0)
 
 
 def trainer_of(asked: CatsDogsScratch) -> Trainer:
@@ -107,10 +107,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
 
 
 @pytest.mark.parametrize("start_size", [1.0, 0.5])
-def test_measuring_leaves_everything_as_it_was(
-    asked: CatsDogsScratch, start_size: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preflight, "WORTH", 0.0)
+def test_measuring_leaves_everything_as_it_was(asked: CatsDogsScratch, start_size: float) -> None:
     asked = replace(asked, start_size=start_size, augment=replace(asked.augment, mixup=0.2))
     datamodule, task = runner.build_parts(asked)
     state = {name: value.clone() for name, value in task.state_dict().items()}
@@ -134,7 +131,6 @@ def test_a_measured_run_is_the_run_that_names_its_precision(
 ) -> None:
     assert "precision_speeds" not in records.load(runner.run(asked)), "a training of a second is not worth measuring"
     monkeypatch.setattr(preflight, "WORTH", 0.0)
-    shutil.rmtree(records.cache_dir() / "precision")
     measured = runner.run(asked)
     record = records.load(measured)
     assert record["precision_speeds"]
