@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import os
@@ -25,6 +26,7 @@ from transformers import BertConfig, BertModel
 
 from src.datamodules.drawn import draw_folder
 from src.experiment import Experiment
+from src.trainer import quieten
 
 hypothesis.settings.register_profile("the same examples each time", derandomize=True)
 hypothesis.settings.load_profile("the same examples each time")
@@ -154,11 +156,27 @@ def tiny(pictures: Path, texts: Path, encoder: Path, houses: Path) -> Tiny:
     return fields_of
 
 
+@contextlib.contextmanager
+def own_home(folder: Path) -> Iterator[None]:
+    """Runs and caches go to `folder`, for fixtures that live longer than a test; quiet, as in `run_all`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEYDEN_RUNS", str(folder / "runs"))
+        patch.setenv("LEYDEN_CACHE", str(folder / "cache"))
+        quieten()
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and caches go to the test's own folder."""
     monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LEYDEN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def quiet() -> None:
+    """As in `run_all`, for tests that call what it calls; not for all, since a warning is an error elsewhere."""
+    quieten()
 
 
 @pytest.fixture

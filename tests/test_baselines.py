@@ -29,15 +29,11 @@ from src import records, runner
 from src.baselines import fit_baselines
 from src.datamodules import DataModule, ImageFolder, Table, Tensors, TextTable
 from src.experiment import Columns, DataSpec, InputError, TextPrep, Vocabulary
-from src.trainer import quieten
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 SPLITS = ("train", "val", "test")
 Parts = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    quieten()
 
 
 def table(houses: Path, target: str) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import own_home
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -130,10 +131,7 @@ def rows(text: str) -> list[dict[str, str]]:
 def run(tmp_path_factory: pytest.TempPathFactory, houses: Path) -> Path:
     """A tested run of two classes."""
     home = tmp_path_factory.mktemp("calibrated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
-        quieten()
+    with own_home(home):
         return runner.run(TableClassification(data_dir=houses, target="size", batch_size=8, max_epochs=2), test=True)
 
 

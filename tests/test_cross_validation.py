@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import own_home
 from sklearn.metrics import accuracy_score, root_mean_squared_error
 from torch import Tensor
 
@@ -28,7 +29,8 @@ from src.datamodules import Fold
 from src.experiment import Columns, DataSpec, InputError, load
 from src.runner import build_parts
 from src.tasks.base import Batch
-from src.trainer import quieten
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
@@ -73,11 +75,6 @@ class Interrupts(Breaks):
         if self.broken and (only_run() / "fold-2").exists():
             return SignalsItself(task.model, spec, self.optim)
         return task
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    quieten()
 
 
 def only_run() -> Path:
@@ -166,9 +163,7 @@ def validated(
         data = texts if request.param == "texts" else houses
         ids = [row.get("id", str(number)) for number, row in enumerate(rows_of(data))]
     asked, flags = ASKED[request.param]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
+    with own_home(home):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             assert call(EXPERIMENTS / asked, "--data-dir", data, "--max-epochs", "1", *VALIDATE, *flags.split()) == 0
         yield Validated(asked, only_run(), out.getvalue(), ids)

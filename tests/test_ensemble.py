@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import own_home
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -21,14 +22,10 @@ from src.compare.runs import find, read
 from src.ensemble import ensemble
 from src.experiment import Experiment, InputError
 from src.prediction import predict
-from src.trainer import quieten
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    quieten()
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,7 @@ def kinds(houses: Path) -> dict[str, Experiment]:
 @pytest.fixture(scope="module", params=["numbers", "classes"])
 def averaged(request: pytest.FixtureRequest, houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Averaged:
     home = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
-        quieten()
+    with own_home(home):
         return Averaged(ensemble(kinds(houses)[request.param], 3, test=True, baselines=True), houses)
 
 

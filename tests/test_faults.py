@@ -20,15 +20,10 @@ from kills import Numbers, Texts, differences, go_on, in_process, train
 from src import prediction, records, runner
 from src.callbacks.checkpoints import WholeCheckpointIO
 from src.experiment import InputError
-from src.trainer import quieten
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 FINISHED = ("run.json", "metrics.csv", "predictions_val.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    """As in `run_all`."""
-    quieten()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import own_home
 from kills import in_process
 from odd_pictures import BYTES, STORED, png_of_size
 from PIL import Image
@@ -27,13 +28,8 @@ from src.compare import runs as compared
 from src.datamodules import ImageFolder
 from src.experiment import InputError
 from src.prediction import predict
-from src.trainer import quieten
 
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    """As in `run_all`."""
-    quieten()
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def small(data: Path, **more: Any) -> Images:
@@ -54,10 +50,7 @@ def small(data: Path, **more: Any) -> Images:
 def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run; not to be changed."""
     home = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
-        quieten()
+    with own_home(home):
         return runner.run(small(pictures))
 
 

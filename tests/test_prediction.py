@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Script
+from conftest import Script, own_home
 
 from experiments.images import Images
 from scripts.predict import main
@@ -16,7 +16,6 @@ from src import records, runner
 from src.cli import PredictFlags
 from src.experiment import InputError
 from src.prediction import predict
-from src.trainer import quieten
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +23,7 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose data and caches are gone; not to be changed."""
     home = tmp_path_factory.mktemp("trained")
     data = shutil.copytree(pictures, home / "data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
-        quieten()
+    with own_home(home):
         run = runner.run(
             Images(data_dir=data, weights="none", backbone="test_resnet", image_size=32, batch_size=4, max_epochs=1)
         )

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Script, Tiny
+from conftest import Script, Tiny, own_home
 
 from src import cli, records, runner
 from src.commands import run_all
 from src.experiment import Experiment, load
-from src.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"(?:^(?P<above>[^\n]+)\n+)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -108,10 +107,7 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     from experiments.texts import TextsLstm
 
     home = tmp_path_factory.mktemp("readme")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
-        quieten()
+    with own_home(home):
         return {
             kind.__name__: runner.run(kind(max_epochs=1, **tiny(kind))) for kind in (Images, TextsLstm, TableRegression)
         }

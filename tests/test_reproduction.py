@@ -16,13 +16,8 @@ from kills import Numbers
 
 from src import cli, commands, records, reproduction, runner
 from src.experiment import InputError
-from src.trainer import quieten
 
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    """As in `run_all`."""
-    quieten()
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 class Drift(kills.Callback):

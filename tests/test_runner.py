@@ -11,12 +11,12 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
+from conftest import own_home
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.strategies import DDPStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -27,7 +27,9 @@ from experiments.images import Images
 from src import cli, commands, records, runner, tasks
 from src.experiment import DataSpec, Experiment, InputError, Optim, from_json
 from src.tasks.base import Batch, Stage
-from src.trainer import build_trainer, quieten
+from src.trainer import build_trainer
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORES = {"loss", "acc", "balanced_acc", "precision", "recall", "f1", "auroc", "ece"}
@@ -108,22 +110,6 @@ class ThreeSteps(Tiny):
 
     def trainer_kwargs(self) -> dict[str, Any]:
         return {"max_steps": 3, "accumulate_grad_batches": 2}
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    """As in `run_all`: the tests call `run` too."""
-    quieten()
-
-
-@contextmanager
-def own_home(folder: Path) -> Iterator[None]:
-    """Runs and caches in `folder`, for fixtures that live longer than a test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(folder / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(folder / "cache"))
-        quieten()
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import own_home
 from sklearn.metrics import r2_score, root_mean_squared_error
 
 from experiments.linear_regression import LinearRegression, LinearRegressionSolved
@@ -44,10 +45,7 @@ def table(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(experiment: Experiment, home: Path) -> Path:
     """Train and test, and take the caches away."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
-        quieten()
+    with own_home(home):
         run = runner.run(experiment, test=True)
     shutil.rmtree(home / "cache", ignore_errors=True)
     return run

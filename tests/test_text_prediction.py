@@ -18,6 +18,7 @@ import pyarrow
 import pytest
 import tokenizers
 import transformers
+from conftest import own_home
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -27,7 +28,6 @@ from experiments.texts import TextsBert, TextsLstm
 from src import records, runner
 from src.experiment import Experiment, InputError, Optim, Recurrent, TextPrep, Vocabulary, replace
 from src.prediction import compare, predict
-from src.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ("the", "film", "was", "dull", "bright", "slow", "and", "long", "a", "joy", "to", "see")
@@ -57,10 +57,7 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] =
 def train(experiment: Experiment, home: Path) -> Path:
     """Train on the table, and take it and the caches away."""
     data = write_csv(home / "data" / "films.csv", TABLE, ("text", "label"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(home / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(home / "cache"))
-        quieten()
+    with own_home(home):
         run = runner.run(replace(experiment, data_dir=data, batch_size=8, precision="32-true"))
     shutil.rmtree(data.parent)
     shutil.rmtree(home / "cache")

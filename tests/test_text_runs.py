@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import Script
+from conftest import Script, own_home
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -30,7 +30,8 @@ from src.datamodules import Batches
 from src.experiment import DataSpec, Optim, Recurrent, TextPrep, Vocabulary
 from src.prediction import load_run
 from src.tasks.base import Batch
-from src.trainer import quieten
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 ROWS, TRAIN, VAL = 60, 44, 8
 WORDS = [f"word{i}" for i in range(30)]
@@ -111,12 +112,6 @@ class KeptBert(TextsBert):
     optim = Optim(lr=0.1, schedule="constant")
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    """As in `run_all`."""
-    quieten()
-
-
 def texts_of(rows: int) -> list[tuple[str, str]]:
     """Return texts of 3 to 13 words and labels that have nothing to do with them."""
     rng = np.random.default_rng(0)
@@ -155,10 +150,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two epochs; not to be changed."""
     folder = tmp_path_factory.mktemp("done")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEYDEN_RUNS", str(folder / "runs"))
-        patch.setenv("LEYDEN_CACHE", str(folder / "cache"))
-        quieten()
+    with own_home(folder):
         return runner.run(Tiny(data_dir=table, max_epochs=2))
 
 

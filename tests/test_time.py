@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 from src import callbacks, datamodules, records, runner, stopwatch, summary, tasks
 from src.experiment import DataSpec
 from src.stopwatch import PARTS, Stopwatch, shares
-from src.trainer import quieten
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 class Sleepy(Dataset[dict[str, Tensor]]):
@@ -86,11 +87,6 @@ class Profiled(Numbers):
 
     def trainer_kwargs(self) -> dict[str, Any]:
         return {"profiler": SimpleProfiler()}
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    quieten()
 
 
 @pytest.fixture(scope="module")
