@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,8 +23,8 @@ LONG = 10_000
 Train = Callable[[Turns], object]
 
 
-def ours(experiment: Experiment, *, epochs: int = LONG) -> Train:
-    """Return a contender: an experiment as `run.py` trains it, with its callbacks, loggers and checkpoints."""
+def ours(experiment: Experiment, *, epochs: int = LONG, without: tuple[type[Callback], ...] = ()) -> Train:
+    """Return a contender: an experiment as `run.py` trains it, with its callbacks but some, loggers and checkpoints."""
 
     def train(turns: Turns) -> None:
         quieten()
@@ -31,8 +32,9 @@ def ours(experiment: Experiment, *, epochs: int = LONG) -> Train:
         datamodule, task = runner.build_parts(resolved)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            callbacks = [*build_callbacks(resolved, folder), Steps(turns)]
-            trainer = build_trainer(resolved, callbacks, logger=[MetricsCsv(folder), TensorBoard(folder)])
+            callbacks = [one for one in build_callbacks(resolved, folder) if not isinstance(one, without)]
+            loggers = [MetricsCsv(folder), TensorBoard(folder)]
+            trainer = build_trainer(resolved, [*callbacks, Steps(turns)], logger=loggers)
             runner.fit(resolved, trainer, task, datamodule, folder / "checkpoints" / "last.ckpt")
 
     return train

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from benchmarks import report
+from benchmarks.loops import ours
 from benchmarks.tables import EPOCH, Tiny, write
-from benchmarks.turns import Contender, Steps, Turns
-from src import runner
+from benchmarks.turns import Contender
 from src.callbacks import Forecast, TimeShares
-from src.experiment import Experiment
-from src.loggers import MetricsCsv, TensorBoard
-from src.trainer import build_callbacks, build_trainer, quieten
 
 
 class Unmeasured(Tiny):
@@ -35,29 +31,14 @@ class Unmeasured(Tiny):
         return {"profiler": PassThroughProfiler()}
 
 
-def contender(experiment: Experiment, folder: Path) -> Callable[[Turns], None]:
-    def train(turns: Turns) -> None:
-        quieten()
-        datamodule, task = runner.build_parts(experiment)
-        callbacks = build_callbacks(experiment, folder)
-        if isinstance(experiment, Unmeasured):
-            callbacks = [one for one in callbacks if not isinstance(one, Forecast | TimeShares)]
-        folder.mkdir()
-        loggers = [MetricsCsv(folder), TensorBoard(folder)]
-        trainer = build_trainer(experiment, [*callbacks, Steps(turns)], logger=loggers)
-        trainer.fit(task, datamodule=datamodule)
-
-    return train
-
-
 def main() -> None:
     flags = report.options(__doc__ or "", ["stopwatch"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)
         contenders = [
-            Contender("with", contender(Tiny(data_dir=folder), folder / "with"), 2 * EPOCH),
-            Contender("without", contender(Unmeasured(data_dir=folder), folder / "without"), 2 * EPOCH, "with"),
+            Contender("with", ours(Tiny(data_dir=folder)), 2 * EPOCH),
+            Contender("without", ours(Unmeasured(data_dir=folder), without=(Forecast, TimeShares)), 2 * EPOCH, "with"),
         ]
         report.show(report.measure("stopwatch, shares and forecast", contenders, flags.rounds), flags.json)
 

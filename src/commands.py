@@ -19,7 +19,7 @@ from src.experiment import Experiment, InputError
 from src.preflight import faster, measured_speeds
 from src.reproduction import reproduce
 from src.runner import build_parts, describe, explain, run
-from src.trainer import build_trainer, quieten, undecided
+from src.trainer import build_trainer, quieten
 
 
 def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
@@ -83,7 +83,7 @@ def plan(asked: Experiment, fold: Fold | None = None) -> None:
     experiment = asked.resolve()
     trainer = build_trainer(experiment, [], logger=False)
     datamodule, task = build_parts(experiment, fold)
-    speeds = measured_speeds(task, datamodule, trainer) if undecided(experiment, trainer) else {}
+    speeds = measured_speeds(experiment, task, datamodule, trainer)
     if speeds:
         trainer = build_trainer(experiment, [], logger=False, precision=faster(speeds))
     record = records.head(experiment, asked) | describe(experiment, datamodule, task, trainer)

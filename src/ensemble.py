@@ -16,9 +16,9 @@ from src.datamodules import DataModule
 from src.experiment import Experiment, InputError, replace
 from src.family import child, mean_and_spread, parent
 from src.loggers import TensorBoard
-from src.runner import build_parts, is_main, per_class
+from src.runner import build_data, is_main, per_class
 from src.tasks.classification import classification_metrics
-from src.tasks.regression import regression_metrics
+from src.tasks.regression import regression_metrics, update
 
 
 def ensemble(
@@ -69,7 +69,7 @@ def ensemble(
 
 def finish(experiment: Experiment, folder: Path, children: Sequence[Path], splits: Sequence[str]) -> None:
     """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard."""
-    datamodule, _ = build_parts(experiment)
+    datamodule = build_data(experiment)
     board = TensorBoard(folder)
     evaluation = Evaluation(folder, datamodule, board)
     metrics: dict[str, float] = {}
@@ -133,10 +133,6 @@ def scores(columns: dict[str, torch.Tensor], num_classes: int) -> dict[str, floa
     target = columns["target"]
     if num_classes:
         return {n: float(value) for n, value in classification_metrics(num_classes)(columns["prob"], target).items()}
-    middle = target.mean()  # far from 0, squares would drown the differences
-    metrics = regression_metrics(with_interval=False)(columns["prediction"] - middle, target - middle)
-    found = {name: float(value) for name, value in metrics.items()}
-    if "lower" in columns:
-        inside = (columns["lower"] <= target) & (target <= columns["upper"])
-        found["coverage"] = float(inside.float().mean())
-    return found
+    metrics = regression_metrics(with_interval="lower" in columns)
+    update(metrics, columns, target, middle=target.mean())
+    return {name: float(value) for name, value in metrics.compute().items()}

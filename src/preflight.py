@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from src import records
 from src.datamodules import DataModule
+from src.experiment import Experiment
 from src.tasks import Task
 
 CLEARLY = 1.1
@@ -29,7 +30,21 @@ Speeds = dict[str, float]
 """Precision -> training examples a second, without data and optimiser."""
 
 
-def measured_speeds(task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
+def undecided(experiment: Experiment, trainer: Trainer) -> bool:
+    """Return whether only a measurement can tell 'auto' the faster precision: on a CPU with instructions for bfloat16
+    but no tiles, the network decides. Several machines may differ, and stay with what their flags say.
+    """
+    cpu = torch.cpu.get_capabilities()
+    return (
+        experiment.precision == "auto"
+        and "precision" not in experiment.trainer_kwargs()
+        and trainer.strategy.root_device.type == "cpu"
+        and trainer.num_nodes == 1
+        and bool(cpu.get("avx512_bf16") and not cpu.get("amx_bf16"))
+    )
+
+
+def measured_speeds(experiment: Experiment, task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
     """Return the speeds of 32-true and bf16-mixed on this CPU: kept from an earlier run, else measured.
 
     The result is kept for a network's shapes, its inputs', the batch size and the machine. So a second run decides as
@@ -37,21 +52,24 @@ def measured_speeds(task: Task, datamodule: DataModule, trainer: Trainer) -> Spe
     position and the random state stay as they were.
 
     Returns:
-        Nothing where the training is short, or the cache cannot be written: two processes could disagree.
+        Nothing where the flags decide: they tell, or the training is short, or the cache cannot be written and two
+        processes could disagree.
     """
+    if not undecided(experiment, trainer):
+        return {}
     path = records.cache_dir() / "precision" / f"{_key(task, datamodule)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")), isolate_rng():
             kept = json.loads(path.read_text()) if path.is_file() else {}
-            if not kept:
-                count, spent = Trial(task, datamodule, trainer).size()
-                kept = {"seconds_an_example": spent / count}
+            trial = Trial(task, datamodule, trainer) if "bf16-mixed" not in kept else None
+            if trial and not kept:
+                kept = {"seconds_an_example": trial.seconds_an_example}
                 records.write_json(path, kept)
             if kept["seconds_an_example"] * examples(datamodule, trainer) < WORTH:
                 return {}
-            if "bf16-mixed" not in kept:
-                kept |= measure(task, datamodule, trainer)
+            if trial:
+                kept |= trial.speeds()
                 records.write_json(path, kept)
     except (OSError, ValueError):
         return {}
@@ -79,43 +97,39 @@ def _key(task: Task, datamodule: DataModule) -> str:
 
 
 class Trial:
-    """A copy of a task that takes steps on the training's first examples; the task and the data stay as they are."""
+    """A copy of a task that takes steps on the training's first examples, of which a timed step has `count`.
+
+    The task and the data stay as they are; `seconds_an_example` is of 32-true.
+    """
 
     def __init__(self, task: Task, datamodule: DataModule, trainer: Trainer) -> None:
         self.task, self.datamodule = copy.deepcopy(task), datamodule
         self.task.trainer = trainer  # which knows how many epochs there will be
         self.data = datamodule.dataset("train", train=True)
         self.keys = next(iter(datamodule.batches("train", train=True)))
+        self.count = min(EXAMPLES, len(self.keys))
+        self.seconds("32-true")  # what is done once only
+        while (spent := self.seconds("32-true")) < STEP and self.count < len(self.keys):
+            self.count = min(2 * self.count, len(self.keys))
+        self.seconds_an_example = spent / self.count
 
-    def seconds(self, precision: str, count: int) -> float:
+    def seconds(self, precision: str) -> float:
         """Return what forward and backward of the first `count` examples take."""
-        batch = self.datamodule.on_after_batch_transfer(self.data[self.keys[:count]], 0)
+        batch = self.datamodule.on_after_batch_transfer(self.data[self.keys[: self.count]], 0)
         started = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
             loss = self.task._step(batch, "train")["loss"]
         loss.backward()
         return time.perf_counter() - started
 
-    def size(self) -> tuple[int, float]:
-        """Return of how many examples a timed step is, and its seconds in 32-true."""
-        count = EXAMPLES
-        self.seconds("32-true", count)  # what is done once only
-        while (spent := self.seconds("32-true", count)) < STEP and count < len(self.keys):
-            count = min(2 * count, len(self.keys))
-        return min(count, len(self.keys)), spent
-
-
-def measure(task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
-    """Time both arithmetics in turns, and take the best time of each."""
-    with isolate_rng():
-        trial = Trial(task, datamodule, trainer)
-        count, _ = trial.size()
+    def speeds(self) -> Speeds:
+        """Time both arithmetics in turns, and take the best time of each."""
         best = dict.fromkeys(PRECISIONS, float("inf"))
         started = time.perf_counter()
         for number in range(1 + ROUNDS):
             for precision, before in best.items():
-                spent = trial.seconds(precision, count)
+                spent = self.seconds(precision)
                 best[precision] = min(before, spent) if number else before  # the first of a new size allocates too
             if number and time.perf_counter() - started > SECONDS:
                 break
-    return {precision: round(count / spent, 3) for precision, spent in best.items()}
+        return {precision: round(self.count / spent, 3) for precision, spent in best.items()}

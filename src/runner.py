@@ -27,12 +27,12 @@ from src.callbacks import Evaluation, Every, Interrupted
 from src.callbacks.evaluation import figures
 from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.base import SPLITS
-from src.experiment import ClassificationExperiment, Experiment, InputError
+from src.experiment import ClassificationExperiment, Experiment, Imbalance, InputError
 from src.features import keep_features
 from src.loggers import MetricsCsv, TensorBoard
 from src.preflight import faster, measured_speeds
 from src.tasks import Classification, Task
-from src.trainer import build_callbacks, build_trainer, undecided
+from src.trainer import build_callbacks, build_trainer
 
 
 def explain(error: BaseException) -> str:
@@ -160,7 +160,7 @@ def _run(
             f"{same_data_as or folder}: the data has changed since the run began ({earlier['data']['source']}); "
             "start a new one."
         )
-    speeds = measured_speeds(task, datamodule, trainer) if known is None and undecided(experiment, trainer) else {}
+    speeds = measured_speeds(experiment, task, datamodule, trainer) if known is None else {}
     if speeds:
         trainer = build(precision=faster(speeds))
     if main:
@@ -254,14 +254,20 @@ def board(trainer: Trainer) -> TensorBoard:
     return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoard))
 
 
-def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataModule, Task]:
-    """Seed everything, set up the data, or a fold of them, and build the task from the data's spec."""
+def build_data(experiment: Experiment, fold: Fold | None = None) -> DataModule:
+    """Seed everything and set up the data, or a fold of them."""
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     datamodule = experiment.datamodule()
     datamodule.fold, datamodule.quarantine = fold, experiment.quarantine
-    imbalance = experiment.imbalance if isinstance(experiment, ClassificationExperiment) else "none"
-    datamodule.balanced = imbalance == "sampler"
+    datamodule.balanced = imbalance_of(experiment) == "sampler"
     datamodule.setup("fit")
+    return datamodule
+
+
+def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataModule, Task]:
+    """Seed everything, set up the data, or a fold of them, and build the task from the data's spec."""
+    datamodule = build_data(experiment, fold)
+    imbalance = imbalance_of(experiment)
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     task = experiment.task(datamodule.spec)
     if isinstance(task, Classification):
@@ -269,6 +275,10 @@ def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataM
     elif imbalance != "none":
         raise InputError(f"--imbalance {imbalance}: {type(task).__name__} predicts no class.")
     return datamodule, task
+
+
+def imbalance_of(experiment: Experiment) -> Imbalance:
+    return experiment.imbalance if isinstance(experiment, ClassificationExperiment) else "none"
 
 
 def prepare_features(

@@ -71,9 +71,8 @@ def recipe(fields: Mapping[str, Any], steps: int) -> str:
 def after(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished run and what can be done with it."""
     best, metrics = record["best"], record["metrics"]
-    stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
     when = f"at epoch {best['epoch']}" if best["epoch"] else "before training, with the solved head"
-    _line("best", f"{best['name']} {best['value']:.4f} {when}; stopped: {record['reason']}{stand_in}")
+    _line("best", f"{best['name']} {best['value']:.4f} {when}; stopped: {record['reason']}{_stand_in(record)}")
     for split in ("val", "test"):
         found = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{split}/")}
         if found:
@@ -137,8 +136,8 @@ def of_classes(record: Mapping[str, Any]) -> list[str]:
 
 def after_folds(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished cross-validation."""
-    stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
-    print(f"\n{record['folds']} folds, each tested on what it has not seen: mean and deviation{stand_in}", flush=True)
+    of_what = f"each tested on what it has not seen: mean and deviation{_stand_in(record)}"
+    print(f"\n{record['folds']} folds, {of_what}", flush=True)
     for line in table(record) or rows_as_lines(rows(record)):
         _line("", line)
     _line("time", f"{record['wall_s']:.1f} s")
@@ -147,8 +146,8 @@ def after_folds(record: Mapping[str, Any], folder: Path) -> None:
 
 def after_ensemble(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished ensemble."""
-    stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
-    print(f"\n{record['ensemble']} members, of the seeds from {record['seed']} on, averaged{stand_in}", flush=True)
+    of_what = f"of the seeds from {record['seed']} on, averaged{_stand_in(record)}"
+    print(f"\n{record['ensemble']} members, {of_what}", flush=True)
     for line in rows_as_lines(rows_of_ensemble(record)) + of_classes(record) + table(record):
         _line("", line)
     if found := record.get("calibration"):
@@ -217,6 +216,10 @@ def installed(name: str) -> str:
     """Return how to call a program of this environment: its name where the shell finds it, else its path."""
     program = Path(sys.executable).with_name(name)
     return name if shutil.which(name) == str(program) else os.path.relpath(program)
+
+
+def _stand_in(record: Mapping[str, Any]) -> str:
+    return "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
 
 
 def _line(label: str, text: str) -> None:

@@ -156,17 +156,3 @@ def choose_precision(experiment: Experiment) -> str:
         return "32-true"
     cpu = torch.cpu.get_capabilities()
     return "bf16-mixed" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else "32-true"
-
-
-def undecided(experiment: Experiment, trainer: Trainer) -> bool:
-    """Return whether only a measurement can tell 'auto' the faster precision: on a CPU with instructions for bfloat16
-    but no tiles, the network decides. Several machines may differ, and stay with what their flags say.
-    """
-    cpu = torch.cpu.get_capabilities()
-    return (
-        experiment.precision == "auto"
-        and "precision" not in experiment.trainer_kwargs()
-        and trainer.strategy.root_device.type == "cpu"
-        and trainer.num_nodes == 1
-        and bool(cpu.get("avx512_bf16") and not cpu.get("amx_bf16"))
-    )

@@ -36,7 +36,7 @@ def asked(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> CatsDogsScratch:
 def speeds(monkeypatch: pytest.MonkeyPatch, bf16: float) -> None:
     """Let bfloat16 be so many times as fast as single precision."""
     found = {"32-true": 100.0, "bf16-mixed": 100.0 * bf16}
-    monkeypatch.setattr(preflight, "measure", lambda task, datamodule, trainer: found)
+    monkeypatch.setattr(preflight.Trial, "speeds", lambda trial: found)
     monkeypatch.setattr(preflight, "WORTH", 0.0)
 
 
@@ -102,17 +102,20 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
     speeds(monkeypatch, 0.5)
     datamodule, task = runner.build_parts(asked)
     (records.cache_dir() / "precision").write_text("no folder")
-    assert preflight.measured_speeds(task, datamodule, trainer_of(asked)) == {}
+    assert preflight.measured_speeds(asked, task, datamodule, trainer_of(asked)) == {}
     assert records.load(runner.run(asked))["precision"] == "bf16-mixed"
 
 
 @pytest.mark.parametrize("start_size", [1.0, 0.5])
-def test_measuring_leaves_everything_as_it_was(asked: CatsDogsScratch, start_size: float) -> None:
+def test_measuring_leaves_everything_as_it_was(
+    asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch, start_size: float
+) -> None:
     asked = replace(asked, start_size=start_size, augment=replace(asked.augment, mixup=0.2))
     datamodule, task = runner.build_parts(asked)
     state = {name: value.clone() for name, value in task.state_dict().items()}
     drawn: list[Any] = [random.getstate(), np.random.get_state(), torch.get_rng_state()]
-    found = preflight.measure(task, datamodule, trainer_of(asked))
+    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    found = preflight.measured_speeds(asked, task, datamodule, trainer_of(asked))
     assert set(found) == {"32-true", "bf16-mixed"}
     assert min(found.values()) > 0
     assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())

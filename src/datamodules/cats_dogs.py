@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 from filelock import FileLock
 from torchvision.datasets import OxfordIIITPet
 
@@ -67,10 +65,7 @@ class RareDogs(ImageFolder):
 
     def from_drawn(self) -> Found[list[Sample]]:
         """Return cats and a few dogs drawn on the spot: here they are the data, and no stand-in."""
-        sample = drawn.draw(
-            "dog", np.random.default_rng(0), 64
-        ).tobytes()  # other code or libraries draw other pictures
-        root = records.cache_dir() / f"drawn_rare_dogs-{hashlib.sha256(sample).hexdigest()[:8]}"
+        root = drawn.cache_folder("rare_dogs", 64)
         drawn.draw_folder(root, **self.SIZES, seed=1, rare=21, size=64)
         return Found("drawn cats and dogs, 20 to 1", "as drawn", scan(root)[0])
 

@@ -7,6 +7,7 @@ background, pose, clutter, noise) comes from one distribution for both: colour, 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import uuid
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from src import records
 from src.datamodules.drawn_animal import (
     KINDS,
     POSES,
@@ -131,6 +133,12 @@ def draw(kind: Kind, rng: np.random.Generator, size: int = 128) -> Image.Image:
 
 
 # ------------------------------------------------------------------------------------------------------- the folder
+def cache_folder(name: str, size: int = 128) -> Path:
+    """Return where the cache keeps such pictures, `size` pixels square; other code or libraries draw other ones."""
+    sample = draw("cat", np.random.default_rng(0), size).tobytes()
+    return records.cache_dir() / f"drawn_{name}-{hashlib.sha256(sample).hexdigest()[:8]}"
+
+
 def draw_folder(
     root: Path, *, train: int = 800, val: int = 200, test: int = 400, seed: int = 0, rare: int = 2, size: int = 128
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -79,8 +78,7 @@ class ImageFolder(DataModule):
 
     def from_drawn(self) -> Found[list[Sample]] | None:
         """Return cats and dogs drawn on the spot, a stand-in for photographs."""
-        sample = drawn.draw("cat", np.random.default_rng(0)).tobytes()  # other code or libraries draw other pictures
-        root = records.cache_dir() / f"drawn_cats_dogs-{hashlib.sha256(sample).hexdigest()[:8]}"
+        root = drawn.cache_folder("cats_dogs")
         drawn.draw_folder(root)
         return Found("drawn cats and dogs (NOT photographs)", "as drawn", scan(root)[0], stand_in=True)
 
@@ -88,8 +86,7 @@ class ImageFolder(DataModule):
         return [name for _, name in samples]
 
     def names_of(self, samples: list[Sample], found: Found[list[Sample]]) -> list[str]:
-        root = _common_root([path for path, _ in chain(*found.samples.values())])
-        return [records.printable(path.relative_to(root)) for path, _ in samples]
+        return _names([path for path, _ in samples], [path for path, _ in chain(*found.samples.values())])
 
     def setup(self, stage: str) -> None:
         if stage == "predict" or hasattr(self, "found"):
@@ -111,8 +108,7 @@ class ImageFolder(DataModule):
         self._files = files
         number = {name: target for target, name in enumerate(classes)}
         self._targets = torch.tensor([number.get(name, -1) for _, name in everything])
-        above = len(records.printable(f"{_common_root(files)}{os.sep}"))
-        self._names = [records.printable(path)[above:] for path in files]
+        self._names = _names(files, files)
         self._check(found, classes)
         self.fingerprint = fingerprint(
             f"{name} {digest}"
@@ -256,5 +252,8 @@ def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> 
     return [group for group in groups.values() if len({split_of[row] for row in group}) > 1]
 
 
-def _common_root(files: Sequence[Path]) -> str:
-    return os.path.commonpath({file.parent for file in files})
+def _names(files: Sequence[Path], among: Sequence[Path]) -> list[str]:
+    """Return the path of each file below the folder that `among` have in common."""
+    root = os.path.commonpath({file.parent for file in among}).rstrip(os.sep)  # of "/" nothing is left
+    above = len(records.printable(root)) + 1
+    return [records.printable(file)[above:] for file in files]

@@ -84,13 +84,7 @@ class Regression(Task):
         found = self.predictions(outputs.detach())
         metrics: Any = self.metrics[stage]
         middle, above = self.restored(torch.tensor([0.0, 1.0], device=target.device))
-        from_middle = found["prediction"] - middle, target - middle  # far from 0, squares would drown the differences
-        for name in ("rmse", "mae", "spearman"):
-            metrics[name].update(*from_middle)
-        metrics["r2"].update(*(values / (above - middle) for values in from_middle))
-        if "lower" in found:
-            inside = (found["lower"] <= target) & (target <= found["upper"])
-            metrics["coverage"].update(inside.float())
+        update(metrics, found, target, middle, above - middle)
         self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.items(keep_base=True)}, on_epoch=True)
         return {"loss": loss, "target": target, "index": batch["index"], **found}
 
@@ -167,3 +161,18 @@ def regression_metrics(*, with_interval: bool) -> MetricCollection:
     if with_interval:
         metrics["coverage"] = MeanMetric()
     return MetricCollection(metrics, compute_groups=False)
+
+
+def update(
+    metrics: Any, found: Mapping[str, Tensor], target: Tensor, middle: Tensor, unit: Tensor | float = 1.0
+) -> None:
+    """Count in what `predictions` found. Far from 0 squares drown the differences, so they are taken from `middle`;
+    those of R2, which adds them all up, in `unit`s.
+    """
+    from_middle = found["prediction"] - middle, target - middle
+    for name in ("rmse", "mae", "spearman"):
+        metrics[name].update(*from_middle)
+    metrics["r2"].update(*(values / unit for values in from_middle))
+    if "lower" in found:
+        inside = (found["lower"] <= target) & (target <= found["upper"])
+        metrics["coverage"].update(inside.float())
