@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
@@ -27,6 +28,10 @@ from src.experiment import Augment, InputError
 
 CHUNK = 4096
 """Files that are in the hands of the decoding threads at a time."""
+TRIES = 10
+"""Windows that are drawn for a random crop, of which the first that fits is taken."""
+DRAWS = 1 + 2 * TRIES + 2
+"""Random numbers a picture: for the mirror, for areas and shapes of windows, for the place."""
 GREY = 127
 """What is erased becomes; the mean of ImageNet's pictures is near it."""
 
@@ -200,7 +205,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.files, self.cache_file, self.positions, self.targets = files, pixels, positions, targets
         self.stored_size, self.image_size, self.seed = stored_size, image_size, seed
-        self.transform = transforms(augment, image_size) if augment else None
+        self.augment, self.changes = augment, changes(augment) if augment else None
 
     @functools.cached_property
     def pixels(self) -> np.ndarray | None:
@@ -215,21 +220,35 @@ class Pictures(Dataset[dict[str, Tensor]]):
         return len(self.files)
 
     def __getitem__(self, keys: list[int]) -> dict[str, Tensor]:
-        index = np.asarray(keys) % len(self.files)
-        images = torch.from_numpy(self._stored(index)).permute(0, 3, 1, 2)  # stays channels-last in memory
-        if self.transform is None:
-            images = middle(images, self.image_size)
-        else:
-            images = torch.stack([self._augmented(image, key) for image, key in zip(images, keys, strict=True)])
-        where = torch.from_numpy(index)
+        index = [key % len(self.files) for key in keys]
+        windows, mirrored = self._drawn(keys)
+        pixels = np.empty((len(keys), self.image_size, self.image_size, 3), np.uint8)
+        for row, (top, left, bottom, right) in enumerate(windows):
+            window = self._stored(index[row])[top:bottom, left:right]
+            pixels[row] = window if window.shape == pixels[row].shape else scaled(window, self.image_size)
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # stays channels-last in memory
+        for row in mirrored:
+            images[row] = images[row].flip(-1)
+        if self.changes:
+            images = torch.stack([self._changed(image, key) for image, key in zip(images, keys, strict=True)])
+        where = torch.tensor(index)
         return {"image": images, "target": self.targets[where], "index": where}
 
-    def _stored(self, index: np.ndarray) -> np.ndarray:
-        if self.pixels is not None:
-            return np.asarray(self.pixels[self.positions[index]])
-        return np.stack([self._decoded(self.files[i]) for i in index])
+    def _drawn(self, keys: Sequence[int]) -> tuple[np.ndarray, Sequence[int]]:
+        """Return the window of each picture and which pictures to mirror."""
+        edge = (self.stored_size - self.image_size) // 2
+        whole = np.tile([edge, edge, edge + self.image_size, edge + self.image_size], (len(keys), 1))
+        if self.augment is None:
+            return whole, ()
+        drawn = np.stack([np.random.Generator(np.random.Philox(key=[self.seed, key])).random(DRAWS) for key in keys])
+        cropped = self.augment.crop != (1.0, 1.0)
+        windows = random_windows(drawn[:, 1:], self.stored_size, self.augment.crop) if cropped else whole
+        return windows, np.flatnonzero(drawn[:, 0] < 0.5).tolist() if self.augment.flip else ()
 
-    def _decoded(self, file: Path) -> np.ndarray:
+    def _stored(self, i: int) -> np.ndarray:
+        if self.pixels is not None:
+            return self.pixels[self.positions[i]]
+        file = self.files[i]
         try:
             return decode(file, self.stored_size)
         except UNREADABLE as error:
@@ -238,13 +257,13 @@ class Pictures(Dataset[dict[str, Tensor]]):
                 "Put it back and resume the run, or start a new one."
             ) from error
 
-    def _augmented(self, image: Tensor, key: int) -> Tensor:
-        assert self.transform is not None
+    def _changed(self, image: Tensor, key: int) -> Tensor:
+        assert self.changes
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(
                 int(np.random.SeedSequence([self.seed, key]).generate_state(1, np.uint64)[0] >> 1)
             )
-            return self.transform(image)
+            return self.changes(image)
 
 
 class Files(Dataset[dict[str, object]]):
@@ -280,21 +299,41 @@ def middle(images: Tensor, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
-def transforms(augment: Augment, size: int) -> v2.Transform:
-    """Return `augment` as torchvision transforms of a uint8 picture [3, stored, stored] to [3, size, size]."""
+def random_windows(drawn: np.ndarray, size: int, area: tuple[float, float]) -> np.ndarray:
+    """Return windows [batch, (top, left, bottom, right)] of pictures of `size`, as of torchvision's RandomResizedCrop.
+
+    Their share of the area is between the two of `area`, width to height between 4/5 and 5/4 (log-uniform), their place
+    anywhere; the whole picture where none of `TRIES` fits.
+
+    Args:
+        drawn: numbers from 0 to 1 [batch, 2 * `TRIES` + 2].
+    """
+    share, shape, place = np.split(drawn, [TRIES, 2 * TRIES], axis=1)
+    share, stretch = area[0] + (area[1] - area[0]) * share, np.sqrt(5 / 4) ** (2 * shape - 1)
+    sides = np.round(size * np.sqrt(share)[..., None] * np.stack([1 / stretch, stretch], -1)).clip(1)
+    fits = (sides <= size).all(-1)
+    first = sides[np.arange(len(drawn)), fits.argmax(1)]
+    sides = np.where(fits.any(-1, keepdims=True), first, size)
+    corner = np.floor(place * (size - sides + 1))
+    return np.concatenate([corner, corner + sides], 1).astype(int)
+
+
+def scaled(picture: np.ndarray, size: int) -> np.ndarray:
+    """Return a picture, uint8 [height, width, 3], as [size, size, 3]."""
+    image = torch.from_numpy(np.array(picture[None], order="C")).permute(0, 3, 1, 2)  # torch sees it is channels-last
+    found = F.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
+    return found[0].permute(1, 2, 0).numpy()
+
+
+def changes(augment: Augment) -> v2.Transform | None:
+    """Return what else than crop and flip `augment` does to a uint8 picture [3, size, size]; None if nothing."""
     steps: list[v2.Transform] = []
     if augment.rotation:
         steps.append(v2.RandomRotation([-augment.rotation, augment.rotation], v2.InterpolationMode.BILINEAR))
-    if augment.crop == (1.0, 1.0):
-        steps.append(v2.CenterCrop(size))
-    else:
-        steps.append(v2.RandomResizedCrop(size, scale=augment.crop, ratio=(4 / 5, 5 / 4), antialias=True))
-    if augment.flip:
-        steps.append(v2.RandomHorizontalFlip())
     if augment.colour:
         steps.append(v2.ColorJitter(augment.colour, augment.colour, augment.colour))
     if augment.randaugment[0]:
         steps.append(v2.RandAugment(*augment.randaugment))
     if augment.erasing:
         steps.append(v2.RandomErasing(augment.erasing, value=GREY))
-    return v2.Compose(steps)
+    return v2.Compose(steps) if steps else None

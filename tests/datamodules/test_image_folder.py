@@ -16,12 +16,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import ks_2samp
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import RandomResizedCrop, functional
 
 from src import records
 from src.datamodules import Batches, ImageFolder
 from src.datamodules.image_folder import divide_samples, scan
+from src.datamodules.pictures import DRAWS, random_windows
 from src.experiment import Augment, InputError
 
 SIZE = 28
@@ -377,6 +380,54 @@ def test_each_augmentation_does_something(pictures: Path, augment: Augment) -> N
         mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(changed, plain, strict=True)]
         assert [a != b for a, b in zip(different, mirrored, strict=True)] == [False] * 12
         assert 2 < sum(mirrored) < 10
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(9, 300),
+    area=st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)).map(lambda pair: (min(pair), max(pair))),
+)
+def test_windows_lie_in_the_picture_and_have_the_area_and_shape_that_was_asked(
+    seed: int, size: int, area: tuple[float, float]
+) -> None:
+    drawn = np.random.default_rng(seed).random((200, DRAWS - 1))
+    top, left, bottom, right = random_windows(drawn, size, area).T
+    height, width = bottom - top, right - left
+    assert min(top.min(), left.min(), height.min() - 1, width.min() - 1) >= 0
+    assert max(bottom.max(), right.max()) <= size
+    assert ((height + 0.5) * (width + 0.5) >= area[0] * size**2).all()
+    small = (height - 0.5) * (width - 0.5) <= area[1] * size**2
+    square = np.maximum(height, width) - 0.5 <= (np.minimum(height, width) + 0.5) * 1.25
+    assert (small & square | ((height == size) & (width == size))).all()
+
+
+def test_windows_are_drawn_as_torchvision_draws_them() -> None:
+    ours = random_windows(np.random.default_rng(0).random((4000, DRAWS - 1)), 256, (0.3, 1.0))
+    picture = torch.empty(3, 256, 256)
+    theirs = np.array([RandomResizedCrop.get_params(picture, [0.3, 1.0], [4 / 5, 5 / 4]) for _ in range(4000)])
+    theirs[:, 2:] += theirs[:, :2]  # sizes, where ours has the other corner
+    for mine, other in zip(ours.T, theirs.T, strict=True):
+        found: Any = ks_2samp(mine, other)
+        assert found.pvalue > 1e-4
+
+
+def test_a_window_is_scaled_as_torchvision_scales_it(pictures: Path) -> None:
+    data = ready(pictures, augment=Augment(crop=(0.3, 0.6), flip=False)).dataset("train", train=True)
+    keys = list(range(12))
+    windows, _ = data._drawn(keys)  # pyright: ignore[reportAttributeAccessIssue]
+    stored = data.pixels[data.positions[keys]]  # pyright: ignore[reportAttributeAccessIssue]
+    for image, (top, left, bottom, right), whole in zip(data[keys]["image"], windows, stored, strict=True):
+        expected = functional.resized_crop(
+            torch.from_numpy(whole).permute(2, 0, 1), top, left, bottom - top, right - left, [*image.shape[1:]]
+        )
+        assert torch.equal(image, expected)
+
+
+def test_a_pictures_changes_do_not_depend_on_its_batch(pictures: Path) -> None:
+    data = ready(pictures, augment=Augment(colour=0.3)).dataset("train", train=True)
+    together = data[[0, 5, 29]]["image"]
+    assert torch.equal(together[1], data[[5]]["image"][0])
+    assert torch.equal(together[2], data[[29, 1]]["image"][0])
 
 
 ORIENTATIONS = {
