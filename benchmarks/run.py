@@ -62,6 +62,7 @@ FULL = [
     Job(("benchmarks/images.py", "resnet18", "--score"), 60),
     Job(("benchmarks/texts.py", "lstm", "--score"), 30),
     Job(("benchmarks/texts.py", "bert", "--score"), 60),
+    *(Job(("benchmarks/defaults.py", job), 40) for job in ("bf16", "cache", "bucketing", "probe_start")),
     Job(("benchmarks/time_to_score.py", "cats_dogs"), 75),
     Job(("benchmarks/time_to_score.py", "imdb"), 75),
 ]

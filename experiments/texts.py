@@ -71,10 +71,6 @@ class TextsLstm(TextData):
     def tokens(self) -> Vocabulary:
         return self.vocabulary
 
-    def restored(self, run: Path) -> TextsLstm:
-        vocabulary = replace(self.vocabulary, tokenizer=str(run / "tokenizer"), vectors="none")
-        return replace(super().restored(run), vocabulary=vocabulary)
-
     def task(self, spec: DataSpec) -> tasks.TextClassification:
         model = models.LSTM(spec, self.vocabulary.width, self.lstm, weights=self.weights)
         return tasks.TextClassification(model, spec, self.optim, label_smoothing=self.label_smoothing)
@@ -108,6 +104,8 @@ class TextsBert(TextData):
     """Compute the layers again in the backward pass, to save memory."""
 
     def resolve(self) -> TextsBert:
+        if self.encoder != type(self).encoder:
+            return self  # what was asked for by name is not replaced: where it cannot be had, an error says so
         return replace(self, encoder=models.available_encoder(self.encoder, self.offline_encoder))
 
     def tokens(self) -> Vocabulary:

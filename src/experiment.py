@@ -189,6 +189,8 @@ class TextPrep:
         for name, value in (("max_length", self.max_length), ("max_tokens", self.max_tokens)):
             if value is not None and value < 1:
                 raise InputError(f"--prep.{name.replace('_', '-')} {value}: at least 1.")
+        if self.max_tokens is not None and self.padding == "max_length":
+            raise InputError(f"--prep.max-tokens {self.max_tokens}: give --batch-size where --prep.padding max_length.")
 
 
 @dataclass(frozen=True, kw_only=True)

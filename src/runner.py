@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import functools
+import json
 import os
 import shutil
 import socket
@@ -132,6 +133,7 @@ def _run(
     started = time.monotonic()
     experiment = asked.resolve()
     before = records.load(folder) if resume else {}
+    refuse_replaced(asked, experiment, before)
     finished = before.get("state") == "done"
     if finished and not (test or baselines):
         raise InputError(f"{folder}: the run is done. Add --test to test it, or start a new one.")
@@ -150,7 +152,7 @@ def _run(
     main = trainer.is_global_zero
     if main and not resume:
         records.start(folder, experiment, asked)
-    datamodule, task = build_parts(experiment, fold)
+    datamodule, task = build_parts(experiment, fold, folder if resume else None)
     if test:
         datamodule.require_test()
     if baselines:
@@ -160,6 +162,8 @@ def _run(
             f"{same_data_as or folder}: the data has changed since the run began ({earlier['data']['source']}); "
             "start a new one."
         )
+    if same_data_as and not fold:
+        require_same_examples(same_data_as, datamodule)
     speeds = measured_speeds(experiment, task, datamodule, trainer) if known is None else {}
     if speeds:
         trainer = build(precision=faster(speeds))
@@ -212,6 +216,28 @@ def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataMo
     return why_stopped(trainer, experiment)
 
 
+def refuse_replaced(asked: Experiment, resolved: Experiment, before: dict[str, Any]) -> None:
+    """Raise an InputError where what a run began with cannot be had now, and another would take its place."""
+    wanted, found, kept = asked.to_json(), resolved.to_json(), before.get("fields", {})
+    for name in found:
+        if found[name] != wanted[name] and name in kept and kept[name] != found[name]:
+            raise InputError(
+                f"--{name.replace('_', '-')} {kept[name]}: the run was begun with it, and it cannot be had here now. "
+                "Bring it back to go on; predict.py needs nothing but the run."
+            )
+
+
+def require_same_examples(run: Path, datamodule: DataModule) -> None:
+    """Raise an InputError where data are validated or tested on other examples than another run's."""
+    kept = json.loads((run / "split.json").read_text())
+    for split in [split for split in datamodule.sizes() if split != "train"]:
+        if strange := {*map(str, datamodule.ids(split))} - {*map(str, kept[split])}:
+            raise InputError(
+                f"{run}: has no {split} example {min(strange)}, and this run has it. They need the same validation and "
+                "test examples; leave out what draws them with the seed (--labelled)."
+            )
+
+
 def require_space(folder: Path, task: Task, *, averaged: bool = False) -> None:
     """Raise an InputError where the disk cannot hold the run's checkpoints: best, last, and one being written."""
     weights = sum(value.numel() * value.element_size() for value in task.state_dict().values())
@@ -254,19 +280,23 @@ def board(trainer: Trainer) -> TensorBoard:
     return next(logger for logger in trainer.loggers if isinstance(logger, TensorBoard))
 
 
-def build_data(experiment: Experiment, fold: Fold | None = None) -> DataModule:
-    """Seed everything and set up the data, or a fold of them."""
+def build_data(experiment: Experiment, fold: Fold | None = None, resumed: Path | None = None) -> DataModule:
+    """Seed everything and set up the data, or a fold of them, as those of the run to go on with."""
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)
     datamodule = experiment.datamodule()
     datamodule.fold, datamodule.quarantine = fold, experiment.quarantine
     datamodule.balanced = imbalance_of(experiment) == "sampler"
+    if resumed and (resumed / "split.json").exists():  # written when all of the data is
+        datamodule.restore(resumed)
     datamodule.setup("fit")
     return datamodule
 
 
-def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataModule, Task]:
-    """Seed everything, set up the data, or a fold of them, and build the task from the data's spec."""
-    datamodule = build_data(experiment, fold)
+def build_parts(
+    experiment: Experiment, fold: Fold | None = None, resumed: Path | None = None
+) -> tuple[DataModule, Task]:
+    """Seed everything, set up the data as `build_data` does, and build the task from the data's spec."""
+    datamodule = build_data(experiment, fold, resumed)
     imbalance = imbalance_of(experiment)
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     task = experiment.task(datamodule.spec)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import own_home
+from conftest import Tiny, own_home
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from experiments.imdb_bert import ImdbBertFewShot8
 from experiments.tables import TableClassification, TableLinear, TableRegression
 from src import cli, commands, records
 from src.compare.groups import compare
@@ -172,6 +173,14 @@ def test_a_cross_validation_predicts_the_mean_of_its_folds(houses: Path) -> None
     assert list(found[0]["id"]) == list(found[1]["id"])
     command = cli.parse(["--reproduce", str(run)])
     assert commands.run_all(command.experiments, command.flags) == 1
+
+
+def test_members_that_would_be_validated_on_other_examples_are_not_trained(tiny: Tiny) -> None:
+    fields: Any = tiny(ImdbBertFewShot8) | {"max_epochs": 1}
+    with pytest.raises(InputError, match=r"has no val example .*--labelled"):
+        ensemble(ImdbBertFewShot8(**fields), 3)
+    (run,) = records.runs_dir().glob("*/*")
+    assert [records.load(child)["state"] for child in records.children(run)] == ["done", "failed"]
 
 
 @pytest.mark.parametrize(

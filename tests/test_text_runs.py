@@ -26,8 +26,8 @@ from torch import Tensor
 
 from experiments.texts import TextsBert, TextsLstm
 from src import cli, commands, datamodules, records, runner, tasks
-from src.datamodules import Batches
-from src.experiment import DataSpec, Optim, Recurrent, TextPrep, Vocabulary
+from src.datamodules import Batches, text_table
+from src.experiment import DataSpec, InputError, Optim, Recurrent, TextPrep, Vocabulary
 from src.prediction import load_run
 from src.tasks.base import Batch
 
@@ -347,6 +347,29 @@ def test_the_run_keeps_its_tokenizer(done: Path, table: Path) -> None:
     assert set(WORDS) <= set(kept.get_vocab())
     assert kept.token_to_id("[UNK]") == spec["unknown_id"]
     assert not (done / "tokenizer" / "config.json").exists(), "it belongs to no encoder"
+
+
+def test_a_run_goes_on_with_its_own_tokenizer(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Tiny(data_dir=table, vocabulary=Vocabulary(size=60, width=8, tokenizer="wordpiece"))
+    run = runner.run(asked)
+    kept, before = (run / "tokenizer" / "tokenizer.json").read_bytes(), records.load(run)["metrics"]
+    shutil.rmtree(records.cache_dir())
+    monkeypatch.setattr(text_table, "train_tokenizer", lambda *_: pytest.fail("its ids would be others"))
+    runner.run(asked, resume=run, test=True)
+    assert (run / "tokenizer" / "tokenizer.json").read_bytes() == kept
+    after = records.load(run)["metrics"]
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_run_does_not_go_on_with_another_encoder(table: Path, encoder: Path, tmp_path: Path) -> None:
+    first, second = (shutil.copytree(encoder, tmp_path / name) for name in ("first", "second"))
+    run = runner.run(KeptBert(data_dir=table, offline_encoder=str(first), max_epochs=1))
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(InputError, match=f"--encoder {first}: the run was begun with it"):
+        runner.run(KeptBert(data_dir=table, offline_encoder=str(second), max_epochs=1), resume=run, test=True)
+    assert json.loads((run / "run.json").read_bytes())["fields"] == json.loads(before)["fields"]
+    with pytest.raises(InputError, match=rf"--encoder {tmp_path}/typo: no such folder"):
+        runner.run(KeptBert(data_dir=table, encoder=str(tmp_path / "typo"), offline_encoder=str(first)))
 
 
 def test_a_run_of_an_encoder_is_whole_without_the_encoders_folder(table: Path, encoder: Path, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ class DataModule(LightningDataModule):
         """Write to the run directory what prediction needs besides the spec; see `Experiment.restored`."""
 
     def restore(self, run: Path) -> None:
-        """Read back what `save` wrote, for a prediction."""
+        """Read back what `save` wrote, for a prediction, or before the `setup` of a run that goes on."""
 
     def baseline_inputs(self, split: str) -> Any:
         """Return what scikit-learn's models see of a split: a DataFrame, pictures as rows of numbers, or texts."""

