@@ -34,8 +34,15 @@ def keep_features(
         if features is None or not _holds(features, *next(_compute(task, datamodule, trainer, split))):
             index, found = (torch.cat(parts) for parts in zip(*_compute(task, datamodule, trainer, split), strict=True))
             features = found[index.argsort()]
-            with records.replacing(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, features.numpy(), allow_pickle=False)
+            try:
+                with records.replacing(path) as temporary, open(temporary, "wb") as file:
+                    np.save(file, features.numpy(), allow_pickle=False)
+            except OSError as error:
+                print(
+                    f"CACHE      {path.parent} cannot be written ({error.strerror or error}): the next run computes "
+                    "these features again. Make room, or set LEYDEN_CACHE to another folder.",
+                    flush=True,
+                )
         kept[split] = {"features": features, "target": datamodule.targets(split)}
     task.train()
     return kept

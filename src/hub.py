@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from src.experiment import InputError
 from src.network import reachable
@@ -35,6 +36,10 @@ def find(encoder: str) -> Place | None:
     """Return where an encoder can be had: a folder, the Hub's cache, the Hub, or a package; None where it cannot."""
     if Path(encoder).is_dir():
         return Place(encoder, f"folder {encoder}")
+    try:
+        validate_repo_id(encoder)
+    except HFValidationError:
+        return None  # a path to no folder
     if isinstance(try_to_load_from_cache(encoder, "config.json"), str) and any(
         isinstance(try_to_load_from_cache(encoder, name), str) for name in ("model.safetensors", "pytorch_model.bin")
     ):

@@ -198,11 +198,19 @@ def write(
     threshold: bool = False,
 ) -> int:
     """Predict, and write the CSV to `out`, or print it; return the exit code."""
+    if out and out.is_dir():
+        raise InputError(f"--out {out}: a folder. Name a file in it.")
     text, failed, notes = predict(run, inputs, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
     if out is None:
         print(text, end="", flush=True)
     else:
-        records.write_whole(out, text)
+        try:
+            records.write_whole(out, text)
+        except OSError as error:
+            print(text, end="", flush=True)
+            raise InputError(
+                f"--out {out}: cannot be written ({error.strerror or error}); the predictions went to standard output."
+            ) from error
     rows = text.count("\n") - 1
     for line in (f"{rows} rows, {failed} with an error{f', in {out}' if out else ''}", *notes):
         print(line, file=sys.stderr)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import own_home
+from conftest import Script, own_home
 from kills import in_process
 from odd_pictures import BYTES, STORED, png_of_size
 from PIL import Image
@@ -26,6 +27,7 @@ from src.callbacks.evaluation import predictions_csv
 from src.cli import PredictFlags
 from src.compare import runs as compared
 from src.datamodules import ImageFolder
+from src.datamodules.quarantine import Entry, write
 from src.experiment import InputError
 from src.prediction import predict
 
@@ -131,6 +133,62 @@ def test_a_run_on_names_that_are_no_text(pictures: Path, tmp_path: Path, capsys:
     for path in run.rglob("*.json"):
         path.read_bytes().decode()
     assert compared.read(run).state == "done"
+
+
+def test_kept_features_that_cannot_be_written_are_said_and_used(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records.cache_dir().mkdir(parents=True)
+    (records.cache_dir() / "features").write_text("no folder")
+    run = runner.run(small(pictures))
+    assert records.load(run)["state"] == "done"
+    assert f"CACHE      {records.cache_dir()}/features cannot be written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("end", ["", "/sub/folder.csv"])
+def test_predictions_that_cannot_be_written_are_not_lost(
+    trained: Path, pictures: Path, tmp_path: Path, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    if not end:
+        with pytest.raises(InputError, match=rf"--out {tmp_path}: a folder"):
+            main(PredictFlags(trained, (pictures / "val",), out=tmp_path))
+        return
+    with pytest.raises(InputError, match=rf"--out {tmp_path}/file{end}: cannot be written .*standard output"):
+        main(PredictFlags(trained, (pictures / "val",), out=Path(f"{tmp_path}/file{end}")))
+    assert len(rows(capsys.readouterr().out)) == len(list((pictures / "val").rglob("*.*")))
+
+
+def test_broken_files_of_a_list_do_not_count(pictures: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(pictures, tmp_path / "data"))
+    broken = sorted((data / "train").rglob("*.*"))[:6]
+    for file in broken:
+        file.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"6 of .* files do not open"):
+        runner.run(small(data))
+    write(tmp_path / "list.csv", [Entry(str(file.relative_to(data)), "train", "broken") for file in broken])
+    notes = records.load(runner.run(small(data, quarantine=tmp_path / "list.csv")))["data"]["notes"]
+    assert not any("do not open" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"caf\xe9.parquet"])
+def test_tables_of_names_that_are_no_text(houses: Path, tmp_path: Path, name: bytes, script: Script) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    table = pd.read_csv(houses)
+    path.write_bytes(table.to_csv(index=False).encode() if path.suffix == ".csv" else table.to_parquet())
+    flags = ("--target", "price", "--max-epochs", "1", "--batch-size", "16")
+    done = script("run.py", "experiments/tables.py:TableLinear", "--data-dir", path, *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"file {tmp_path}/caf\\xe9" in done.stdout
+
+
+def test_texts_of_a_name_that_is_no_text(texts: Path, tmp_path: Path, script: Script) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv"))
+    shutil.copy(texts, path)
+    flags = ("--max-epochs", "1", "--vocabulary.width", "8", "--lstm.hidden", "4")
+    done = script("run.py", "experiments/texts.py", "--data-dir", path, *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"file {tmp_path}/caf\\xe9.csv" in done.stdout
 
 
 def test_a_class_folder_that_may_not_be_read_is_named(pictures: Path, tmp_path: Path) -> None:

@@ -115,7 +115,8 @@ class Evaluation(Callback):
     def _calibrate(self, split: str, target: np.ndarray, prob: np.ndarray) -> None:
         """Choose temperature and threshold on val, see what they give on test; keep both in the record, and draw."""
         if split == "val":
-            kept = calibration.calibrate(prob, target)
+            before = records.load(self.run).get("calibration", {})
+            kept = calibration.calibrate(prob, target) | ({"test": before["test"]} if "test" in before else {})
         else:
             kept = records.load(self.run)["calibration"]
             kept["test"] = calibration.judge(prob, target, kept)

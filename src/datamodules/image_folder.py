@@ -109,7 +109,7 @@ class ImageFolder(DataModule):
         number = {name: target for target, name in enumerate(classes)}
         self._targets = torch.tensor([number.get(name, -1) for _, name in everything])
         self._names = _names(files, files)
-        self._check(found, classes)
+        self._check(found, classes, left_out)
         self.fingerprint = fingerprint(
             f"{name} {digest}"
             for path, name, digest in zip(files, self._names, self._decoded.digests, strict=True)
@@ -122,20 +122,19 @@ class ImageFolder(DataModule):
         )
         self.found = found
 
-    def _check(self, found: Found[list[Sample]], classes: Sequence[str]) -> None:
+    def _check(self, found: Found[list[Sample]], classes: Sequence[str], left_out: set[Path]) -> None:
         """Refuse too many unreadable files and empty classes; note the few, and pictures that stand in two splits."""
-        broken = self._decoded.unreadable
+        broken = {i: why for i, why in self._decoded.unreadable.items() if self._files[i] not in left_out}
+        count = len(self._files) - len(left_out)
         names = [f"{records.printable(self._files[i])} ({why})" for i, why in sorted(broken.items())]
-        if len(broken) > self.unreadable_limit * len(self._files):
+        if len(broken) > self.unreadable_limit * count:
             shown = "".join(f"\n  {name}" for name in names[:10])
             raise InputError(
-                f"{found.source}: {len(broken)} of {len(self._files)} files do not open as pictures, more than the "
+                f"{found.source}: {len(broken)} of {count} files do not open as pictures, more than the "
                 f"{self.unreadable_limit:.0%} that a run leaves out. Repair or remove them:{shown}"
             )
         if broken:
-            self.notes.append(
-                f"{len(broken)} of {len(self._files)} files do not open and are left out: {', '.join(names[:5])}"
-            )
+            self.notes.append(f"{len(broken)} of {count} files do not open and are left out: {', '.join(names[:5])}")
         for split, rows in self._rows.items():
             there = set(self._targets[rows].tolist())
             if missing := [name for target, name in enumerate(classes) if target not in there]:

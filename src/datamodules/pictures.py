@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,8 +29,8 @@ CHUNK = 4096
 """Files that are in the hands of the decoding threads at a time."""
 TRIES = 10
 """Windows that are drawn for a random crop, of which the first that fits is taken."""
-DRAWS = 1 + 2 * TRIES + 2
-"""Random numbers a picture: for the mirror, for areas and shapes of windows, for the place."""
+DRAWS = 2 + 2 * TRIES + 2
+"""Random numbers a picture: for the mirror, for the angle, for areas and shapes of windows, for the place."""
 GREY = 127
 """What is erased becomes; the mean of ImageNet's pictures is near it."""
 
@@ -58,12 +57,12 @@ def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decode
     Processes that ask for the same files at the same time wait for one another. The result appears whole or not at all.
     """
     folder = records.cache_dir() / "pictures" / _key(files, size, keep)
-    if (found := _open(folder, files, size)) is not None:  # before any lock: a cache may be for reading only
+    if (found := _open(folder, files, size, keep)) is not None:  # before any lock: a cache may be for reading only
         return found
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            if (found := _open(folder, files, size)) is None:
+            if (found := _open(folder, files, size, keep)) is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 found = _fill(folder, files, size, keep)
     except OSError as error:
@@ -91,10 +90,14 @@ def _stat(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _open(folder: Path, files: Sequence[Path], size: int) -> Decoded | None:
-    """Map a finished cache; None where there is none, it is damaged, or a file opens now that could not be read."""
+def _open(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded | None:
+    """Map a finished cache; None where there is none, it is damaged, a file opens now that could not be read, or there
+    is room now for pictures that could not be kept.
+    """
     try:
         index = json.loads((folder / "index.json").read_text())
+        if keep and not index["kept"] and _fits(folder, files, size):
+            return None
         pixels = folder / "pixels.npy" if index["kept"] else None
         if pixels:
             mapped = np.load(pixels, mmap_mode="r", allow_pickle=False)
@@ -107,6 +110,11 @@ def _open(folder: Path, files: Sequence[Path], size: int) -> Decoded | None:
         return None
 
 
+def _fits(folder: Path, files: Sequence[Path], size: int) -> bool:
+    """Return whether the decoded pictures take less than half of the disk's free space."""
+    return len(files) * size * size * 3 < shutil.disk_usage(folder).free / 2
+
+
 def _opens(path: Path) -> bool:
     try:
         open_regular(path).close()
@@ -117,13 +125,14 @@ def _opens(path: Path) -> bool:
 
 def _fill(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded:
     """Decode into a temporary sibling, then rename it to `folder`."""
-    space, free = len(files) * size * size * 3, shutil.disk_usage(folder.parent).free
-    kept = keep and space < free / 2
+    space, kept = len(files) * size * size * 3, keep and _fits(folder.parent, files, size)
     where = f", {space / 1e6:.0f} MB in {folder.parent}" if kept else ""
     if keep and not kept:
         where = f", and each time they are needed: {space / 1e6:.0f} MB are too much for {folder.parent}"
     print(f"decoding   {len(files)} pictures once{where}", flush=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    temporary = folder.with_suffix(".part")  # the lock is held; mkdtemp's 0700 would lock colleagues out
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    temporary.mkdir()
     try:
         found = _pass(files, size, temporary / "pixels.npy" if kept else None)
         unread = [i for i in found.unreadable if not _opens(files[i])]
@@ -221,10 +230,11 @@ class Pictures(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, keys: list[int]) -> dict[str, Tensor]:
         index = [key % len(self.files) for key in keys]
-        windows, mirrored = self._drawn(keys)
+        windows, mirrored, angles = self._drawn(keys)
         pixels = np.empty((len(keys), self.image_size, self.image_size, 3), np.uint8)
         for row, (top, left, bottom, right) in enumerate(windows):
-            window = self._stored(index[row])[top:bottom, left:right]
+            stored = self._stored(index[row])
+            window = (turned(stored, angles[row]) if angles is not None else stored)[top:bottom, left:right]
             pixels[row] = window if window.shape == pixels[row].shape else scaled(window, self.image_size)
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # stays channels-last in memory
         for row in mirrored:
@@ -234,16 +244,18 @@ class Pictures(Dataset[dict[str, Tensor]]):
         where = torch.tensor(index)
         return {"image": images, "target": self.targets[where], "index": where}
 
-    def _drawn(self, keys: Sequence[int]) -> tuple[np.ndarray, Sequence[int]]:
-        """Return the window of each picture and which pictures to mirror."""
+    def _drawn(self, keys: Sequence[int]) -> tuple[np.ndarray, Sequence[int], np.ndarray | None]:
+        """Return the window of each picture, which pictures to mirror, and by how many degrees to turn each, if any."""
         edge = (self.stored_size - self.image_size) // 2
         whole = np.tile([edge, edge, edge + self.image_size, edge + self.image_size], (len(keys), 1))
         if self.augment is None:
-            return whole, ()
+            return whole, (), None
         drawn = np.stack([np.random.Generator(np.random.Philox(key=[self.seed, key])).random(DRAWS) for key in keys])
         cropped = self.augment.crop != (1.0, 1.0)
-        windows = random_windows(drawn[:, 1:], self.stored_size, self.augment.crop) if cropped else whole
-        return windows, np.flatnonzero(drawn[:, 0] < 0.5).tolist() if self.augment.flip else ()
+        windows = random_windows(drawn[:, 2:], self.stored_size, self.augment.crop) if cropped else whole
+        mirrored = np.flatnonzero(drawn[:, 0] < 0.5).tolist() if self.augment.flip else ()
+        turn = self.augment.rotation
+        return windows, mirrored, (2 * drawn[:, 1] - 1) * turn if turn else None
 
     def _stored(self, i: int) -> np.ndarray:
         if self.pixels is not None:
@@ -318,6 +330,12 @@ def random_windows(drawn: np.ndarray, size: int, area: tuple[float, float]) -> n
     return np.concatenate([corner, corner + sides], 1).astype(int)
 
 
+def turned(picture: np.ndarray, angle: float) -> np.ndarray:
+    """Return a picture, uint8 [height, width, 3], turned by so many degrees; the corners that come in are black."""
+    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    return v2.functional.rotate(image, angle, v2.InterpolationMode.BILINEAR).permute(1, 2, 0).numpy()
+
+
 def scaled(picture: np.ndarray, size: int) -> np.ndarray:
     """Return a picture, uint8 [height, width, 3], as [size, size, 3]."""
     image = torch.from_numpy(np.array(picture[None], order="C")).permute(0, 3, 1, 2)  # torch sees it is channels-last
@@ -326,10 +344,8 @@ def scaled(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def changes(augment: Augment) -> v2.Transform | None:
-    """Return what else than crop and flip `augment` does to a uint8 picture [3, size, size]; None if nothing."""
+    """Return what `augment` does to a uint8 picture [3, size, size] once it is turned, cropped and mirrored, if any."""
     steps: list[v2.Transform] = []
-    if augment.rotation:
-        steps.append(v2.RandomRotation([-augment.rotation, augment.rotation], v2.InterpolationMode.BILINEAR))
     if augment.colour:
         steps.append(v2.ColorJitter(augment.colour, augment.colour, augment.colour))
     if augment.randaugment[0]:

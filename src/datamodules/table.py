@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from src import records
 from src.datamodules.base import DataModule, Found
 from src.datamodules.batches import Batches
 from src.datamodules.columns import Encoder, absent, as_numbers, fit, infer, some, words
@@ -89,17 +90,17 @@ class Table(DataModule):
         if not path.exists():
             raise InputError(f"--data-dir {path}: no such file or folder.")
         if path.is_file():
-            return self.divided(f"file {path}", read(path, self.columns.category))
+            return self.divided(f"file {records.printable(path)}", read(path, self.columns.category))
         given = {split: read(file, self.columns.category) for split, file in split_files(path).items()}
         for split, frame in given.items():
             if missing := sorted(set(given["train"].columns) - set(frame.columns)):
                 raise InputError(f"--data-dir {path}: {split} has no column {missing[0]}, which train has.")
         samples = self.keep(given)
         if "val" in given:
-            return Found(f"folder {path}", "as given", samples)
+            return Found(f"folder {records.printable(path)}", "as given", samples)
         parts = self.divide(samples["train"], {"val": VAL_SHARE}, str(path))
         return Found(
-            f"folder {path}",
+            f"folder {records.printable(path)}",
             f"as given, but val {VAL_SHARE:.0%} of train, seed {SPLIT_SEED}",
             {**samples, **parts},
             whole=samples["train"],
@@ -382,7 +383,8 @@ def read(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
         raise InputError(f"{path}: not a table. Expected one of {', '.join(SUFFIXES)}.")
     try:
         if suffix == ".parquet":
-            frame = pd.read_parquet(path)
+            with open(path, "rb") as file:  # pyarrow takes no path that is not UTF-8
+                frame = pd.read_parquet(file)
             objects = [name for name in frame.columns if frame[name].dtype == object]
             nested = [name for name in objects if frame[name].map(lambda v: isinstance(v, NESTED)).any()]
             if nested:

@@ -271,5 +271,5 @@ def _read(path: Path, call: Callable[[], Any]) -> Any:
 
     try:
         return call()
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # a ValueError: of a name that is not UTF-8
         raise InputError(f"{path}: cannot be read as Parquet ({error}).") from None

@@ -101,10 +101,12 @@ class TextTable(DataModule):
         given = split_files(path)
         parts = {split: self.part(self.file(file)) for split, file in given.items()}
         if path.is_file():
-            return self.divided(f"file {path}", parts["train"], {"val": VAL_SHARE, "test": TEST_SHARE})
+            return self.divided(
+                f"file {records.printable(path)}", parts["train"], {"val": VAL_SHARE, "test": TEST_SHARE}
+            )
         if "val" not in parts:
-            return self.divided(f"folder {path}", parts["train"], {"val": VAL_SHARE}, parts)
-        return Found(f"folder {path}", "as given", parts)
+            return self.divided(f"folder {records.printable(path)}", parts["train"], {"val": VAL_SHARE}, parts)
+        return Found(f"folder {records.printable(path)}", "as given", parts)
 
     def divided(
         self, source: str, whole: Part, shares: Mapping[str, float], given: Mapping[str, Part] | None = None

@@ -359,6 +359,17 @@ def test_no_augmentation_trains_on_the_pictures_of_evaluation(pictures: Path) ->
     )
 
 
+def test_a_turned_picture_is_cut_from_the_larger_one_so_that_its_corners_are_picture(tmp_path: Path) -> None:
+    for name in ("train/a/0.png", "train/b/0.png", "val/a/0.png", "val/b/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (64, 64), "white").save(tmp_path / name)
+    data = ready(tmp_path, augment=Augment(crop=(1.0, 1.0), flip=False, rotation=6))
+    pictures = data.dataset("train", train=True)[list(range(0, 40, 2))]["image"]
+    assert int(pictures[..., :1, :].min()) > 250
+    steep = ready(tmp_path, augment=Augment(crop=(1.0, 1.0), flip=False, rotation=45))
+    assert int(steep.dataset("train", train=True)[list(range(0, 40, 2))]["image"].min()) == 0, "the premise"
+
+
 @pytest.mark.parametrize(
     "augment",
     [
@@ -547,6 +558,19 @@ def test_a_disk_too_small_for_the_cache_decodes_when_needed(pictures: Path, monk
     data = ready(pictures)
     assert cache_files("pixels.npy") == []
     assert equal(joined(data.val_dataloader()), whole)
+    monkeypatch.undo()
+    assert equal(joined(ready(pictures).val_dataloader()), whole)
+    assert len(cache_files("pixels.npy")) == 1, "there is room now"
+
+
+def test_colleagues_may_read_the_cache_and_what_a_killed_process_left_goes(pictures: Path) -> None:
+    ready(pictures)
+    (file,) = cache_files("pixels.npy")
+    assert file.parent.stat().st_mode & 0o777 == pictures.stat().st_mode & 0o777 | 0o755
+    left = file.parent.with_suffix(".part")
+    file.parent.rename(left)
+    ready(pictures)
+    assert cache_files("pixels.npy") == [file]
 
 
 # ------------------------------------------------------------------------------------------------------ spawned workers
