@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import warnings
 from io import BufferedReader
@@ -96,9 +95,7 @@ def _too_large(*sides: int) -> TooLarge:
 
 def _fitted(image: Image.Image, size: int) -> np.ndarray:
     """Return the picture as `decode` does. A copy of a large one costs hundreds of MB, so none is made without need."""
-    image.load()
-    with contextlib.suppress(UNREADABLE):  # a picture that is whole, and damaged only in what it says of the camera
-        ImageOps.exif_transpose(image, in_place=True)
+    ImageOps.exif_transpose(image, in_place=True)
     image = _rgb(image)
     return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
 

@@ -220,14 +220,6 @@ def test_jpegs_of_other_modes_are_near_the_plain_one(mode: str, tmp_path: Path) 
     assert np.abs(decoded(image.convert(mode), "jpeg", tmp_path, quality=95) - plain).max() <= 6
 
 
-def test_a_whole_picture_with_damaged_words_of_the_camera_is_a_picture(tmp_path: Path) -> None:
-    smooth().save(tmp_path / "plain.jpg")
-    smooth().save(tmp_path / "damaged.jpg", exif=b"Exif\0\0garbage!")
-    with Image.open(tmp_path / "damaged.jpg") as image, pytest.raises(SyntaxError):
-        image.getexif()
-    assert np.array_equal(decode(tmp_path / "damaged.jpg", SIDE), decode(tmp_path / "plain.jpg", SIDE))
-
-
 def test_what_is_transparent_is_white_whatever_lies_below(tmp_path: Path) -> None:
     """In alpha, in a palette's transparent colour, and in a grey picture's."""
     half = np.zeros((64, 64), np.uint8)

@@ -108,7 +108,8 @@ def test_a_label_reads_the_same_whatever_type_it_has(
 
 def test_a_label_of_a_csv_with_a_point_is_the_whole_number(tmp_path: Path) -> None:
     values = ["1.0", "0.0", "-2.00", "2.5", "1.0.0", "v1.0"]
-    path = write(tmp_path, "table.csv", ("text", "label", "id"), [("a", value, value) for value in values])
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["text,label,id", *(f"a,{value},{value}" for value in values)]))
     assert labels(path) == ["1", "0", "-2", "2.5", "1.0.0", "v1.0"]
     assert scan(TextFile(path)).ids == values
 
