@@ -104,9 +104,8 @@ class TextsBert(TextData):
     """Compute the layers again in the backward pass, to save memory."""
 
     def resolve(self) -> TextsBert:
-        if self.encoder != type(self).encoder:
-            return self  # what was asked for by name is not replaced: where it cannot be had, an error says so
-        return replace(self, encoder=models.available_encoder(self.encoder, self.offline_encoder))
+        named = self.encoder != type(self).encoder
+        return replace(self, encoder=models.available_encoder(self.encoder, self.offline_encoder, named=named))
 
     def tokens(self) -> Vocabulary:
         return Vocabulary(tokenizer=self.encoder)

@@ -110,9 +110,12 @@ class Bert(nn.Module):
         return self
 
 
-def available_encoder(encoder: str, offline_encoder: str) -> str:
-    """Return `encoder` if it can be had here, else `offline_encoder`, the stand-in that a package carries."""
-    return encoder if hub.find(encoder) else offline_encoder
+def available_encoder(encoder: str, offline_encoder: str, *, named: bool = False) -> str:
+    """Return `encoder` if it can be had here, else `offline_encoder`, the stand-in that a package carries.
+
+    One that the user has `named` is not replaced: where it cannot be had, an error says so.
+    """
+    return encoder if named or hub.find(encoder) else offline_encoder
 
 
 def create_encoder(encoder: str, weights: str, dropout: float) -> tuple[Any, str]:
