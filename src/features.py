@@ -38,11 +38,7 @@ def keep_features(
                 with records.replacing(path) as temporary, open(temporary, "wb") as file:
                     np.save(file, features.numpy(), allow_pickle=False)
             except OSError as error:
-                print(
-                    f"CACHE      {path.parent} cannot be written ({error.strerror or error}): the next run computes "
-                    "these features again. Make room, or set LEYDEN_CACHE to another folder.",
-                    flush=True,
-                )
+                records.say_not_kept(path.parent, error, "the next run computes these features again")
         kept[split] = {"features": features, "target": datamodule.targets(split)}
     task.train()
     return kept

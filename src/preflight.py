@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import time
@@ -62,14 +63,14 @@ def measured_speeds(experiment: Experiment, task: Task, datamodule: DataModule, 
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")), isolate_rng():
             kept = json.loads(path.read_text()) if path.is_file() else {}
-            trial = Trial(task, datamodule, trainer) if "bf16-mixed" not in kept else None
-            if trial and not kept:
-                kept = {"seconds_an_example": trial.seconds_an_example}
+            trial = functools.cache(lambda: Trial(task, datamodule, trainer))  # a copy and some steps: if asked for
+            if not kept:
+                kept = {"seconds_an_example": trial().seconds_an_example}
                 records.write_json(path, kept)
             if kept["seconds_an_example"] * examples(datamodule, trainer) < WORTH:
                 return {}
-            if trial:
-                kept |= trial.speeds()
+            if "bf16-mixed" not in kept:
+                kept |= trial().speeds()
                 records.write_json(path, kept)
     except (OSError, ValueError):
         return {}

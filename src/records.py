@@ -79,6 +79,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def say_not_kept(folder: Path, error: OSError, so: str) -> None:
+    """Print that a folder of the cache cannot be written, what follows, and the way out."""
+    print(
+        f"CACHE      {folder} cannot be written ({error.strerror or error}): {so}. Make room, or set LEYDEN_CACHE to "
+        "another folder.",
+        flush=True,
+    )
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

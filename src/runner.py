@@ -133,7 +133,8 @@ def _run(
     started = time.monotonic()
     experiment = asked.resolve()
     before = records.load(folder) if resume else {}
-    refuse_replaced(asked, experiment, before)
+    if resume:
+        refuse_replaced(asked, experiment, before)
     finished = before.get("state") == "done"
     if finished and not (test or baselines):
         raise InputError(f"{folder}: the run is done. Add --test to test it, or start a new one.")
@@ -218,7 +219,7 @@ def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataMo
 
 def refuse_replaced(asked: Experiment, resolved: Experiment, before: dict[str, Any]) -> None:
     """Raise an InputError where what a run began with cannot be had now, and another would take its place."""
-    wanted, found, kept = asked.to_json(), resolved.to_json(), before.get("fields", {})
+    wanted, found, kept = asked.to_json(), resolved.to_json(), before["fields"]
     for name in found:
         if found[name] != wanted[name] and name in kept and kept[name] != found[name]:
             raise InputError(

@@ -40,6 +40,12 @@ def speeds(monkeypatch: pytest.MonkeyPatch, bf16: float) -> None:
     monkeypatch.setattr(preflight, "WORTH", 0.0)
 
 
+def test_a_short_training_is_sized_once(asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.run(asked)
+    monkeypatch.setattr(preflight, "Trial", lambda *_: pytest.fail("its time is known"))
+    assert "precision_speeds" not in records.load(runner.run(asked))
+
+
 def trainer_of(asked: CatsDogsScratch) -> Trainer:
     return build_trainer(asked, [], logger=False)
 

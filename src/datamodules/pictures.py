@@ -66,11 +66,8 @@ def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decode
                 shutil.rmtree(folder, ignore_errors=True)
                 found = _fill(folder, files, size, keep)
     except OSError as error:
-        print(
-            f"CACHE      {folder.parent} cannot be written ({error.strerror or error}): pictures are decoded whenever "
-            "they are needed, which is slow. Make room, or set LEYDEN_CACHE to another folder.",
-            flush=True,
-        )
+        so = "pictures are decoded whenever they are needed, which is slow"
+        records.say_not_kept(folder.parent, error, so)
         found = _pass(files, size, None)
     return found
 
