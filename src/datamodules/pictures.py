@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
@@ -31,8 +31,12 @@ TRIES = 10
 """Windows that are drawn for a random crop, of which the first that fits is taken."""
 DRAWS = 2 + 2 * TRIES + 2
 """Random numbers a picture: for the mirror, for the angle, for areas and shapes of windows, for the place."""
+LARGE = 128
+"""Side from which on scaling a picture takes much longer than the interpreter's part of it, so that threads help."""
 GREY = 127
 """What is erased becomes; the mean of ImageNet's pictures is near it."""
+
+cv2.setNumThreads(1)  # the threads are ours, and a process forked from OpenCV's own would wait for them for ever
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,9 @@ class Pictures(Dataset[dict[str, Tensor]]):
     @functools.cached_property
     def pixels(self) -> np.ndarray | None:
         """The decoded pictures, memory-mapped; each process maps the file for itself."""
-        return np.load(self.cache_file, mmap_mode="r", allow_pickle=False) if self.cache_file else None
+        if self.cache_file is None:
+            return None
+        return np.asarray(np.load(self.cache_file, mmap_mode="r", allow_pickle=False))  # np.memmap is slow to index
 
     def __getstate__(self) -> dict[str, Any]:
         """Send spawned workers the name of the file, not its contents."""
@@ -228,31 +234,41 @@ class Pictures(Dataset[dict[str, Tensor]]):
     def __getitem__(self, keys: list[int]) -> dict[str, Tensor]:
         index = [key % len(self.files) for key in keys]
         windows, mirrored, angles = self._drawn(keys)
-        pixels = np.empty((len(keys), self.image_size, self.image_size, 3), np.uint8)
-        for row, (top, left, bottom, right) in enumerate(windows):
-            stored = self._stored(index[row])
-            window = (turned(stored, angles[row]) if angles is not None else stored)[top:bottom, left:right]
-            pixels[row] = window if window.shape == pixels[row].shape else scaled(window, self.image_size)
+        size = self.image_size
+        pixels = np.empty((len(keys), size, size, 3), np.uint8)
+
+        def fill(rows: range) -> None:
+            for row in rows:
+                stored = self._stored(index[row])
+                picture = turned(stored, angles[row]) if angles else stored
+                top, left, bottom, right = windows[row]
+                cv2.resize(picture[top:bottom, left:right], (size, size), dst=pixels[row])
+                if mirrored[row]:
+                    cv2.flip(pixels[row], 1, dst=pixels[row])
+
+        count = torch.get_num_threads() if self.pixels is None or size >= LARGE else 1  # in a worker process 1
+        if count == 1:
+            fill(range(len(keys)))
+        else:
+            list(threads(count).map(fill, [range(first, len(keys), count) for first in range(count)]))
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # stays channels-last in memory
-        for row in mirrored:
-            images[row] = images[row].flip(-1)
         if self.changes:
             images = torch.stack([self._changed(image, key) for image, key in zip(images, keys, strict=True)])
         where = torch.tensor(index)
         return {"image": images, "target": self.targets[where], "index": where}
 
-    def _drawn(self, keys: Sequence[int]) -> tuple[np.ndarray, Sequence[int], np.ndarray | None]:
-        """Return the window of each picture, which pictures to mirror, and by how many degrees to turn each, if any."""
+    def _drawn(self, keys: Sequence[int]) -> tuple[list[list[int]], list[bool], list[float]]:
+        """Return the window of each picture, whether to mirror it, and by how many degrees to turn it, if any is."""
         edge = (self.stored_size - self.image_size) // 2
         whole = np.tile([edge, edge, edge + self.image_size, edge + self.image_size], (len(keys), 1))
         if self.augment is None:
-            return whole, (), None
+            return whole.tolist(), [False] * len(keys), []
         drawn = np.stack([np.random.Generator(np.random.Philox(key=[self.seed, key])).random(DRAWS) for key in keys])
         cropped = self.augment.crop != (1.0, 1.0)
         windows = random_windows(drawn[:, 2:], self.stored_size, self.augment.crop) if cropped else whole
-        mirrored = np.flatnonzero(drawn[:, 0] < 0.5).tolist() if self.augment.flip else ()
-        turn = self.augment.rotation
-        return windows, mirrored, (2 * drawn[:, 1] - 1) * turn if turn else None
+        mirrored = self.augment.flip & (drawn[:, 0] < 0.5)
+        angles = (2 * drawn[:, 1] - 1) * self.augment.rotation
+        return windows.tolist(), mirrored.tolist(), angles.tolist() if self.augment.rotation else []
 
     def _stored(self, i: int) -> np.ndarray:
         if self.pixels is not None:
@@ -333,11 +349,10 @@ def turned(picture: np.ndarray, angle: float) -> np.ndarray:
     return v2.functional.rotate(image, angle, v2.InterpolationMode.BILINEAR).permute(1, 2, 0).numpy()
 
 
-def scaled(picture: np.ndarray, size: int) -> np.ndarray:
-    """Return a picture, uint8 [height, width, 3], as [size, size, 3]."""
-    image = torch.from_numpy(np.array(picture[None], order="C")).permute(0, 3, 1, 2)  # torch sees it is channels-last
-    found = F.interpolate(image, size=(size, size), mode="bilinear", antialias=True)
-    return found[0].permute(1, 2, 0).numpy()
+@functools.cache
+def threads(count: int) -> ThreadPoolExecutor:
+    """Return as many threads, to be used again and again."""
+    return ThreadPoolExecutor(count)
 
 
 def changes(augment: Augment) -> v2.Transform | None:

@@ -7,9 +7,12 @@ import pickle
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import current_thread
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,7 +27,7 @@ from torchvision.transforms.v2 import RandomResizedCrop, functional
 from src import records
 from src.datamodules import Batches, ImageFolder
 from src.datamodules.image_folder import divide_samples, scan
-from src.datamodules.pictures import DRAWS, random_windows
+from src.datamodules.pictures import DRAWS, LARGE, random_windows
 from src.experiment import Augment, InputError
 
 SIZE = 28
@@ -422,7 +425,7 @@ def test_windows_are_drawn_as_torchvision_draws_them() -> None:
         assert found.pvalue > 1e-4
 
 
-def test_a_window_is_scaled_as_torchvision_scales_it(pictures: Path) -> None:
+def test_a_window_is_scaled_as_torchvision_scales_it_to_a_rounding(pictures: Path) -> None:
     data = ready(pictures, augment=Augment(crop=(0.3, 0.6), flip=False)).dataset("train", train=True)
     keys = list(range(12))
     windows, _, _ = data._drawn(keys)  # pyright: ignore[reportAttributeAccessIssue]
@@ -431,7 +434,33 @@ def test_a_window_is_scaled_as_torchvision_scales_it(pictures: Path) -> None:
         expected = functional.resized_crop(
             torch.from_numpy(whole).permute(2, 0, 1), top, left, bottom - top, right - left, [*image.shape[1:]]
         )
-        assert torch.equal(image, expected)
+        assert int((image.int() - expected.int()).abs().max()) <= 1
+
+
+def test_half_of_the_pictures_are_mirrored(pictures: Path) -> None:
+    cropped, keys = Augment(crop=(0.3, 0.6), flip=False), list(range(200))
+    mirrored = ready(pictures, augment=replace(cropped, flip=True)).dataset("train", train=True)[keys]["image"]
+    unchanged = ready(pictures, augment=cropped).dataset("train", train=True)[keys]["image"]
+    equal = [torch.equal(one, other) for one, other in zip(mirrored, unchanged, strict=True)]
+    turned = [torch.equal(one.flip(-1), other) for one, other in zip(mirrored, unchanged, strict=True)]
+    assert all(one != other for one, other in zip(equal, turned, strict=True))
+    assert 70 <= sum(turned) <= 130
+
+
+@pytest.mark.parametrize("cache", [True, False], ids=["cached", "decoded each time"])
+def test_threads_give_the_same_pictures(pictures: Path, cache: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ready(pictures, image_size=LARGE, cache=cache, augment=Augment(rotation=10)).dataset("train", train=True)
+    keys = list(range(11))
+    names = set[str]()
+    monkeypatch.setattr(cv2, "flip", lambda *a, flip=cv2.flip, **b: names.add(current_thread().name) or flip(*a, **b))
+    found = list[Tensor]()
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        names.clear()
+        found.append(data[keys]["image"])
+        assert names
+        assert (names == {"MainThread"}) == (threads == 1)
+    assert torch.equal(*found)
 
 
 def test_a_pictures_changes_do_not_depend_on_its_batch(pictures: Path) -> None:
@@ -510,7 +539,7 @@ def cache_files(name: str) -> list[Path]:
 
 def test_pictures_are_decoded_once_and_memory_mapped(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ready(pictures).dataset("val", train=False)
-    assert isinstance(first.pixels, np.memmap)  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(first.pixels.base, np.memmap)  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setattr("src.datamodules.pictures.decode", lambda *args: pytest.fail("decoded a second time"))
     data = ready(pictures)
     assert len(joined(data.val_dataloader())["index"]) == 8
