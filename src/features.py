@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -29,14 +30,14 @@ def keep_features(
     task.to(trainer.strategy.root_device).eval()
     for split in splits:
         ids = hashlib.sha256("\n".join(datamodule.ids(split)).encode()).hexdigest()[:16]
-        path = records.cache_dir() / "features" / f"{key}-{ids}.npy"
+        path = records.cache_dir() / "features" / f"{key}-{ids}.npz"
         features = _read(path, len(datamodule.ids(split)))
         if features is None or not _holds(features, *next(_compute(task, datamodule, trainer, split))):
             index, found = (torch.cat(parts) for parts in zip(*_compute(task, datamodule, trainer, split), strict=True))
             features = found[index.argsort()]
             try:
                 with records.replacing(path) as temporary, open(temporary, "wb") as file:
-                    np.save(file, features.numpy(), allow_pickle=False)
+                    np.savez(file, features=features.numpy())  # with a checksum, unlike .npy
             except OSError as error:
                 records.say_not_kept(path.parent, error, "the next run computes these features again")
         kept[split] = {"features": features, "target": datamodule.targets(split)}
@@ -55,14 +56,15 @@ def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -
 
 def _holds(kept: Tensor, index: Tensor, first: Tensor) -> bool:
     """Return whether kept features agree with today's first batch: code that no key can name may have changed."""
-    return torch.allclose(kept[index], first, rtol=0.05, atol=0.05)
+    return kept.shape[1:] == first.shape[1:] and torch.allclose(kept[index], first, rtol=0.05, atol=0.05)
 
 
 def _read(path: Path, rows: int) -> Tensor | None:
     """Return the kept features; None where there are none or the file is damaged."""
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = arrays["features"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     return torch.from_numpy(found) if len(found) == rows else None
 

@@ -145,6 +145,41 @@ def test_kept_features_that_cannot_be_written_are_said_and_used(
     assert f"CACHE      {records.cache_dir()}/features cannot be written" in capsys.readouterr().out
 
 
+def flipped(data: bytes) -> bytes:
+    return data[:-2000] + bytes([data[-2000] ^ 1]) + data[-1999:]
+
+
+def saved_array(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: path.write_bytes(flipped(path.read_bytes())),
+        lambda path: path.write_bytes(saved_array(np.load(path)["features"])),
+        lambda path: np.savez(path, other=np.load(path)["features"]),
+        lambda path: np.savez(path, features=np.load(path)["features"][1:]),
+        lambda path: np.savez(path, features=np.load(path)["features"][:, 1:]),
+        lambda path: np.savez(path, features=np.load(path)["features"] + 1),
+    ],
+    ids=["cut off", "empty", "zeros", "one bit", "no archive", "no name", "fewer rows", "fewer columns", "other code"],
+)
+def test_damaged_kept_features_are_computed_again(pictures: Path, harm: Callable[[Path], object]) -> None:
+    first = records.load(runner.run(small(pictures)))
+    kept = list((records.cache_dir() / "features").glob("*.npz"))
+    whole = [np.load(path)["features"] for path in kept]
+    for path in kept:
+        harm(path)
+    assert records.load(runner.run(small(pictures)))["metrics"] == first["metrics"]
+    assert all(np.array_equal(np.load(path)["features"], one) for path, one in zip(kept, whole, strict=True))
+
+
 @pytest.mark.parametrize("end", ["", "/sub/folder.csv"])
 def test_predictions_that_cannot_be_written_are_not_lost(
     trained: Path, pictures: Path, tmp_path: Path, end: str, capsys: pytest.CaptureFixture[str]

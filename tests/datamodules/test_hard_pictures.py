@@ -398,6 +398,21 @@ def test_a_file_that_vanishes_while_the_folder_is_read(tmp_path: Path, monkeypat
     assert ready(root).sizes()["train"] == 8, "it is there again"
 
 
+def test_a_folder_that_vanishes_while_the_one_above_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder_of(tmp_path / "x", COUNTS | {"train/a/more": 3})
+    listed, real = list[str](), os.scandir
+
+    def late(folder: Any) -> Any:
+        if isinstance(folder, Path) and folder.name == "more":
+            folder.rename(tmp_path / "away")
+            listed.append(folder.name)
+        return real(folder)
+
+    monkeypatch.setattr(listing.os, "scandir", late)
+    assert ready(root).sizes()["train"] == 8
+    assert "more" in listed, "the premise"
+
+
 def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
