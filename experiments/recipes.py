@@ -14,7 +14,7 @@ class Plain(CatsDogs):
     """A small CNN from random weights on pictures of 48 pixels, cropped and mirrored.
 
     python scripts/run.py experiments/recipes.py --seeds 0 1 2 --test
-    Measured on Dogs-vs-Cats photographs (2400/400/800), 3 seeds: test/acc 0.762 (0.746-0.772)
+    Measured on Dogs-vs-Cats photographs (2400/400/800), 3 seeds: test/acc 0.778 (0.776-0.780)
     """
 
     image_size = 48
