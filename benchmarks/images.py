@@ -32,16 +32,17 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from benchmarks import report
-from benchmarks.loops import Train, by_hand, our_score, ours, tutorial
-from benchmarks.pictures import photographs, tutorial_loader
+from benchmarks.loops import Train, by_hand, last_score, ours, tutorial
+from benchmarks.pictures import MEAN, SIZE, STD, photographs, tutorial_loader
 from benchmarks.turns import Contender, Steps, Turns
 from experiments.cats_dogs_finetune import CatsDogsFinetune, CatsDogsProbe
 from src import models, runner, tasks
 from src.datamodules import ImageFolder
+from src.datamodules.drawn import draw_folder
 from src.experiment import Augment, DataSpec, Experiment, Optim
 from src.models.pretrained import PACKAGED_BACKBONE
 from src.tasks.base import build_optimizer
-from src.trainer import build_callbacks, build_trainer, quieten
+from src.trainer import build_callbacks, build_trainer, choose_precision, quieten
 
 SCORE_EPOCHS = 5
 
@@ -93,7 +94,7 @@ def expert(folder: Path, experiment: Whole) -> Train:
         model = models.ResNet(experiment.backbone, 2).to(memory_format=torch.channels_last)  # pyright: ignore
         optimizer = build_optimizer(model.layer_groups(), experiment.optim)
         loader: Any = DataLoader(pairs, experiment.batch_size, shuffle=True, drop_last=True, collate_fn=collate)  # pyright: ignore[reportArgumentType]
-        by_hand(model, lambda: loader, optimizer, turns, bf16=True)
+        by_hand(model, lambda: loader, optimizer, turns, bf16=choose_precision(experiment) == "bf16-mixed")
 
     return train
 
@@ -256,8 +257,13 @@ def textbook_probe(folder: Path, epochs: int) -> Train:
     return train
 
 
-def our_loader(folder: Path, *, train: bool, cached: bool) -> Train:
-    """Return a contender: one pass over the training pictures; decoded before, or from an empty cache."""
+def our_loader(folder: Path, *, train: bool, cached: bool, floats: bool = False) -> Train:
+    """Return a contender: one pass over the training pictures; decoded before, or from an empty cache.
+
+    The tutorial's loader hands out normalised floats, ours bytes, a quarter as many, which become normalised floats on
+    the device. With `floats` they do so here.
+    """
+    mean, std = (255 * torch.tensor(numbers)[:, None, None] for numbers in (MEAN, STD))
 
     def run(turns: Turns) -> None:
         loader: Any = None
@@ -267,7 +273,11 @@ def our_loader(folder: Path, *, train: bool, cached: bool) -> Train:
                     datamodule = ImageFolder(folder)
                     datamodule.setup("fit")
                     loader = datamodule.loader("train", train=train)
-                turns.step(sum(len(batch["target"]) for batch in loader))
+                done = 0
+                for batch in loader:
+                    images = (batch["image"] - mean).div_(std) if floats else batch["image"]
+                    done += len(images)
+                turns.step(done)
 
     return run
 
@@ -283,12 +293,15 @@ def textbook_loader(folder: Path, *, train: bool) -> Train:
 
 def loaders(folder: Path) -> list[Contender]:
     first, later, still = "Leyden, first epoch", "Leyden, later epochs", "Leyden, later epochs, nothing changed"
+    normalised = "Leyden, later epochs, normalised floats"
     return [
         Contender(first, our_loader(folder, train=True, cached=False)),
         Contender(later, our_loader(folder, train=True, cached=True), 8),
         Contender(still, our_loader(folder, train=False, cached=True), 100),
+        Contender(normalised, our_loader(folder, train=True, cached=True, floats=True), 6),
         Contender("textbook loader", textbook_loader(folder, train=True), 1, later, 20.0),
         Contender("textbook loader against our first", textbook_loader(folder, train=True), 1, first),
+        Contender("textbook loader against our floats", textbook_loader(folder, train=True), 1, normalised),
         Contender("textbook loader, nothing changed", textbook_loader(folder, train=False), 1, still, 20.0),
     ]
 
@@ -299,12 +312,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         os.environ.setdefault("LEYDEN_RUNS", str(Path(name) / "runs"))
         os.environ["LEYDEN_CACHE"] = str(Path(name) / "cache")
-        train, val = (800, 200) if flags.score else jobs[flags.job]
-        folder = flags.data_dir or photographs(Path(name) / "pictures", train=train, val=val)
+        folder = flags.data_dir or Path(name) / "pictures"
+        if not flags.data_dir:
+            if flags.score:
+                draw_folder(folder, train=400, val=200, test=0, size=SIZE)
+            else:
+                photographs(folder, train=jobs[flags.job][0], val=jobs[flags.job][1])
         if flags.score:
             turns = Turns(0)
             trained = {
-                "Leyden": lambda: our_score(Whole(data_dir=folder, max_epochs=SCORE_EPOCHS)),
+                "Leyden": lambda: last_score(Whole(data_dir=folder, max_epochs=SCORE_EPOCHS)),
                 "fastai vision_learner": lambda: fastai(folder, SCORE_EPOCHS)(turns),
                 "timm's train.py loop": lambda: timm_loop(folder, SCORE_EPOCHS)(turns),
             }

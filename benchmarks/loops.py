@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,7 +29,7 @@ def ours(experiment: Experiment, *, epochs: int = LONG, without: tuple[type[Call
 
     def train(turns: Turns) -> None:
         quieten()
-        resolved = replace(experiment, max_epochs=epochs).resolve()
+        resolved = replace(experiment, max_epochs=epochs, patience=None).resolve()
         datamodule, task = runner.build_parts(resolved)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -41,9 +42,17 @@ def ours(experiment: Experiment, *, epochs: int = LONG, without: tuple[type[Call
 
 
 def our_score(experiment: Experiment) -> float:
-    """Train an experiment as `run.py` does; return its validation accuracy."""
+    """Train an experiment as `run.py` does; return the validation accuracy of its best checkpoint."""
     quieten()
     return records.load(runner.run(experiment))["metrics"]["val/acc"]
+
+
+def last_score(experiment: Experiment) -> float:
+    """Train an experiment to its end; return its last validation accuracy, as other trainers report it."""
+    quieten()
+    run = runner.run(replace(experiment, patience=None))
+    with open(run / "metrics.csv", newline="") as file:
+        return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "val/acc"][-1]
 
 
 def by_hand(

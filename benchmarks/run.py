@@ -117,8 +117,9 @@ INTRODUCTION = """# Speeds, side by side
 
 Made by `make bench` and `make bench-full`; the scripts say what is compared. Contenders take turns (A B C A B
 C), each in a process of its own that is stopped in the others' turns; one round of warm-up, then the medians of the
-rounds. A ratio is the median of the rounds' ratios, with its 95 % bootstrap interval; a mark is what was asked for
-before it was measured.
+rounds. Trainings are timed by their steps within an epoch, without what comes before (features, a solved head), without
+validation and checkpoints; the probe and the MLP with all of it. A ratio is the median of the rounds' ratios, with its
+95 % bootstrap interval; a mark is what was asked for before it was measured.
 """
 
 

@@ -12,6 +12,7 @@ the other and to the end, and are scored on the same 1 000 others.
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import report
-from benchmarks.loops import LONG, Train, by_hand, our_score, ours, tutorial
+from benchmarks.loops import LONG, Train, by_hand, last_score, ours, tutorial
 from benchmarks.turns import Contender, Turns
 from experiments.imdb_bert import ImdbBert
 from experiments.imdb_lstm import ImdbLstm, ImdbLstmTextbook
@@ -34,7 +35,7 @@ from src import hub, runner
 from src.datamodules import Imdb
 from src.experiment import TextPrep, Vocabulary, replace
 from src.tasks.base import build_optimizer
-from src.trainer import quieten
+from src.trainer import choose_precision, quieten
 
 BERT_LENGTH = 256
 
@@ -67,7 +68,7 @@ def expert(experiment: TextData) -> Train:
             batches,
             optimizer,
             turns,
-            bf16=True,
+            bf16=choose_precision(experiment) == "bf16-mixed",
             clip=experiment.grad_clip,
             schedule=schedule,
             label_smoothing=smoothing,
@@ -213,14 +214,14 @@ def scored(job: str, data: Path) -> dict[str, Callable[[], float]]:
     turns = Turns(0)
     if job == "lstm":
         return {
-            "Leyden": lambda: our_score(ImdbLstm(data_dir=data)),
-            "textbook's recipe": lambda: our_score(ImdbLstmTextbook(data_dir=data)),
+            "Leyden": lambda: last_score(ImdbLstm(data_dir=data)),
+            "textbook's recipe": lambda: last_score(ImdbLstmTextbook(data_dir=data)),
         }
     experiment = ImdbBert(data_dir=data, validations=1).resolve()
     assert isinstance(experiment, ImdbBert)
     defaults = replace(experiment, max_epochs=3)  # HF's own default
     return {
-        "Leyden, 1 epoch": lambda: our_score(experiment),
+        "Leyden, 1 epoch": lambda: last_score(experiment),
         "HF Trainer, defaults, 1 epoch": lambda: hf_trainer(experiment, bf16=False)(turns),
         "HF Trainer, defaults, 3 epochs": lambda: hf_trainer(defaults, bf16=False)(turns),
     }
@@ -232,6 +233,7 @@ def main() -> None:
     quieten()
     if flags.score:
         with tempfile.TemporaryDirectory() as folder:
+            os.environ.setdefault("LEYDEN_RUNS", f"{folder}/runs")
             data = flags.data_dir or sample(Path(folder))
             found = report.scores(f"{jobs[flags.job]} on 2 000 reviews", scored(flags.job, data))
     else:

@@ -67,7 +67,7 @@ def measured_speeds(experiment: Experiment, task: Task, datamodule: DataModule, 
             if not kept:
                 kept = {"seconds_an_example": trial().seconds_an_example}
                 records.write_json(path, kept)
-            if kept["seconds_an_example"] * examples(datamodule, trainer) < WORTH:
+            if kept["seconds_an_example"] * examples(task, datamodule, trainer) < WORTH:
                 return {}
             if "bf16-mixed" not in kept:
                 kept |= trial().speeds()
@@ -77,12 +77,13 @@ def measured_speeds(experiment: Experiment, task: Task, datamodule: DataModule, 
     return {precision: kept[precision] for precision in PRECISIONS}
 
 
-def examples(datamodule: DataModule, trainer: Trainer) -> float:
-    """Return how many examples a training sees in all its epochs."""
+def examples(task: Task, datamodule: DataModule, trainer: Trainer) -> float:
+    """Return how many examples a training takes through the network in all its epochs, or for the features it keeps."""
     batches = datamodule.batches("train", train=True)
     limit = trainer.limit_train_batches
     share = min(1.0, limit / len(batches)) if isinstance(limit, int) else limit
-    return share * len(datamodule.ids("train")) * (trainer.max_epochs or 1)
+    epochs = 1 if task.kept_features == "training" else trainer.max_epochs or 1
+    return share * len(datamodule.ids("train")) * epochs
 
 
 def faster(speeds: Speeds) -> str:
@@ -106,6 +107,7 @@ class Trial:
     def __init__(self, task: Task, datamodule: DataModule, trainer: Trainer) -> None:
         self.task, self.datamodule = copy.deepcopy(task), datamodule
         self.task.trainer = trainer  # which knows how many epochs there will be
+        self.task.log = self.task.log_dict = lambda *_, **__: None  # there is no loop to log in
         self.data = datamodule.dataset("train", train=True)
         self.keys = next(iter(datamodule.batches("train", train=True)))
         self.count = min(EXAMPLES, len(self.keys))

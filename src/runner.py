@@ -20,7 +20,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.utilities import rank_zero_only
 
 from src import records, summary
@@ -269,12 +269,17 @@ def check(checkpoint: Path) -> int:
 def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-            return f"no better {experiment.monitor} for {callback.patience} validations"
+            return f"no better {callback.monitor} for {callback.patience} validations"
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            return callback.stopping_reason_message
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         return f"max_epochs {trainer.max_epochs} reached"
     if 0 <= trainer.max_steps <= trainer.global_step:
         return f"max_steps {trainer.max_steps} reached"
-    return f"max_time {experiment.max_time} is over" if experiment.max_time else "stopped by the Trainer"
+    timers: list[Any] = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # pyright: ignore[reportAttributeAccessIssue]
+    if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
+        return f"max_time {experiment.max_time} is over"
+    return "stopped by a callback"
 
 
 def board(trainer: Trainer) -> TensorBoard:
@@ -327,7 +332,14 @@ def prepare_features(
         print(f"head       {line}", flush=True)
     if all_frozen:
         ids = {split: datamodule.ids(split) for split in kept}
-        tensors = Tensors(kept, datamodule.spec, ids=ids, batch_size=datamodule.batch_size, seed=datamodule.seed)
+        tensors = Tensors(
+            kept,
+            datamodule.spec,
+            ids=ids,
+            batch_size=datamodule.batch_size,
+            num_workers=datamodule.num_workers,
+            seed=datamodule.seed,
+        )
         tensors.balanced = datamodule.balanced
         return tensors
     return None

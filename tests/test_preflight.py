@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,9 @@ import torch
 from lightning.pytorch import Trainer
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
-from src import preflight, records, runner
+from src import models, preflight, records, runner, tasks
 from src.commands import plan
-from src.experiment import replace
+from src.experiment import DataSpec, replace
 from src.prediction import predict
 from src.reproduction import reproduce
 from src.trainer import build_trainer, quieten
@@ -110,6 +111,38 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
     (records.cache_dir() / "precision").write_text("no folder")
     assert preflight.measured_speeds(asked, task, datamodule, trainer_of(asked)) == {}
     assert records.load(runner.run(asked))["precision"] == "bf16-mixed"
+
+
+class Logging(tasks.ImageClassification):
+    """Logs in its step, as Lightning's tasks do."""
+
+    def _step(self, batch: Any, stage: Any) -> dict[str, torch.Tensor]:
+        found = super()._step(batch, stage)
+        self.log(f"{stage}/size", float(len(batch["target"])), on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict({f"{stage}/double": 2.0 * len(batch["target"])}, on_step=False, on_epoch=True, batch_size=1)
+        return found
+
+
+class WithLogging(CatsDogsScratch):
+    """A task of the user's."""
+
+    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+        return self.classifier(Logging, models.CNN(spec.num_classes, widths=(4, 8)), spec)
+
+
+def test_a_task_that_logs_in_its_step_is_measured(asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    record = records.load(runner.run(WithLogging(**{f.name: getattr(asked, f.name) for f in fields(asked)})))
+    assert set(record["precision_speeds"]) == {"32-true", "bf16-mixed"}
+    assert record["metrics"]["val/size"] == record["metrics"]["val/double"] / 2 > 0
+
+
+@pytest.mark.parametrize(("kind", "epochs"), [("training", 1), ("start", 20)])
+def test_a_frozen_backbone_takes_each_example_once(asked: CatsDogsScratch, kind: str, epochs: int) -> None:
+    asked = replace(asked, max_epochs=20, limit_train_batches=1.0)
+    datamodule, task = runner.build_parts(asked)
+    task.kept_features = cast("Any", kind)
+    assert preflight.examples(task, datamodule, trainer_of(asked)) == epochs * len(datamodule.ids("train"))
 
 
 @pytest.mark.parametrize("start_size", [1.0, 0.5])

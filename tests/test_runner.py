@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from conftest import own_home
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.strategies import DDPStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -415,6 +415,19 @@ def test_patience(pictures: Path, patience: int) -> None:
     run = runner.run(TinyImages(data_dir=pictures, optim=Optim(lr=0.0), max_epochs=9, patience=patience))
     assert [epoch for epoch, _, _ in points(run, "val/acc")] == list(range(patience + 1))
     assert records.load(run)["reason"] == f"no better val/acc for {patience} validations"
+
+
+class Enough(Tiny):
+    """Has a mark to reach, and more time than it needs."""
+
+    max_time = "00:01:00:00"
+
+    def callbacks(self) -> list[Any]:
+        return [EarlyStopping("val/acc", mode="max", stopping_threshold=0.0)]
+
+
+def test_a_mark_that_is_reached(pictures: Path) -> None:
+    assert "threshold" in records.load(runner.run(Enough(data_dir=pictures, max_epochs=9)))["reason"]
 
 
 def test_max_time(pictures: Path) -> None:

@@ -39,10 +39,16 @@ class Every:
         return cls(seconds=60 * int(found[1])) if found[2] else cls(steps=int(found[1]))
 
 
+AGREE = 20
+"""Several processes agree in one step of so many whether to save or stop: for each question all wait for the last."""
+
+
 def holds_all(trainer: Any, batch_idx: int) -> bool:
-    """Return whether a checkpoint after this batch would hold all that was: no gradients of an accumulation, and no row
-    or validation that is due right after it.
+    """Return whether a checkpoint may be made after this batch: it would hold all that was, no gradients of an
+    accumulation and no row or validation that is due right after it; of several processes in one step of `AGREE`.
     """
+    if trainer.world_size > 1 and trainer.global_step % AGREE != 1:
+        return False
     done, every = batch_idx + 1, trainer.log_every_n_steps
     logs = every > 1 and trainer.global_step % every == 0
     validates = trainer.is_last_batch or done % (trainer.val_check_batch or 1) == 0

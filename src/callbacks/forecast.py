@@ -57,8 +57,10 @@ class Forecast(Callback):
             rest = self.rest(trainer, self.stopwatch.seconds(), batch_idx + 1)
             self.stopwatch = None
             if LEAST < rest < math.inf:
-                sooner = "; it can end sooner" if trainer.early_stopping_callback else ""
-                print(f"expected   {spoken(rest)} more{sooner}; {memory(pl_module.device)} so far", flush=True)
+                aside = "; it can end sooner" if trainer.early_stopping_callback else ""
+                if getattr(pl_module, "start_size", 1) < 1:
+                    aside += "; pictures grow, and with them time and memory"
+                print(f"expected   {spoken(rest)} more{aside}; {memory(pl_module.device)} so far", flush=True)
 
     def rest(self, trainer: Trainer, now: dict[str, float], done: int) -> float:
         """Return the seconds that are left, of an epoch of which so many batches are done."""

@@ -76,6 +76,8 @@ class DataModule(LightningDataModule):
     """Epoch, and batches of it that are done, at which the training begins: of a run that goes on."""
     quarantine: Path | None = None
     """Set before `setup`, this list of examples is left out of all splits and folds; see `quarantine.py`."""
+    in_memory: ClassVar[bool] = False
+    """Whether batches are cut from tensors, for which worker processes would be too much."""
     neighbours_alike: ClassVar[bool] = False
     """Whether neighbouring examples have more in common than others, so that folds must be blocks of them."""
 
@@ -252,10 +254,14 @@ class DataModule(LightningDataModule):
         )
 
     def load(self, dataset: Dataset[dict[str, Any]], batches: Iterable[list[int]]) -> DataLoader[Any]:
+        if self.trainer:
+            on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        else:
+            on_gpu = torch.cuda.is_available()
         workers = self.num_workers
         if workers is None:
-            gpus = torch.cuda.device_count()
-            workers = min(8, (os.cpu_count() or 1) // gpus) if gpus else 0
+            alone = self.in_memory or not on_gpu
+            workers = 0 if alone else min(8, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()))
         return DataLoader(
             dataset,
             sampler=batches,
@@ -263,7 +269,7 @@ class DataModule(LightningDataModule):
             collate_fn=_as_it_is,  # the default looks through every batch for what to convert
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=on_gpu,
             generator=torch.Generator().manual_seed(self.seed),  # of the workers' own seeds: leave the training's alone
         )
 

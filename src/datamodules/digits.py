@@ -65,6 +65,8 @@ class Digits(DataModule):
     Official test splits stay test splits. A picture to be predicted becomes grey; the ink should be the bright part.
     """
 
+    in_memory = True
+
     def __init__(
         self,
         data_dir: Path | None = None,

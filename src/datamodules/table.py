@@ -54,6 +54,7 @@ class Table(DataModule):
     together.
     """
 
+    in_memory = True
     table_name: ClassVar[str] = "table"
     """What is looked for below `data/` without --data-dir."""
 

@@ -37,6 +37,8 @@ class Tensors(DataModule):
         ids: split -> names, by position; without it the row number.
     """
 
+    in_memory = True
+
     def __init__(
         self,
         splits: Mapping[str, Mapping[str, Tensor]],
@@ -44,9 +46,10 @@ class Tensors(DataModule):
         *,
         ids: Mapping[str, Sequence[str]] | None = None,
         batch_size: int = 32,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, seed=seed)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.splits = {split: Slices(columns) for split, columns in splits.items()}
         self.names = ids or {split: [str(i) for i in range(data.size)] for split, data in self.splits.items()}
         self.found = Found("tensors", "as given", self.names)

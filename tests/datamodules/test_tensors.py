@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
-from src.datamodules import Tensors
+from src.datamodules import ImageFolder, Tensors
 from src.experiment import DataSpec, InputError
 
 SPEC = DataSpec(classes=("a", "b", "c"), input_shape=(2,))
@@ -23,6 +25,24 @@ def data() -> Tensors:
     module = Tensors({"train": columns(11), "val": columns(5), "test": columns(4)}, SPEC, batch_size=4, seed=3)
     module.setup("fit")
     return module
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["GPU", "no GPU"])
+def test_workers_and_pinned_memory(data: Tensors, pictures: Path, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(accelerator="cpu", logger=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(there))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    folder = ImageFolder(pictures, image_size=16)
+    folder.setup("fit")
+    asked = Tensors({"train": columns(11)}, SPEC, num_workers=1)
+    found = [
+        (loader.num_workers, loader.pin_memory) for loader in (one.loader("train") for one in (data, folder, asked))
+    ]
+    assert found == [(0, there), (2 if there else 0, there), (1, there)]
+    folder.trainer = trainer
+    loader = folder.loader("train")
+    assert (loader.num_workers, loader.pin_memory) == (0, False), "trained on the CPU of a machine with a GPU"
 
 
 def test_evaluation_gives_every_row_once_in_order(data: Tensors) -> None:
