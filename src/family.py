@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from src import records, summary
 from src.callbacks import Every, Interrupted
@@ -96,6 +97,6 @@ def child(
 def mean_and_spread(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
     """Return the mean and the sample standard deviation of each metric that all have."""
     names = [name for name in found[0] if all(name in one for one in found)]
-    return tuple(
-        {name: of([one[name] for one in found]) for name in names} for of in (statistics.mean, statistics.stdev)
-    )  # pyright: ignore[reportReturnType]
+    values = {name: np.array([one[name] for one in found]) for name in names}
+    mean = {name: float(of.mean()) for name, of in values.items()}
+    return mean, {name: float(of.std(ddof=1)) for name, of in values.items()}

@@ -64,7 +64,7 @@ def _read(path: Path, rows: int) -> Tensor | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = arrays["features"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
     return torch.from_numpy(found) if len(found) == rows else None
 

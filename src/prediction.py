@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -211,7 +213,7 @@ def write(
             raise InputError(
                 f"--out {out}: cannot be written ({error.strerror or error}); the predictions went to standard output."
             ) from error
-    rows = text.count("\n") - 1
+    rows = sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1  # a name may have line breaks
     for line in (f"{rows} rows, {failed} with an error{f', in {out}' if out else ''}", *notes):
         print(line, file=sys.stderr)
     return 0

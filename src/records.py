@@ -39,7 +39,9 @@ VERSIONS = (
     "tokenizers",
     "numpy",
     "pillow",
+    "opencv-python-headless",
     "scikit-learn",
+    "scipy",
 )
 
 
@@ -220,6 +222,8 @@ def load(run: Path) -> dict[str, Any]:
         known = [str(p.parent) for p in sorted(run.parent.glob("*/run.json"))][-3:] if run.parent.is_dir() else []
         there = f" There: {', '.join(known)}." if known else " A run is a directory runs/<Experiment>/<id>."
         raise InputError(f"{run}: no run (it has no run.json).{there}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged record ({error}).") from None
     return record

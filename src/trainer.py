@@ -79,6 +79,11 @@ def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Ever
             raise InputError(
                 f"--averaging {experiment.averaging}: --strategy {experiment.strategy} divides the weights."
             )
+        if experiment.averaging == "swa" and experiment.max_epochs < 4:
+            raise InputError(
+                f"--averaging swa: averages the last quarter of the epochs; {experiment.max_epochs} are too few. "
+                "--max-epochs 4 or more, or --averaging ema."
+            )
         callbacks.append(Averaging(experiment.averaging))
     callbacks += experiment.callbacks()
     return [

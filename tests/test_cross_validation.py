@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from src import cli, commands, records, runner, tasks
 from src.baselines import fit_baselines
 from src.datamodules import Fold
 from src.experiment import Columns, DataSpec, InputError, load
+from src.family import mean_and_spread
 from src.runner import build_parts
 from src.tasks.base import Batch
 
@@ -191,6 +193,13 @@ def test_a_parent_and_its_children(validated: Validated) -> None:
         assert (child / "checkpoints" / "best.ckpt").is_file()
         assert (child / "predictions_val.csv").is_file()
     assert record["wall_s"] == pytest.approx(sum(child["wall_s"] for child in children), abs=0.2)
+
+
+def test_a_metric_that_is_no_number_stays_none() -> None:
+    mean, spread = mean_and_spread([{"r2": math.nan, "mse": 1.0}, {"r2": 0.5, "mse": 3.0}])
+    assert (mean["mse"], spread["mse"]) == (2.0, pytest.approx(2**0.5))
+    assert math.isnan(mean["r2"])
+    assert math.isnan(spread["r2"])
 
 
 def test_mean_and_spread_are_those_of_the_children(validated: Validated) -> None:

@@ -162,13 +162,25 @@ def saved_array(array: np.ndarray) -> bytes:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(bytes(path.stat().st_size)),
         lambda path: path.write_bytes(flipped(path.read_bytes())),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x02\xff\xff\xff\xff")),
         lambda path: path.write_bytes(saved_array(np.load(path)["features"])),
         lambda path: np.savez(path, other=np.load(path)["features"]),
         lambda path: np.savez(path, features=np.load(path)["features"][1:]),
         lambda path: np.savez(path, features=np.load(path)["features"][:, 1:]),
         lambda path: np.savez(path, features=np.load(path)["features"] + 1),
     ],
-    ids=["cut off", "empty", "zeros", "one bit", "no archive", "no name", "fewer rows", "fewer columns", "other code"],
+    ids=[
+        "cut off",
+        "empty",
+        "zeros",
+        "one bit",
+        "no such method",
+        "no archive",
+        "no name",
+        "fewer rows",
+        "fewer columns",
+        "other code",
+    ],
 )
 def test_damaged_kept_features_are_computed_again(pictures: Path, harm: Callable[[Path], object]) -> None:
     first = records.load(runner.run(small(pictures)))
@@ -429,5 +441,7 @@ def test_a_record_without_its_spec(trained: Path, pictures: Path, tmp_path: Path
 
 
 def test_csv_of_predictions_is_always_text() -> None:
-    text = predictions_csv(["a\nb", 'c"d'], {"prob": np.eye(2)}, ("x", "y"), errors=["", "e"])
-    assert [row["id"] for row in rows(text)] == ["a\nb", 'c"d']
+    small = np.float32(1e-12)
+    text = predictions_csv(["a\nb", 'c"d\r'], {"prob": np.array([[1, small], [0, 1]])}, ("x", "y"), errors=["", "e"])
+    assert [row["id"] for row in rows(text)] == ["a\nb", 'c"d\\r']
+    assert np.float32(rows(text)[0]["prob_y"]) == small, "an ensemble's temperature is fitted to it"

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
+from typing_extensions import override
 
 from experiments.digits import DigitsCNN
 from experiments.images import Images
@@ -227,6 +229,32 @@ def test_focal_trains_a_head_on_kept_features_from_the_start() -> None:
     before = task.head.linear.weight.clone()
     assert "not solved" in task.start_from({})
     assert torch.equal(task.head.linear.weight, before)
+
+
+class Own(TabularClassification):
+    """A task of the user's with a loss of its own."""
+
+    @override
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return super().loss(2 * logits, target)
+
+
+def test_a_loss_of_the_users_is_not_replaced() -> None:
+    columns = uneven()
+    spec = task_of(columns).spec
+    task = Own(Linear(spec, 2), spec, Optim())
+    for method in ("weights", "focal", "logit_adjust"):
+        with pytest.raises(InputError, match=rf"--imbalance {method}: Own has a loss of its own"):
+            task.counter(method)
+    task.counter("sampler")
+    logits = torch.randn(400, 2)
+    assert task.training_loss(logits, columns["target"]) == task.loss(logits, columns["target"])
+
+
+@pytest.mark.parametrize("share", [-0.5, 1.0, 2.0])
+def test_label_smoothing_is_a_share(share: float) -> None:
+    with pytest.raises(InputError, match="--label-smoothing"):
+        task_of(uneven(), label_smoothing=share)
 
 
 def test_a_spec_without_counts_is_refused() -> None:

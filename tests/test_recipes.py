@@ -161,8 +161,9 @@ def test_pictures_grow_to_their_whole_size(start: float, epochs: int) -> None:
         task.trainer.fit_loop.epoch_progress.current.completed = epoch
         sides.append(task.varied(batch)["image"].shape[-1])
     assert sides == sorted(sides)
-    assert sides[0] == round(16 * start)
-    assert all(side == 16 for epoch, side in enumerate(sides) if epoch >= 0.75 * epochs and epochs > 1)
+    assert epochs == 1 or sides[0] == round(16 * start)
+    assert all(side == 16 for epoch, side in enumerate(sides) if epoch >= 0.75 * epochs)
+    assert sides[-1] == 16
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
@@ -270,6 +271,12 @@ def test_what_is_saved_and_validated_is_the_average(kind: Averaging, pictures: P
 def test_weights_in_shards_cannot_be_averaged(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--averaging ema: --strategy fsdp"):
         build_callbacks(Plain(averaging="ema", strategy="fsdp"), tmp_path)
+
+
+def test_too_few_epochs_have_no_last_quarter(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="3 are too few"):
+        build_callbacks(Plain(averaging="swa", max_epochs=3), tmp_path)
+    build_callbacks(Plain(averaging="swa", max_epochs=4), tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------- stochastic depth

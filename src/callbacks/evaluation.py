@@ -175,10 +175,12 @@ def predictions_csv(
         errors: why an example has no prediction, '' where it has one.
         label: the predicted classes, where they are not the likeliest.
     """
-    columns: dict[str, list[Any]] = {"id": list(ids)} | ({"target": list(target)} if target is not None else {})
+    ids = [name.replace("\r", "\\r") for name in ids]  # csv does not quote it, and reads the end of a line
+    columns: dict[str, list[Any]] = {"id": ids} | ({"target": list(target)} if target is not None else {})
     if classes:
         columns["label"] = [classes[i] for i in (found["prob"].argmax(1) if label is None else label)]
-        columns |= {f"prob_{name}": [f"{p:.6f}" for p in found["prob"][:, i]] for i, name in enumerate(classes)}
+        # with all digits of a float32: an ensemble's temperature is fitted to what stands here
+        columns |= {f"prob_{name}": [f"{p:.9g}" for p in found["prob"][:, i]] for i, name in enumerate(classes)}
     else:
         columns |= {name: found[name].tolist() for name in ("prediction", "lower", "upper") if name in found}
     if errors is not None:

@@ -59,6 +59,8 @@ class ImageFolder(DataModule):
         unreadable_limit: float = 0.05,
     ) -> None:
         super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
+        if image_size < 1:
+            raise InputError(f"--image-size {image_size}: at least 1.")
         self.data_dir, self.image_size, self.augment, self.cache = data_dir, image_size, augment or Augment(), cache
         self.unreadable_limit = unreadable_limit
         self.stored_size = round(image_size * 8 / 7)  # the usual 256 for 224

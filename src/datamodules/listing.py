@@ -9,8 +9,8 @@ from pathlib import Path
 from src.experiment import InputError
 from src.records import printable
 
-LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
-"""Files that Windows writes into folders of pictures."""
+LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+"""Files that Windows and macOS write into folders of pictures."""
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -49,6 +49,8 @@ class Decoded:
     """Hash of each file's bytes; '' where it cannot be read."""
     unreadable: dict[int, str]
     """Position of each file that does not open -> why."""
+    unread: frozenset[int] = frozenset()
+    """Those of them that were not read to their ends, which says nothing of them: the disk or the memory failed."""
 
 
 def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decoded:
@@ -136,8 +138,12 @@ def _fill(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded
     temporary.mkdir()
     try:
         found = _pass(files, size, temporary / "pixels.npy" if kept else None)
-        unread = [i for i in found.unreadable if not _opens(files[i])]
-        index = {"kept": kept, "digests": found.digests, "unreadable": found.unreadable, "unread": unread}
+        index = {
+            "kept": kept,
+            "digests": found.digests,
+            "unreadable": found.unreadable,
+            "unread": [*{i for i in found.unreadable if not _opens(files[i])} | found.unread],
+        }
         records.write_json(temporary / "index.json", index)
         temporary.rename(folder)
     finally:
@@ -153,6 +159,7 @@ def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
     """
     pixels = _reserve(to, (len(files), size, size, 3)) if to else None
     unreadable: dict[int, str] = {}
+    unread: set[int] = set()
 
     def one(position: int) -> str:
         try:
@@ -162,6 +169,8 @@ def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         except UNREADABLE as error:
             unreadable[position] = why_unreadable(error)
+            if isinstance(error, MemoryError) or getattr(error, "errno", None):  # Pillow's own errors have no number
+                unread.add(position)
             return ""
         if pixels is not None:
             pixels[position] = picture
@@ -173,7 +182,7 @@ def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
             digests += pool.map(one, range(start, min(start + CHUNK, len(files))))
     if pixels is not None:
         pixels.flush()
-    return Decoded(to, digests, unreadable)
+    return Decoded(to, digests, unreadable, frozenset(unread))
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
@@ -353,6 +362,10 @@ def turned(picture: np.ndarray, angle: float) -> np.ndarray:
 def threads(count: int) -> ThreadPoolExecutor:
     """Return as many threads, to be used again and again."""
     return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of them, and would wait for them for ever
+    os.register_at_fork(after_in_child=threads.cache_clear)
 
 
 def changes(augment: Augment) -> v2.Transform | None:

@@ -50,6 +50,8 @@ class Classification(Task):
         kept_features: Literal["no", "start", "training"] = "no",
     ) -> None:
         super().__init__(model, optim)
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"--label-smoothing {label_smoothing}: from 0 to below 1.")
         self.spec, self.label_smoothing, self.kept_features = spec, label_smoothing, kept_features
         self.register_buffer("class_counts", torch.tensor(spec.class_counts, dtype=torch.float32), persistent=False)
         if kept_features == "training":
@@ -120,6 +122,11 @@ class Classification(Task):
             raise InputError(
                 "--imbalance focal: this experiment starts from a head solved for cross-entropy. Choose weights, "
                 "sampler or logit_adjust, or an experiment that does not."
+            )
+        if imbalance not in ("none", "sampler") and type(self).loss is not Classification.loss:
+            raise InputError(
+                f"--imbalance {imbalance}: {type(self).__name__} has a loss of its own, which would be replaced. "
+                "Choose sampler, or weigh the classes in that loss."
             )
         if imbalance != "none" and not self.spec.class_counts:
             raise InputError(f"--imbalance {imbalance}: the data module's spec does not say class_counts.")

@@ -111,6 +111,8 @@ class ImageClassification(Classification):
 
 def growing_side(side: int, start: float, epoch: int, epochs: int) -> int:
     """Return the side of the training pictures in an epoch, counted from 0."""
+    if epoch + 1 >= epochs:
+        return side
     return max(1, round(side * min(1.0, start + (1 - start) * epoch / max(1.0, WHOLE_AT * epochs))))
 
 

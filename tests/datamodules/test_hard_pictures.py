@@ -19,9 +19,9 @@ from odd_pictures import BYTES, STORED, png_of_size, saved
 from PIL import Image
 from test_image_folder import folder_of, ready, smooth, write
 
-from src.datamodules import decoding, listing
+from src.datamodules import ImageFolder, decoding, listing
 from src.datamodules.decoding import decode
-from src.datamodules.pictures import decode_all
+from src.datamodules.pictures import decode_all, threads
 from src.experiment import InputError
 
 SIDE = 32
@@ -337,7 +337,7 @@ def test_what_a_file_is_called_does_not_matter_and_what_is_in_it_does(tmp_path: 
 
 def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", COUNTS)
-    for name in (".DS_Store", "._00.png", ".directory", "Thumbs.db", "desktop.ini"):
+    for name in (".DS_Store", "._00.png", ".directory", "Thumbs.db", "desktop.ini", "Icon\r"):
         (root / "val/a" / name).write_bytes(b"\0\5\x16\7junk")
     (root / "__MACOSX").mkdir()
     data = ready(root)
@@ -429,6 +429,39 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
         patch.setattr(pictures, "open_regular", away)
         assert "train/a/00.png (Permission denied)" in ready(root, unreadable_limit=0.5).notes[0]
     assert ready(root).notes == []
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()], ids=["disk", "memory"])
+def test_a_read_that_failed_halfway_is_tried_again(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.datamodules import pictures
+
+    root = folder_of(tmp_path / "x", COUNTS)
+
+    def failing(file: Any, size: int) -> Any:
+        if file.name.endswith("train/a/00.png"):
+            raise error
+        return decode(file, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "decode", failing)
+        assert "train/a/00.png" in ready(root, unreadable_limit=0.5).notes[0]
+    assert ready(root).notes == []
+
+
+def test_threads_are_not_those_of_the_process_forked_from() -> None:
+    threads(2).submit(int).result()
+    child = os.fork()
+    if not child:
+        os._exit(threads(2).submit(int, "3").result(timeout=5))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
+@pytest.mark.parametrize("size", [0, -4])
+def test_a_picture_has_a_size(size: int) -> None:
+    with pytest.raises(InputError, match=f"--image-size {size}"):
+        ImageFolder(Path(), image_size=size)
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("no picture")])
