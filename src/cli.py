@@ -121,7 +121,12 @@ def parse_check(argv: Sequence[str]) -> tuple[str, Experiment, CheckFlags]:
             raise InputError(f"{' '.join(targets)}: name one experiment, whose data are to be checked.")
         print(f"usage: check_data.py EXPERIMENT.py[:Name] [flags]\n\n{_listing()}")
         raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
-    return targets[0], *_parse_one(load(targets[0])(), CheckFlags(), flags, f"check_data.py {targets[0]}")
+    experiment, own = _parse_one(load(targets[0])(), CheckFlags(), flags, f"check_data.py {targets[0]}")
+    if own.fix and own.list.exists() and own.list != experiment.quarantine:
+        raise InputError(
+            f"--list {own.list}: there already. To add to it, --quarantine {own.list}; else name another file."
+        )
+    return targets[0], experiment, own
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from src import checks, records
 from src.cli import CheckFlags
 from src.datamodules import DataModule, quarantine
-from src.experiment import Experiment, InputError
+from src.experiment import Experiment
 from src.runner import build_parts
 from src.trainer import quieten
 
@@ -30,12 +30,8 @@ def check_data(asked: Experiment, flags: CheckFlags, target: str) -> int:
         Exit code: 0 if nothing makes a score wrong, 1 if something does or, with --strict, for any finding.
 
     Raises:
-        InputError: no such data, or a list that would be overwritten.
+        InputError: no such data.
     """
-    if flags.fix and flags.list.exists() and flags.list != asked.quarantine:
-        raise InputError(
-            f"--list {flags.list}: there already. To add to it, --quarantine {flags.list}; else name another file."
-        )
     quieten()
     started = time.monotonic()
     experiment = asked.resolve()

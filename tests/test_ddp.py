@@ -29,7 +29,10 @@ def ids(path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("strategy", "seeds", "splits"),
-    [("ddp", (0, 1), ("val", "test")), ("ddp_spawn", (0,), ("val",))],  # each evaluation spawns anew: half a minute
+    [
+        ("ddp", (0, 1), ("val", "test")),
+        pytest.param("ddp_spawn", (0,), ("val",), marks=pytest.mark.slow),  # each evaluation spawns anew: half a minute
+    ],
 )
 def test_two_processes(
     script: Script, pictures: Path, tmp_path: Path, strategy: str, seeds: tuple[int, ...], splits: tuple[str, ...]

@@ -22,6 +22,7 @@ from PIL import Image
 from test_faults import without_root
 
 from experiments.images import Images
+from experiments.tables import TableLinear
 from scripts.predict import main
 from src import cli, records, runner
 from src.callbacks.evaluation import predictions_csv
@@ -226,14 +227,15 @@ def test_broken_files_of_a_list_do_not_count(pictures: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.csv", b"caf\xe9.parquet"])
-def test_tables_of_names_that_are_no_text(houses: Path, tmp_path: Path, name: bytes, script: Script) -> None:
+def test_tables_of_names_that_are_no_text(
+    houses: Path, tmp_path: Path, name: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     table = pd.read_csv(houses)
     path.write_bytes(table.to_csv(index=False).encode() if path.suffix == ".csv" else table.to_parquet())
-    flags = ("--target", "price", "--max-epochs", "1", "--batch-size", "16")
-    done = script("run.py", "experiments/tables.py:TableLinear", "--data-dir", path, *flags)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"file {tmp_path}/caf\\xe9" in done.stdout
+    run = runner.run(TableLinear(data_dir=path, target="price", max_epochs=1, batch_size=16, accelerator="cpu"))
+    assert records.load(run)["state"] == "done"
+    assert f"file {tmp_path}/caf\\xe9" in capsys.readouterr().out
 
 
 def test_texts_of_a_name_that_is_no_text(texts: Path, tmp_path: Path, script: Script) -> None:

@@ -112,23 +112,24 @@ class DataModule(LightningDataModule):
             if first not in names:
                 raise InputError(f"--data-dir {self.data_dir} and --source {self.source}: give one of the two.")
             names = [first]
+        listed = None if self.quarantine is None else quarantine.read(self.quarantine)  # before data are made
         for name in names:
             if (found := sources[name]()) is not None:
-                found = found if self.quarantine is None else self._without(found, self.quarantine)
+                found = found if listed is None else self._without(found, listed)
                 return found if self.fold is None else self._folded(found, self.fold)
         raise InputError(
             f"--source {self.source}: cannot be had here ({', '.join(names)}: no network, or no such folder)."
         )
 
-    def _without(self, found: Found[Any], path: Path) -> Found[Any]:
+    def _without(self, found: Found[Any], listed: Sequence[quarantine.Entry]) -> Found[Any]:
         """Return what was found without the examples of a list; how many that are is noted."""
         names = {split: self.names_of(samples, found) for split, samples in found.samples.items()}
-        stays = quarantine.staying(path, names, found.source)
+        stays = quarantine.staying(listed, names, f"--quarantine {self.quarantine}", found.source)
         samples = {split: self.take(found.samples[split], np.flatnonzero(stays[split])) for split in names}
         self.left_out = [self.take(found.samples[split], np.flatnonzero(~stays[split])) for split in names]
         counts = {split: len(out) for split, out in zip(names, self.left_out, strict=True) if len(out)}
         shown = ", ".join(f"{split} {count}" for split, count in counts.items())
-        self.notes.append(f"examples left out by {path}: {shown or 'none, it is empty'}")
+        self.notes.append(f"examples left out by {self.quarantine}: {shown or 'none, it is empty'}")
         whole = found.whole
         if whole is not None:
             # Rows of a test file of its own may have the same names as those of `whole`, which train and val are from.

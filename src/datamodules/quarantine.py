@@ -60,30 +60,31 @@ def _entry(row: Sequence[str], where: str) -> Entry:
     return Entry(*row)
 
 
-def staying(path: Path, names: Mapping[str, Sequence[str]], source: str) -> dict[str, np.ndarray]:
+def staying(
+    listed: Sequence[Entry], names: Mapping[str, Sequence[str]], where: str, source: str
+) -> dict[str, np.ndarray]:
     """Return for each split which of its examples stay, bool [examples].
 
     Args:
-        path: the list of those that do not.
+        listed: those that do not.
         names: split -> ids.
-        source: names the data in errors.
+        where, source: name the list and the data in errors.
 
     Raises:
-        InputError: the list cannot be read, it names what is not there, or it leaves nothing of a split.
+        InputError: the list names what is not there, or it leaves nothing of a split.
     """
-    listed = read(path)
     there = {split: set(ids) for split, ids in names.items()}
     unknown = [f"{entry.id} of {entry.split}" for entry in listed if entry.id not in there.get(entry.split, ())]
     if unknown:
         raise InputError(
-            f"--quarantine {path}: {len(unknown)} of its {len(listed)} examples are not in the data ({source}): "
+            f"{where}: {len(unknown)} of its {len(listed)} examples are not in the data ({source}): "
             f"{', '.join(unknown[:3])}. It is of other data, or they are gone: then remove these lines."
         )
     unwanted = {(entry.split, entry.id) for entry in listed}
     stays = {split: np.array([(split, name) not in unwanted for name in ids], bool) for split, ids in names.items()}
     for split, found in stays.items():
         if not found.any():
-            raise InputError(f"--quarantine {path}: nothing is left of {split}.")
+            raise InputError(f"{where}: nothing is left of {split}.")
     return stays
 
 
