@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from src import hub
 from src.experiment import DataSpec, InputError
-from src.models.head import Head
+from src.models.head import Head, require_share
 from src.models.state import load_file
 
 DROPOUTS = (
@@ -122,8 +122,9 @@ def create_encoder(encoder: str, weights: str, dropout: float) -> tuple[Any, str
     """Return an encoder and where its weights came from.
 
     Raises:
-        InputError: it cannot be had here, or the file's tensors do not fit.
+        InputError: it cannot be had here, the file's tensors do not fit, or there is no such dropout.
     """
+    require_share(dropout)
     config = hub.load("config", encoder)
     for name in DROPOUTS:
         if hasattr(config, name):

@@ -6,10 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.experiment import InputError
+
 L2_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Tried for a classifier by `Head.solve`; per example, on standardised features."""
 RIDGE_STRENGTHS = (0.0, *L2_STRENGTHS)
 """The same for a regression."""
+
+
+def require_share(dropout: float) -> None:
+    """Raise an InputError where `dropout` is no share of what is dropped."""
+    if not 0 <= dropout < 1:
+        raise InputError(f"--dropout {dropout}: from 0 to below 1.")
 
 
 class Head(nn.Module):
@@ -19,10 +27,14 @@ class Head(nn.Module):
         num_features: inputs.
         num_outputs: classes, or numbers that are predicted.
         dropout: share of the inputs dropped in training.
+
+    Raises:
+        InputError: no such share.
     """
 
     def __init__(self, num_features: int, num_outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
+        require_share(dropout)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(num_features, num_outputs)
 

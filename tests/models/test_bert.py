@@ -340,3 +340,9 @@ def test_texts_longer_than_the_encoder_reads_are_refused(encoders: dict[str, str
 def test_an_encoder_without_a_pooler_is_refused(encoders: dict[str, str]) -> None:
     with pytest.raises(InputError, match=r"--pooling pooler: .*distilbert has none. Take mean or cls"):
         network(encoders["distilbert"], pooling="pooler")
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_dropout_is_a_share(encoders: dict[str, str], dropout: float) -> None:
+    with pytest.raises(InputError, match="--dropout"):
+        network(encoders["bert"], dropout=dropout)

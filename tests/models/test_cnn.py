@@ -213,3 +213,9 @@ def test_pictures_too_small_for_the_flattened_maps_are_refused_by_flag() -> None
     assert network("keras tutorial", flatten=18).features(pictures(1, 18)).shape == (1, 64)
     with pytest.raises(InputError, match=r"--image-size 17: too small for 3 blocks"):
         network("keras tutorial", flatten=17)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+def test_a_dropout_is_a_share(dropout: float) -> None:
+    with pytest.raises(InputError, match="--dropout"):
+        network("default", dropout=dropout)
