@@ -307,7 +307,7 @@ def loaders(folder: Path) -> list[Contender]:
 
 
 def main() -> None:
-    jobs = {"resnet18": (800, 64), "resnet50": (400, 64), "probe": (144, 36), "loader": (400, 16)}  # train, val
+    jobs = {"resnet18": (1600, 64), "resnet50": (400, 64), "probe": (144, 36), "loader": (400, 16)}  # train, val
     flags = report.options(__doc__ or "", [*jobs])
     with tempfile.TemporaryDirectory() as name:
         os.environ.setdefault("LEYDEN_RUNS", str(Path(name) / "runs"))
