@@ -2,8 +2,9 @@
 
     python benchmarks/run.py            # the speeds, under 40 minutes on 2 cores
     python benchmarks/run.py --full     # the scores and the times to a score, once
+    python benchmarks/run.py mlp lstm   # jobs by name: the others' results stay as they are
 
-A job that fails or takes too long is a row that says so, and the others go on.
+A job that fails or takes too long is a row that says so, and the others go on. Results are written after each job.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,8 @@ class Job:
     """After which it is ended."""
 
     @property
-    def shown(self) -> str:
-        return " ".join(("python", *self.words))
+    def heading(self) -> str:
+        return f"### `{' '.join(('python', *self.words))}`"
 
 
 CLOSE = ("--rounds", "9")
@@ -69,10 +69,13 @@ FULL = [
     Job(("benchmarks/time_to_score.py", "cats_dogs"), 75),
     Job(("benchmarks/time_to_score.py", "imdb"), 75),
 ]
+PARTS = {"Speeds": SPEEDS, "Scores": FULL}
+"""Of the results."""
 
 
 def do(job: Job) -> list[report.Row]:
     """Run a job and return its rows; one that says why where it has none."""
+    name = " ".join(job.words)
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "rows.json"
         process = subprocess.Popen([sys.executable, *job.words, "--json", to], cwd=ROOT, stderr=subprocess.PIPE)
@@ -81,10 +84,10 @@ def do(job: Job) -> list[report.Row]:
         except subprocess.TimeoutExpired:
             process.terminate()  # it ends its contenders
             process.communicate()
-            return [report.Row(job.shown, "", note=f"not run: longer than {job.minutes:g} min")]
+            return [report.Row(name, "", note=f"not run: longer than {job.minutes:g} min")]
         if process.returncode or not to.exists():
             last = (errors.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-            return [report.Row(job.shown, "", note=f"not run: {last}"[:300])]
+            return [report.Row(name, "", note=f"not run: {last}"[:300])]
         return report.read(to)
 
 
@@ -106,16 +109,6 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores. {', '.join(versions)}. Commit {commit}. {day}."
 
 
-def part(title: str, jobs: Sequence[Job]) -> str:
-    """Run jobs one after the other and return their part of the results."""
-    started, texts = time.monotonic(), list[str]()
-    for job in jobs:
-        print(f"--- {job.shown}", flush=True)
-        texts.append(f"`{job.shown}`\n\n{report.table(do(job))}")
-    minutes = (time.monotonic() - started) / 60
-    return "\n".join([f"## {title}\n", f"{machine()} {minutes:.0f} minutes.\n", *texts])
-
-
 INTRODUCTION = """# Speeds, side by side
 
 Made by `make bench` and `make bench-full`; the scripts say what is compared. Contenders take turns (A B C A B
@@ -126,23 +119,38 @@ validation and checkpoints; the probe and the MLP with all of it. A ratio is the
 """
 
 
-def write(path: Path, title: str, text: str) -> None:
-    """Put a part into the results; the other parts stay as they are."""
-    parts = {}
-    if path.is_file():
-        for found in path.read_text().split("\n## ")[1:]:
-            parts[found.partition("\n")[0]] = f"## {found.strip()}\n"
-    parts[title] = text.strip() + "\n"
-    path.write_text("\n".join([INTRODUCTION, *(parts[name] for name in sorted(parts, reverse=True))]))
+def write(path: Path, found: dict[str, str], parts: dict[str, list[Job]]) -> None:
+    """Put the results of some jobs, heading -> text, into the file; those of others stay as they are."""
+    old = path.read_text().split("\n### ")[1:] if path.is_file() else []
+    texts = {
+        f"### {heading}": text.partition("\n## ")[0].strip() for heading, _, text in (t.partition("\n") for t in old)
+    }
+    texts |= found
+    lines = [INTRODUCTION]
+    for title, jobs in parts.items():
+        there = [f"{job.heading}\n\n{texts[job.heading].strip()}\n" for job in jobs if job.heading in texts]
+        lines += [f"## {title}\n", *there] if there else []
+    path.write_text("\n".join(lines))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="jobs by the word after their script; else all")
     parser.add_argument("--full", action="store_true", help="the scores in place of the speeds")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to write")
     flags = parser.parse_args()
-    title, jobs = ("Scores", FULL) if flags.full else ("Speeds", SPEEDS)
-    write(flags.out, title, part(title, jobs))
+    jobs = PARTS["Scores" if flags.full else "Speeds"]
+    known = {job.words[1] for job in jobs}
+    if unknown := {*flags.names} - known:
+        parser.error(f"{min(unknown)}: no such job; there are {', '.join(sorted(known))}")
+    for job in jobs:
+        if flags.names and job.words[1] not in flags.names:
+            continue
+        print(f"--- {' '.join(job.words)}", flush=True)
+        started = time.monotonic()
+        table = report.table(do(job))
+        text = f"{machine()} {(time.monotonic() - started) / 60:.0f} minutes.\n\n{table}"
+        write(flags.out, {job.heading: text}, PARTS)
     print(f"written    {flags.out}")
 
 

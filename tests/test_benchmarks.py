@@ -85,30 +85,30 @@ def test_contenders_that_fail_or_die_do_not_end_the_race() -> None:
     assert "code 3" in found["dies"]
 
 
-def test_a_job_that_fails_or_is_slow_is_a_row_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_job_that_fails_or_is_slow_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "fails.py").write_text("raise ImportError('no module named fastai')")
     (tmp_path / "slow.py").write_text("import time; time.sleep(60)")
     rows = json.dumps([{"job": "quick", "contender": "ours", "unit": "s", "median": 2.0}])
     (tmp_path / "good.py").write_text(f"import sys, pathlib; pathlib.Path(sys.argv[2]).write_text('''{rows}''')")
-    jobs = [bench.Job((str(tmp_path / name),), 0.02) for name in ("fails.py", "slow.py", "good.py")]
-    out = tmp_path / "results.md"
-    bench.write(out, "Speeds", bench.part("Speeds", jobs))
-    text = out.read_text()
-    assert "not run: ImportError: no module named fastai" in text
-    assert "not run: longer than" in text
-    assert "| ours | 2 s |" in text
-    assert "torch" in text.partition("Commit")[0]
+    fails, slow, good = (
+        bench.do(bench.Job((str(tmp_path / f"{name}.py"),), 0.02)) for name in ("fails", "slow", "good")
+    )
+    assert fails[0].note == "not run: ImportError: no module named fastai"
+    assert "not run: longer than" in slow[0].note
+    assert good == [Row("quick", "ours", "s", 2.0)]
 
 
-def test_the_parts_of_the_results_replace_themselves_alone(tmp_path: Path) -> None:
-    out = tmp_path / "results.md"
-    for title, text in (("Speeds", "old"), ("Scores", "kept"), ("Speeds", "new")):
-        bench.write(out, title, f"## {title}\n\n{text}")
-    text = out.read_text()
-    assert text.count("## Speeds") == text.count("# Speeds, side by side") == 1
-    assert "kept" in text
-    assert "new" in text
-    assert "old" not in text
+def test_results_replace_their_own_job_alone(tmp_path: Path) -> None:
+    one, two, three = (bench.Job(("script.py", name), 1) for name in ("one", "two", "three"))
+    parts, out = {"Speeds": [one, two], "Scores": [three]}, tmp_path / "results.md"
+    for job, text in ((two, "first"), (three, "kept"), (one, "before it"), (two, "second\n\n**table**")):
+        bench.write(out, {job.heading: text}, parts)
+    assert out.read_text() == "\n".join([
+        bench.INTRODUCTION, "## Speeds\n", f"{one.heading}\n\nbefore it\n", f"{two.heading}\n\nsecond\n\n**table**\n",
+        "## Scores\n", f"{three.heading}\n\nkept\n",
+    ])  # fmt: skip
+    bench.write(out, {}, {"Speeds": [one]})  # a job that is no more
+    assert "kept" not in out.read_text()
 
 
 def test_every_job_is_a_script_that_knows_it() -> None:

@@ -57,6 +57,7 @@ class Task(LightningModule):
         self.train_metrics = MetricCollection({})
         """Of a training epoch; `_step` updates them."""
         self._sums = torch.zeros(2)  # losses and examples of the epoch so far
+        self._last_loss = torch.zeros(())
 
     @property
     def weights_source(self) -> str:
@@ -79,13 +80,21 @@ class Task(LightningModule):
         loss = self._step(batch, "train")["loss"]
         mean, examples = loss.detach(), len(batch["index"])
         self._sums += torch.stack([mean * examples, torch.full_like(mean, examples)])
-        trainer: Any = self.trainer
-        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # `log` costs as much as a step of a tiny model
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self.log_dict({"train/loss_step": mean, "train/lr": rate}, on_step=True, on_epoch=False)
+        self._last_loss = mean
         if self.optim.l1:
             loss = loss + self.optim.l1 * torch.stack([p.abs().sum() for p in self.decayed()]).sum()
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
+            rate = optimizer.param_groups[0]["lr"]
+            self._write({"train/loss_step": self._last_loss, "train/lr": rate}, self.global_step)
+
+    def _write(self, values: Mapping[str, Any], step: int) -> None:
+        """Hand values to the loggers at once. `log` does so later, and costs as much as a step of a tiny model."""
+        for logger in self.loggers:
+            numbers = {name: float(value) for name, value in values.items()}
+            logger.log_metrics(numbers | {"epoch": self.current_epoch}, step=step)
 
     def on_train_start(self) -> None:
         self._sums = self._sums.to(self.device)
@@ -107,9 +116,7 @@ class Task(LightningModule):
         losses, examples = self._of_all(self._sums)
         means = {"train/loss": losses / examples, **self.train_metrics.compute()}
         self.log_dict(means, on_step=False, on_epoch=True, logger=False, sync_dist=True)
-        for logger in self.loggers:
-            values = {name: float(value) for name, value in means.items()} | {"epoch": self.current_epoch}
-            logger.log_metrics(values, step=self.global_step - 1)
+        self._write(means, self.global_step - 1)
         self._sums.zero_()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
