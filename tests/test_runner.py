@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from conftest import own_home
-from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.strategies import DDPStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -25,6 +25,7 @@ from torch import Tensor
 from experiments.cats_dogs_finetune import CatsDogsProbe, CatsDogsScratch
 from experiments.images import Images
 from src import cli, commands, records, runner, tasks
+from src.callbacks import Every, FiniteLoss
 from src.experiment import DataSpec, Experiment, InputError, Optim, from_json
 from src.tasks.base import Batch, Stage
 from src.trainer import build_trainer
@@ -90,6 +91,23 @@ class BecomesNan(Tiny):
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
         return NanAtStepEight(super().task(spec).model, spec, self.optim)
+
+
+class NotLookedAt(Callback):
+    """Makes the loss of the epoch's second step one that is bad and was not looked at, as happens on an accelerator."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 5:
+            next(one for one in trainer.callbacks if isinstance(one, FiniteLoss)).bad = torch.tensor(True)
+
+
+class BadWithinAnEpoch(Tiny):
+    """The experiment of `NotLookedAt`."""
+
+    max_epochs = 3
+
+    def callbacks(self) -> list[Any]:
+        return [NotLookedAt()]
 
 
 class Ruined(TinyImages):
@@ -621,6 +639,12 @@ def test_nan_loss_stops_and_keeps_the_good_checkpoint(pictures: Path, capsys: py
         checkpoint = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
         assert checkpoint["global_step"] == 6
         assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+def test_no_checkpoint_is_saved_after_a_bad_loss_that_was_not_looked_at(pictures: Path) -> None:
+    with pytest.raises(InputError, match=r"loss is no finite number at step 5 .*last good checkpoint"):
+        runner.run(BadWithinAnEpoch(data_dir=pictures), checkpoint_every=Every(steps=1))
+    assert torch.load(only_run() / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
 def test_absurd_rate_stops(pictures: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -14,7 +15,7 @@ class FiniteLoss(Callback):
     """Stops at a NaN or infinite loss.
 
     On the CPU before its backward pass; on an accelerator, where looking at the loss makes the host wait, within
-    `every` steps and always before an epoch's checkpoint.
+    `every` steps and always before a validation and a checkpoint.
 
     Args:
         folder: where checkpoints are.
@@ -34,7 +35,7 @@ class FiniteLoss(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._look(trainer)
 
     def _look(self, trainer: Trainer) -> None:
