@@ -75,15 +75,6 @@ def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Ever
     if experiment.patience is not None:
         callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
     if experiment.averaging != "none":
-        if experiment.strategy.startswith(("fsdp", "deepspeed")):
-            raise InputError(
-                f"--averaging {experiment.averaging}: --strategy {experiment.strategy} divides the weights."
-            )
-        if experiment.averaging == "swa" and experiment.max_epochs < 4:
-            raise InputError(
-                f"--averaging swa: averages the last quarter of the epochs; {experiment.max_epochs} are too few. "
-                "--max-epochs 4 or more, or --averaging ema."
-            )
         callbacks.append(Averaging(experiment.averaging))
     callbacks += experiment.callbacks()
     return [
