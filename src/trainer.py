@@ -41,6 +41,7 @@ QUIET = (
     ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
+    ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in pictures for TensorBoard
     ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
 )
 """Lightning's and torchmetrics' warnings that tell a user of Leyden nothing."""
