@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import Augment, ClassificationExperiment, DataSpec, Optim, Views, replace
+from src.experiment import Augment, ClassificationExperiment, DataSpec, InputError, Optim, Views, replace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,11 @@ class ImageData(ClassificationExperiment):
     views: Views = "one"
     """Views of a picture whose probabilities validation, test and prediction average: the picture itself; mirrored too;
     both shifted into the four corners too, ten in all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.start_size <= 1:
+            raise InputError(f"--start-size {self.start_size}: a share above 0 and at most 1.")
 
     def datamodule(self) -> datamodules.ImageFolder:
         return self.folder(datamodules.ImageFolder)
@@ -96,6 +101,11 @@ class Images(ImageData):
     """Dropout before the head."""
     drop_path: float = 0.0
     """Share of the last residual branch's results left out in training, less before it: stochastic depth."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.frozen <= 1:
+            raise InputError(f"--frozen {self.frozen}: a share from 0 to 1.")
 
     def resolve(self) -> Images:
         return replace(self, backbone=models.available_backbone(self.backbone, self.offline_backbone, self.weights))

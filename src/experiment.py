@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import FunctionType, ModuleType, NoneType, UnionType
@@ -125,9 +126,9 @@ class Optim:
         for name, low, high in (("warmup", 0, 1), ("layer_decay", 0, 1), ("step_share", 0, 1), ("momentum", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"--optim.{name.replace('_', '-')} {getattr(self, name)}: between {low} and {high}.")
-        for name in ("lr", "weight_decay", "l1"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"--optim.{name.replace('_', '-')} {getattr(self, name)}: cannot be negative.")
+        for name in ("lr", "weight_decay", "l1", "step_factor"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"--optim.{name.replace('_', '-')} {getattr(self, name)}: a number from 0 on.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +162,8 @@ class Augment:
                 f"--augment.crop {self.crop[0]} {self.crop[1]}: two shares with 0 < least <= greatest <= 1."
             )
         for name in ("rotation", "colour", "mixup", "cutmix"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"--augment.{name} {getattr(self, name)}: cannot be negative.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"--augment.{name} {getattr(self, name)}: a number from 0 on.")
         operations, strength = self.randaugment
         if operations < 0 or not 0 <= strength <= 30:
             raise InputError(f"--augment.randaugment {operations} {strength}: so many operations, and from 0 to 30.")
@@ -394,6 +395,17 @@ class Experiment:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise InputError(f"--{name.replace('_', '-')} {value}: cannot be negative.")
+        for name in ("dropout", "drop_path", "label_smoothing"):  # of the families that have them
+            value = getattr(self, name, 0.0)
+            if isinstance(value, int | float) and not 0 <= value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: from 0 to below 1.")
+        if self.averaging != "none" and self.strategy.startswith(("fsdp", "deepspeed")):
+            raise InputError(f"--averaging {self.averaging}: --strategy {self.strategy} divides the weights.")
+        if self.averaging == "swa" and self.max_epochs < 4:
+            raise InputError(
+                f"--averaging swa: averages the last quarter of the epochs; {self.max_epochs} are too few. "
+                "--max-epochs 4 or more, or --averaging ema."
+            )
 
     def resolve(self) -> Self:
         """Return the experiment with what cannot be had on this machine replaced; the change is shown and recorded."""

@@ -310,6 +310,7 @@ def build_parts(
         task.counter(imbalance)
     elif imbalance != "none":
         raise InputError(f"--imbalance {imbalance}: {type(task).__name__} predicts no class.")
+    task.try_out(experiment.max_epochs)
     return datamodule, task
 
 

@@ -41,6 +41,7 @@ QUIET = (
     ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
+    ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in pictures for TensorBoard
     ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
 )
 """Lightning's and torchmetrics' warnings that tell a user of Leyden nothing."""
@@ -75,15 +76,6 @@ def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Ever
     if experiment.patience is not None:
         callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
     if experiment.averaging != "none":
-        if experiment.strategy.startswith(("fsdp", "deepspeed")):
-            raise InputError(
-                f"--averaging {experiment.averaging}: --strategy {experiment.strategy} divides the weights."
-            )
-        if experiment.averaging == "swa" and experiment.max_epochs < 4:
-            raise InputError(
-                f"--averaging swa: averages the last quarter of the epochs; {experiment.max_epochs} are too few. "
-                "--max-epochs 4 or more, or --averaging ema."
-            )
         callbacks.append(Averaging(experiment.averaging))
     callbacks += experiment.callbacks()
     return [

@@ -139,6 +139,19 @@ def test_a_run_on_names_that_are_no_text(pictures: Path, tmp_path: Path, capsys:
     assert compared.read(run).state == "done"
 
 
+def test_classes_of_any_script(pictures: Path, tmp_path: Path) -> None:
+    """Dollars enclose mathematics for matplotlib, whose font has neither the cat's sign nor its picture."""
+    data, names = shutil.copytree(pictures, tmp_path / "data"), ("$x_{1$", "猫 قطة 🐈")
+    for split in ("train", "val", "test"):
+        for old, new in zip(("cat", "dog"), names, strict=True):
+            (data / split / old).rename(data / split / new)
+    run = runner.run(small(data), test=True)
+    assert records.load(run)["spec"]["classes"] == [*names]
+    found = rows(predict(run, [data / "val"]).text)
+    assert {row["label"] for row in found} <= {*names}
+    assert {f"prob_{name}" for name in names} < found[0].keys()
+
+
 def test_kept_features_that_cannot_be_written_are_said_and_used(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -166,10 +166,72 @@ def test_pictures_grow_to_their_whole_size(start: float, epochs: int) -> None:
     assert sides[-1] == 16
 
 
-@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
-def test_a_start_size_is_a_share(share: float) -> None:
-    with pytest.raises(InputError, match="--start-size"):
-        task_of(start_size=share)
+@pytest.mark.parametrize(
+    ("network", "start", "least"), [("CNN", 0.01, 16), ("CNN", 0.2, 16), ("ResNet", 0.3, 32)], ids=str
+)
+def test_pictures_too_small_for_the_network_are_refused_and_the_least_is_taken(
+    network: str, start: float, least: int, pictures: Path
+) -> None:
+    fields: dict[str, Any] = {"data_dir": pictures, "image_size": 48, "max_epochs": 3}
+
+    def parts(**more: Any) -> ImageClassification:
+        if network == "CNN":
+            return cast(ImageClassification, runner.build_parts(Plain(**fields | more))[1])
+        asked = Images(weights="none", backbone="convnext_atto", **fields | more)
+        return cast(ImageClassification, runner.build_parts(asked)[1])
+
+    with pytest.raises(InputError, match=rf"--start-size {start:g}: pictures of .* At least ") as error:
+        parts(start_size=start)
+    share = float(str(error.value).removesuffix(".").rpartition(" ")[2])
+    assert least <= round(48 * share) <= least + 1
+    task = parts(start_size=share)
+    assert task.model.training
+    with pytest.raises(
+        InputError, match=rf"--image-size {least - 1}: the network does not take .* The least is {least}"
+    ):
+        parts(image_size=least - 1)
+    parts(image_size=least)
+
+
+@pytest.mark.parametrize("size", [96, 256])
+def test_a_transformer_of_one_size_says_which(size: int, pictures: Path) -> None:
+    with pytest.raises(InputError, match=rf"--image-size {size}: the network does not take .* The least is 224"):
+        runner.build_parts(Images(data_dir=pictures, weights="none", backbone="vit_tiny_patch16_224", image_size=size))
+
+
+def test_a_network_tried_out_is_as_it_was() -> None:
+    model = CNN(3, widths=(4, 4))
+    model.blocks[1].eval()
+    before = [module.training for module in model.modules()], {n: v.clone() for n, v in model.state_dict().items()}
+    task_of(model, start_size=0.5).try_out(4)
+    assert [module.training for module in model.modules()] == before[0]
+    assert all(torch.equal(value, before[1][name]) for name, value in model.state_dict().items())
+
+
+def test_what_a_network_fails_on_besides_is_left_to_the_training() -> None:
+    model = CNN(3, in_channels=1, widths=(4, 4))
+    task_of(model).try_out(1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"start_size": 0.0}, "--start-size 0.0: a share above 0"),
+        ({"start_size": 1.5}, "--start-size 1.5"),
+        ({"start_size": float("nan")}, "--start-size nan"),
+        ({"dropout": 1.0}, "--dropout 1.0: from 0 to below 1"),
+        ({"drop_path": -0.1}, "--drop-path -0.1: from 0 to below 1"),
+        ({"label_smoothing": 2.0}, "--label-smoothing 2.0: from 0 to below 1"),
+        ({"frozen": 2.0}, "--frozen 2.0: a share from 0 to 1"),
+        ({"frozen": -1.0}, "--frozen -1.0"),
+        ({"averaging": "swa", "max_epochs": 3}, "--averaging swa: .* 3 are too few"),
+        ({"averaging": "ema", "strategy": "fsdp"}, "--averaging ema: --strategy fsdp"),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused_before_anything_is_read(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Images(**fields)
 
 
 # --------------------------------------------------------------------------------------------------------------- views
@@ -268,14 +330,7 @@ def test_what_is_saved_and_validated_is_the_average(kind: Averaging, pictures: P
     assert all(torch.equal(value, best[name]) for name, value in task.state_dict().items())
 
 
-def test_weights_in_shards_cannot_be_averaged(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--averaging ema: --strategy fsdp"):
-        build_callbacks(Plain(averaging="ema", strategy="fsdp"), tmp_path)
-
-
-def test_too_few_epochs_have_no_last_quarter(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="3 are too few"):
-        build_callbacks(Plain(averaging="swa", max_epochs=3), tmp_path)
+def test_four_epochs_have_a_last_quarter(tmp_path: Path) -> None:
     build_callbacks(Plain(averaging="swa", max_epochs=4), tmp_path)
 
 

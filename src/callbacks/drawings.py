@@ -16,6 +16,11 @@ MOST_NAMES = 50
 """Classes up to which a confusion matrix is labelled, and kept in the record."""
 
 
+def plain(text: str) -> str:
+    """Return text as matplotlib has to be given it, to which dollars enclose mathematics."""
+    return text.replace("$", r"\$")
+
+
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw counts, shaded by the share of the true class."""
     side = min(2.5 + 0.45 * len(classes), 20)
@@ -23,8 +28,9 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes = figure.subplots()
     axes.imshow(counts / counts.sum(1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
     if len(classes) <= MOST_NAMES:
-        axes.set_xticks(range(len(classes)), classes, rotation=90 if len(classes) > 5 else 0)
-        axes.set_yticks(range(len(classes)), classes)
+        names = [plain(name) for name in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=90 if len(classes) > 5 else 0)
+        axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="predicted", ylabel="true")
     if len(classes) <= 30:
         for row, column in np.ndindex(counts.shape):
@@ -73,7 +79,7 @@ def draw_pictures(pictures: Tensor, titles: Sequence[str]) -> Figure:
         axes.set_axis_off()
     for axes, picture, title in zip(figure.axes, pictures, titles, strict=False):
         axes.imshow(picture.permute(1, 2, 0).numpy().squeeze(), cmap="gray")
-        axes.set_title(title, fontsize=9)
+        axes.set_title(plain(title), fontsize=9)
     return figure
 
 
@@ -85,7 +91,7 @@ def draw_regression(target: np.ndarray, prediction: np.ndarray, name: str, ends:
         name: of what is predicted.
         ends: lower and upper ends of the intervals, [2, examples].
     """
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    figure, name = Figure(figsize=(10, 4.5), layout="constrained"), plain(name)
     left, right = figure.subplots(1, 2)
     if ends is not None:
         left.vlines(target, *ends, color="tab:blue", alpha=0.15, linewidth=1)

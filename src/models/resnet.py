@@ -51,7 +51,8 @@ class ResNet(nn.Module):
         config = network.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
-        self.head = Head(network.num_features, num_classes, dropout)
+        num_features = getattr(network, "head_hidden_size", network.num_features)  # MobileNets widen them after pooling
+        self.head = Head(num_features, num_classes, dropout)
         self.fixed_norm = fixed_norm
         self.groups = group_parameters(network, network.group_matcher(coarse=True))
         named = dict(self.backbone.named_parameters())

@@ -76,6 +76,9 @@ class Task(LightningModule):
         """Take the features of 'train' and 'val' before training; return a line for the summary."""
         raise NotImplementedError(f"{type(self).__name__} keeps no features")
 
+    def try_out(self, epochs: int) -> None:
+        """Raise an InputError where the network cannot take what a training of so many epochs would give it."""
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._step(batch, "train")["loss"]
         mean, examples = loss.detach(), len(batch["index"])

@@ -19,6 +19,8 @@ WHOLE_AT = 0.75
 """Share of the epochs after which growing pictures are whole."""
 SHIFT = 1 / 16
 """Of the side, by which shifted views are."""
+SIDES = (*range(1, 65), 96, 128, 160, 192, 224, 256, 288, 320, 384, 448)
+"""Sides of pictures that are tried for a network that does not take those it is given."""
 
 
 class ImageClassification(Classification):
@@ -55,8 +57,6 @@ class ImageClassification(Classification):
         self.model.to(memory_format=self.memory_format)
         self.augment, self.start_size = augment or Augment(), start_size
         self.views: Views = views
-        if not 0 < start_size <= 1:
-            raise InputError(f"--start-size {start_size}: a share above 0 and at most 1.")
         asked = {"augment.mixup": self.augment.mixup, "augment.cutmix": self.augment.cutmix}
         asked |= {"start-size": start_size < 1, "views": views != "one"}
         if kept_features == "training" and any(asked.values()):
@@ -98,6 +98,46 @@ class ImageClassification(Classification):
         views = views_of(batch["image"], self.views)
         logits = torch.stack([Classification.forward(self, batch | {"image": view}) for view in views])
         return logits.float().log_softmax(-1).logsumexp(0) - math.log(len(views))
+
+    @override
+    def try_out(self, epochs: int) -> None:
+        """Try the network on an empty picture of the training's least size: poolings leave nothing of a tiny one, and
+        many transformers take one size only.
+
+        Raises:
+            InputError: the network does not take it, but another.
+        """
+        if len(self.spec.input_shape) != 3:
+            return
+        _, height, width = self.spec.input_shape
+        first = growing_side(width, self.start_size, 0, epochs)
+        if self._takes(*((first, first) if first < width else (height, width))):
+            return
+        sides = range(first + 1, width + 1) if first < width else SIDES
+        least = next((side for side in sides if self._takes(side, side)), None)
+        if least and first < width:
+            raise InputError(
+                f"--start-size {self.start_size:g}: pictures of {first} x {first} pixels are too small for the "
+                f"network. At least {math.ceil(100 * least / width) / 100:g}."
+            )
+        if least:  # else it fails for another reason, which the training will say
+            raise InputError(
+                f"--image-size {width}: the network does not take pictures of that size. The least is {least}."
+            )
+
+    def _takes(self, height: int, width: int) -> bool:
+        images = torch.zeros(1, self.spec.input_shape[0], height, width, dtype=torch.uint8)
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                self.model(*self.inputs({"image": images}))
+        except Exception:  # each network has its own kind
+            return False
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        return True
 
     @override
     def counter(self, imbalance: Imbalance) -> None:

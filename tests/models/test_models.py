@@ -25,7 +25,7 @@ from src.models.state import load_file
 
 CLASSES = 3
 Network = CNN | ResNet
-BACKBONES = {"resnet18": 32, "tf_efficientnet_lite0": 32, "test_vit": 160}
+BACKBONES = {"resnet18": 32, "tf_efficientnet_lite0": 32, "mobilenetv3_small_050": 64, "test_vit": 160}
 """timm name -> side of the pictures in these tests."""
 NETWORKS: dict[str, tuple[Callable[[], Network], int]] = {
     "CNN": (functools.partial(CNN, CLASSES), 32),
