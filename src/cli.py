@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -108,6 +109,11 @@ def parse(argv: Sequence[str]) -> Command:
             raise InputError(f"--{name} {count}: at least 2.")
     if run_flags.folds and run_flags.ensemble:
         raise InputError("--folds and --ensemble: give one of the two.")
+    apart = run_flags.ensemble or 1  # members have the seeds from a run's own on
+    for one, next_ in pairwise(sorted(run_flags.seeds)):
+        if next_ - one < apart:
+            what = f"ensembles of {apart} would share members" if apart > 1 else "the same run twice"
+            raise InputError(f"--seeds {one} {next_}: {what}. Give seeds that are at least {apart} apart.")
     if run_flags.resume:
         raise InputError(f"--resume {run_flags.resume}: the run knows its experiment; leave {targets[0]} out.")
     return Command([replace(e, seed=seed) for e, _ in parsed for seed in run_flags.seeds or (e.seed,)], run_flags)

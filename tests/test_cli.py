@@ -94,6 +94,19 @@ def test_seed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--seeds", "1", "0", "1"), "--seeds 1 1: the same run twice"),
+        (("--seeds", "4", "0", "2", "--ensemble", "3"), "--seeds 0 2: ensembles of 3 would share members.* 3 apart"),
+    ],
+)
+def test_seeds_make_runs_that_share_nothing(flags: Sequence[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse([IMAGES, *flags])
+    assert len(parse([IMAGES, "--seeds", "4", "0", "2", "--ensemble", "2"]).experiments) == 3
+
+
+@pytest.mark.parametrize(
     "flags", [("--seed", "1", "--seeds", "2", "3"), ("--seeds", "2", "--seed", "1"), ("--seed=1", "--seeds=2")]
 )
 def test_seed_and_seeds_exclude_each_other(flags: Sequence[str]) -> None:
