@@ -315,7 +315,7 @@ def main() -> None:
         folder = flags.data_dir or Path(name) / "pictures"
         if not flags.data_dir:
             if flags.score:
-                draw_folder(folder, train=400, val=200, test=0, size=SIZE)
+                draw_folder(folder, train=400, val=200, test=2, size=SIZE)
             else:
                 photographs(folder, train=jobs[flags.job][0], val=jobs[flags.job][1])
         if flags.score:
