@@ -197,10 +197,11 @@ def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> 
     """Return groups of files with equal bytes that stand in more than one split."""
     found = np.concatenate([*rows.values()])
     split = np.repeat(np.arange(len(rows)), [len(part) for part in rows.values()])
-    _, same, counts = np.unique(decoded.digests[found], return_inverse=True, return_counts=True)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for position in np.flatnonzero(counts[same] > 1).tolist():
-        groups[same[position]].append(position)
+    digests = decoded.digests[found]
+    each, counts = np.unique(digests, return_counts=True)
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for position in np.flatnonzero(np.isin(digests, each[counts > 1])).tolist():
+        groups[digests[position]].append(position)
     return [found[group].tolist() for group in groups.values() if len(np.unique(split[group])) > 1]
 
 
