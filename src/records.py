@@ -6,6 +6,7 @@ import contextlib
 import csv
 import importlib.metadata
 import inspect
+import itertools
 import json
 import os
 import platform
@@ -55,10 +56,13 @@ def runs_dir() -> Path:
     return Path(os.environ.get("LEYDEN_RUNS") or "runs")
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
+def write_whole(path: Path, data: bytes | str | Iterator[bytes]) -> None:
     """Write a file so that a reader, a crash or a full disk never sees half of it: temporary sibling, fsync, rename."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        if isinstance(data, Iterator):
+            file.writelines(data)
+        else:
+            file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
 
@@ -98,13 +102,16 @@ def _umask() -> int:
 
 def printable(path: Path | str) -> str:
     r"""Return a path as text that can be printed and written: a byte that is not UTF-8 becomes `\xe9`."""
+    if isinstance(path, str) and path.isascii():
+        return path  # itself: of a million names there are no copies
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON; a path's bytes that are not UTF-8 become escapes, and are read back as the same path."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
-    write_whole(path, text.encode("utf-8", "backslashreplace"))
+    encoder = json.JSONEncoder(indent=1, ensure_ascii=False, default=str)
+    parts = itertools.chain(encoder.iterencode(value), "\n")  # a million names would be a long text
+    write_whole(path, (part.encode("utf-8", "backslashreplace") for part in parts))
 
 
 def create(experiment: type[Experiment]) -> Path:

@@ -226,7 +226,7 @@ class DataModule(LightningDataModule):
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples of each split that there is."""
-        return {split: len(self.ids(split)) for split in SPLITS if split in self.found.samples}
+        return {split: len(self.targets(split)) for split in SPLITS if split in self.found.samples}
 
     def train_counts(self, num_classes: int) -> tuple[int, ...]:
         """Return the training examples of each class, for the spec; () where there are no classes."""
@@ -244,7 +244,7 @@ class DataModule(LightningDataModule):
         if train and self.balanced:
             targets = self.targets(split).numpy()
             return Balanced(targets, self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
-        size = len(self.ids(split))
+        size = len(self.targets(split))
         return Batches(size, self.batch_size, train=train, seed=self.seed, rank=rank, world_size=world_size)
 
     def loader(self, split: str, *, train: bool = False) -> DataLoader[Any]:
@@ -312,4 +312,7 @@ def _as_it_is(batch: Any) -> Any:
 
 def fingerprint(items: Iterable[str]) -> str:
     """Return 16 hex digits that stand for the items, in any order."""
-    return hashlib.sha256("\n".join(sorted(items)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for number, item in enumerate(sorted(items)):
+        digest.update((f"\n{item}" if number else item).encode())
+    return digest.hexdigest()[:16]

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from filelock import FileLock
 from torchvision.datasets import OxfordIIITPet
 
 from src import records
 from src.datamodules import drawn
 from src.datamodules.base import Found
-from src.datamodules.image_folder import ImageFolder, Sample, divide_samples, scan
+from src.datamodules.class_folders import Chosen, scan
+from src.datamodules.image_folder import ImageFolder
+from src.datamodules.listing import Listing
 from src.datamodules.splits import SPLIT_SEED, VAL_SHARE
 from src.experiment import InputError
 from src.network import reachable
@@ -29,10 +32,10 @@ class CatsDogs(ImageFolder):
     folder_name = "cats_dogs"
     CLASSES: ClassVar = ("cat", "dog")
 
-    def sources(self) -> dict[str, Callable[[], Found[list[Sample]] | None]]:
+    def sources(self) -> dict[str, Callable[[], Found[Chosen] | None]]:
         return {"folder": self.from_folder, "oxford-pet": self.from_oxford_pet, "drawn": self.from_drawn}
 
-    def from_oxford_pet(self) -> Found[list[Sample]] | None:
+    def from_oxford_pet(self) -> Found[Chosen] | None:
         """Return Oxford-IIIT Pet by kind of animal; its official test split stays the test split."""
         root = records.cache_dir()
         folder = root / "oxford-iiit-pet"
@@ -43,15 +46,17 @@ class CatsDogs(ImageFolder):
             with FileLock(root / "oxford-iiit-pet.lock"):  # each process of a distributed run comes here
                 if not folder.is_dir():
                     download(folder)
-        splits = {}
-        for split in ("trainval", "test"):
-            pets = OxfordIIITPet(root, split=split, target_types="binary-category")
-            splits[split] = [
-                (file, self.CLASSES[kind]) for file, kind in zip(pets._images, pets._bin_labels, strict=True)
-            ]
-        parts = divide_samples(splits["trainval"], {"val": VAL_SHARE}, root)
+        pets = [OxfordIIITPet(root, split=split, target_types="binary-category") for split in ("trainval", "test")]
+        kinds = {file: kind for part in pets for file, kind in zip(part._images, part._bin_labels, strict=True)}
+        row = {file: number for number, file in enumerate(sorted(kinds))}
+        files = Listing(pets[0]._images_folder, [file.name for file in row])
+        targets = np.array([kinds[file] for file in row], np.int32)
+        trainval, test = (
+            Chosen(files, self.CLASSES, targets, np.array([row[file] for file in part._images])) for part in pets
+        )
+        parts = trainval.divided({"val": VAL_SHARE}, f"--data-dir {root}")
         how = f"official test, val {VAL_SHARE:.0%} of trainval by class, seed {SPLIT_SEED}"
-        return Found("Oxford-IIIT Pet", how, parts | {"test": splits["test"]})
+        return Found("Oxford-IIIT Pet", how, parts | {"test": test})
 
 
 class RareDogs(ImageFolder):
@@ -63,7 +68,7 @@ class RareDogs(ImageFolder):
     folder_name = "rare_dogs"
     SIZES: ClassVar = {"train": 1680, "val": 840, "test": 2100}
 
-    def from_drawn(self) -> Found[list[Sample]]:
+    def from_drawn(self) -> Found[Chosen]:
         """Return cats and a few dogs drawn on the spot: here they are the data, and no stand-in."""
         root = drawn.cache_folder("rare_dogs", 64)
         drawn.draw_folder(root, **self.SIZES, seed=1, rare=21, size=64)

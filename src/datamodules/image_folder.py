@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,15 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from src import records
 from src.datamodules import drawn
-from src.datamodules.base import SPLITS, DataModule, Found, fingerprint
+from src.datamodules.base import DataModule, Found, fingerprint
 from src.datamodules.batches import Batches
-from src.datamodules.listing import files_below, files_of
+from src.datamodules.class_folders import Chosen, scan
+from src.datamodules.listing import Listing, files_of
 from src.datamodules.pictures import Decoded, Files, Pictures, decode_all
-from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
 from src.experiment import Augment, DataSpec, InputError
-
-Sample = tuple[Path, str]
-"""A picture's file and class."""
 
 
 class ImageFolder(DataModule):
@@ -65,57 +61,64 @@ class ImageFolder(DataModule):
         self.unreadable_limit = unreadable_limit
         self.stored_size = round(image_size * 8 / 7)  # the usual 256 for 224
 
-    def sources(self) -> dict[str, Callable[[], Found[list[Sample]] | None]]:
+    def sources(self) -> dict[str, Callable[[], Found[Chosen] | None]]:
         return {"folder": self.from_folder, "drawn": self.from_drawn}
 
-    def from_folder(self) -> Found[list[Sample]] | None:
+    def from_folder(self) -> Found[Chosen] | None:
         """Return the user's folder; None where none was named and `data/<folder_name>` is not there."""
         root = self.data_dir or Path("data") / self.folder_name
         if self.data_dir is None and not root.is_dir():
             return None
         samples, split = scan(root)
         ours = ("train", "val") if split.startswith("as given, but") else tuple(samples)  # what we have divided
-        whole = None if split == "as given" else sorted(chain(*(samples[name] for name in ours)))
+        whole = None
+        if split != "as given":
+            whole = samples["train"].of(np.sort(np.concatenate([samples[name].rows for name in ours])))
         return Found(f"folder {records.printable(root)}", split, samples, whole=whole)
 
-    def from_drawn(self) -> Found[list[Sample]] | None:
+    def from_drawn(self) -> Found[Chosen] | None:
         """Return cats and dogs drawn on the spot, a stand-in for photographs."""
         root = drawn.cache_folder("cats_dogs")
         drawn.draw_folder(root)
         return Found("drawn cats and dogs (NOT photographs)", "as drawn", scan(root)[0], stand_in=True)
 
-    def labels(self, samples: list[Sample]) -> list[str]:
-        return [name for _, name in samples]
+    def labels(self, samples: Chosen) -> list[str]:
+        return samples.labels
 
-    def names_of(self, samples: list[Sample], found: Found[list[Sample]]) -> list[str]:
-        return _names([path for path, _ in samples], [path for path, _ in chain(*found.samples.values())])
+    def names_of(self, samples: Chosen, found: Found[Chosen]) -> list[str]:
+        rows = np.concatenate([part.rows for part in found.samples.values()])
+        names = samples.files.names
+        return _ids((names[row] for row in samples.rows), names[rows.min()], names[rows.max()])
+
+    def take(self, samples: Chosen, positions: Sequence[int] | np.ndarray) -> Chosen:
+        return samples.take(positions)
 
     def setup(self, stage: str) -> None:
         if stage == "predict" or hasattr(self, "found"):
             return
         found = self.find()
-        left_out = {path for path, _ in chain(*self.left_out)}
+        train = found.samples["train"]
         # In one order, with what is left out: all folds and lists share the decoded pictures.
-        everything = sorted(chain(*found.samples.values(), *self.left_out))
-        files = [path for path, _ in everything]
-        self._decoded = decode_all(files, self.stored_size, keep=self.cache)
-        classes = sorted({name for _, name in found.samples["train"]})
-        if gone := {name for items in found.samples.values() for _, name in items} - {*classes}:
+        everything = np.sort(np.concatenate([part.rows for part in (*found.samples.values(), *self.left_out)]))
+        self._files = Listing(train.files.root, [train.files.names[row] for row in everything])
+        self._names = _ids(self._files.names, self._files.names[0], self._files.names[-1])
+        self._decoded = decode_all(self._files, self.stored_size, keep=self.cache)
+        classes = sorted(train.classes_there())
+        if gone := {name for part in found.samples.values() for name in part.classes_there()} - {*classes}:
             raise InputError(f"--quarantine {self.quarantine}: nothing is left of class {min(gone)} in train.")
-        row_of = {path: row for row, path in enumerate(files) if row not in self._decoded.unreadable}
-        self._rows: dict[str, np.ndarray] = {
-            split: np.array([row_of[path] for path, _ in items if path in row_of], dtype=np.int64)
-            for split, items in found.samples.items()
-        }
-        self._files = files
         number = {name: target for target, name in enumerate(classes)}
-        self._targets = torch.tensor([number.get(name, -1) for _, name in everything])
-        self._names = _names(files, files)
-        self._check(found, classes, left_out)
+        number_of = np.array([number.get(name, -1) for name in train.classes])
+        self._targets = torch.from_numpy(number_of[train.targets[everything]])
+        readable = np.ones(len(everything), bool)
+        readable[list(self._decoded.unreadable)] = False
+        places = {split: np.searchsorted(everything, part.rows) for split, part in found.samples.items()}
+        self._rows = {split: rows[readable[rows]] for split, rows in places.items()}
+        stays = np.ones(len(everything), bool)
+        for part in self.left_out:
+            stays[np.searchsorted(everything, part.rows)] = False
+        self._check(found, classes, stays)
         self.fingerprint = fingerprint(
-            f"{name} {digest}"
-            for path, name, digest in zip(files, self._names, self._decoded.digests, strict=True)
-            if path not in left_out
+            f"{self._names[row]} {self._decoded.digests[row].decode()}" for row in np.flatnonzero(stays)
         )
         self.spec = DataSpec(
             classes=tuple(classes),
@@ -124,10 +127,10 @@ class ImageFolder(DataModule):
         )
         self.found = found
 
-    def _check(self, found: Found[list[Sample]], classes: Sequence[str], left_out: set[Path]) -> None:
+    def _check(self, found: Found[Chosen], classes: Sequence[str], stays: np.ndarray) -> None:
         """Refuse too many unreadable files and empty classes; note the few, and pictures that stand in two splits."""
-        broken = {i: why for i, why in self._decoded.unreadable.items() if self._files[i] not in left_out}
-        count = len(self._files) - len(left_out)
+        broken = {i: why for i, why in self._decoded.unreadable.items() if stays[i]}
+        count = np.count_nonzero(stays)
         names = [f"{records.printable(self._files[i])} ({why})" for i, why in sorted(broken.items())]
         if len(broken) > self.unreadable_limit * count:
             shown = "".join(f"\n  {name}" for name in names[:10])
@@ -137,8 +140,8 @@ class ImageFolder(DataModule):
             )
         if broken:
             self.notes.append(f"{len(broken)} of {count} files do not open and are left out: {', '.join(names[:5])}")
-        for split, rows in self._rows.items():
-            there = set(self._targets[rows].tolist())
+        for split in self._rows:
+            there = set(self.targets(split).unique().tolist())
             if missing := [name for target, name in enumerate(classes) if target not in there]:
                 raise InputError(f"{found.source}: no readable picture of class {missing[0]} in {split}.")
         if repeated := repeated_across_splits(self._rows, self._decoded):
@@ -161,11 +164,11 @@ class ImageFolder(DataModule):
         )
 
     def ids(self, split: str) -> Sequence[str]:
-        return [self._names[row] for row in self._rows[split].tolist()]
+        return [self._names[row] for row in self._rows[split]]
 
-    def files(self, split: str) -> list[Path]:
+    def files(self, split: str) -> Listing:
         """Return the file of each picture of a split, by position."""
-        return [self._files[row] for row in self._rows[split]]
+        return Listing(self._files.root, [self._files.names[row] for row in self._rows[split]])
 
     def targets(self, split: str) -> torch.Tensor:
         return self._targets[self._rows[split]]
@@ -175,8 +178,8 @@ class ImageFolder(DataModule):
 
     def baseline_inputs(self, split: str) -> np.ndarray:
         """Return the pictures, grey and of 16 pixels a side, float32 [examples, 256]."""
-        pictures, found = self.dataset(split, train=False), []
-        for some in np.array_split(np.arange(len(self.ids(split))), -(-len(self.ids(split)) // 64)):
+        pictures, found, count = self.dataset(split, train=False), [], len(self._rows[split])
+        for some in np.array_split(np.arange(count), -(-count // 64)):
             grey = pictures[some.tolist()]["image"].float().mean(1, keepdim=True)
             found.append(F.adaptive_avg_pool2d(grey, 16).flatten(1).numpy())
         return np.concatenate(found)
@@ -190,71 +193,20 @@ class ImageFolder(DataModule):
         return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))
 
 
-def scan(root: Path) -> tuple[dict[str, list[Sample]], str]:
-    """Return the pictures of each split of a folder, and how the split was made. Hidden files are passed over.
-
-    Raises:
-        InputError: no such folder, nothing in it, one class, or classes that differ between splits.
-    """
-    if not root.is_dir():
-        raise InputError(f"--data-dir {root}: no such folder.")
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    given = {SPLIT_NAMES[path.name.lower()]: path for path in folders if path.name.lower() in SPLIT_NAMES}
-    if "train" in given:
-        splits = {split: _class_folder(given[split]) for split in SPLITS if split in given}
-        how = "as given"
-        if "val" not in splits:
-            parts = divide_samples(splits["train"], {"val": VAL_SHARE}, root)
-            splits |= {"train": parts["train"], "val": parts["val"]}
-            how = f"as given, but val {VAL_SHARE:.0%} of train by class, seed {SPLIT_SEED}"
-    else:
-        splits = divide_samples(_class_folder(root), {"val": VAL_SHARE, "test": TEST_SHARE}, root)
-        how = f"by class, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
-    classes = {split: {name for _, name in items} for split, items in splits.items()}
-    if len(classes["train"]) < 2:
-        there = ", ".join(sorted(classes["train"])) or "none"
-        raise InputError(
-            f"--data-dir {root}: a classifier needs at least two class folders with files; found: {there}. "
-            "Expected <folder>/<class>/<picture> or <folder>/{train,val,test}/<class>/<picture>."
-        )
-    for split, found in classes.items():
-        if found != classes["train"]:
-            odd = ", ".join(sorted(found ^ classes["train"]))
-            raise InputError(
-                f"--data-dir {root}: {split} and train differ in classes: {odd}. Each split needs every class."
-            )
-    return splits, how
-
-
-def _class_folder(root: Path) -> list[Sample]:
-    """Return (file, class) of every file below root/{class}, in sorted order."""
-    return [
-        (file, records.printable(folder.name))
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for file in files_below(folder)
-    ]
-
-
-def divide_samples(samples: Sequence[Sample], shares: Mapping[str, float], root: Path) -> dict[str, list[Sample]]:
-    """Divide pictures by class, as `divide` does."""
-    parts = divide([name for _, name in samples], shares, f"--data-dir {root}")
-    return {split: [samples[i] for i in positions] for split, positions in parts.items()}
-
-
 def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> list[list[int]]:
     """Return groups of files with equal bytes that stand in more than one split."""
-    split_of = {row: split for split, found in rows.items() for row in found.tolist()}
-    counts = Counter(decoded.digests[row] for row in split_of)
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row in split_of:
-        if counts[decoded.digests[row]] > 1:
-            groups[decoded.digests[row]].append(row)
-    return [group for group in groups.values() if len({split_of[row] for row in group}) > 1]
+    found = np.concatenate([*rows.values()])
+    split = np.repeat(np.arange(len(rows)), [len(part) for part in rows.values()])
+    digests = decoded.digests[found]
+    each, counts = np.unique(digests, return_counts=True)
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for position in np.flatnonzero(np.isin(digests, each[counts > 1])).tolist():
+        groups[digests[position]].append(position)
+    return [found[group].tolist() for group in groups.values() if len(np.unique(split[group])) > 1]
 
 
-def _names(files: Sequence[Path], among: Sequence[Path]) -> list[str]:
-    """Return the path of each file below the folder that `among` have in common."""
-    root = os.path.commonpath({file.parent for file in among}).rstrip(os.sep)  # of "/" nothing is left
-    above = len(records.printable(root)) + 1
-    return [records.printable(file)[above:] for file in files]
+def _ids(names: Iterable[str], first: str, last: str) -> list[str]:
+    """Return names below the folder that all have in common: that of the first and the last in order of their paths."""
+    folder = os.path.commonpath([first, last])
+    above = len(records.printable(folder)) + 1 if folder else 0
+    return [records.printable(name)[above:] for name in names]

@@ -45,8 +45,8 @@ class Decoded:
 
     pixels: Path | None
     """File of uint8 [files, size, size, 3], to be mapped; None where nothing is kept: files are decoded when needed."""
-    digests: list[str]
-    """Hash of each file's bytes; '' where it cannot be read."""
+    digests: np.ndarray
+    """Hash of each file's bytes, 16 hex digits as 'S16' [files]; b'' where it cannot be read."""
     unreadable: dict[int, str]
     """Position of each file that does not open -> why."""
     unread: frozenset[int] = frozenset()
@@ -81,8 +81,12 @@ def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decode
 def _key(files: Sequence[Path], size: int, keep: bool) -> str:
     """Return what stands for these files as they are now."""
     above = functools.cache(Path.resolve)  # once a folder: for each file it would take a minute for a million
-    stats = [(f"{above(path.parent)}/{path.name}", *_stat(path)) for path in files]
-    return hashlib.sha256(json.dumps([3, size, keep, stats]).encode()).hexdigest()[:24]
+    digest = hashlib.sha256(f"[3, {size}, {json.dumps(keep)}, [".encode())
+    for i, path in enumerate(files):  # the JSON of [3, size, keep, [[path, bytes, time], ...]], a piece at a time
+        stat = json.dumps([f"{above(path.parent)}/{path.name}", *_stat(path)])
+        digest.update(f"{', ' if i else ''}{stat}".encode())
+    digest.update(b"]]")
+    return digest.hexdigest()[:24]
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -108,7 +112,8 @@ def _open(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded
                 return None
         if len(index["digests"]) != len(files) or any(_opens(files[i]) for i in index["unread"]):
             return None
-        return Decoded(pixels, index["digests"], {int(i): why for i, why in index["unreadable"].items()})
+        digests = np.array(index["digests"], "S16")
+        return Decoded(pixels, digests, {int(i): why for i, why in index["unreadable"].items()})
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
@@ -140,7 +145,7 @@ def _fill(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded
         found = _pass(files, size, temporary / "pixels.npy" if kept else None)
         index = {
             "kept": kept,
-            "digests": found.digests,
+            "digests": [digest.decode() for digest in found.digests],
             "unreadable": found.unreadable,
             "unread": [*{i for i in found.unreadable if not _opens(files[i])} | found.unread],
         }
@@ -158,28 +163,28 @@ def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
         OSError: `to` cannot be written.
     """
     pixels = _reserve(to, (len(files), size, size, 3)) if to else None
+    digests = np.zeros(len(files), "S16")
     unreadable: dict[int, str] = {}
     unread: set[int] = set()
 
-    def one(position: int) -> str:
+    def one(position: int) -> None:
         try:
             with open_regular(files[position]) as file:
                 picture = decode(file, size)
                 file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except UNREADABLE as error:
             unreadable[position] = why_unreadable(error)
             if isinstance(error, MemoryError) or getattr(error, "errno", None):  # Pillow's own errors have no number
                 unread.add(position)
-            return ""
+            return
+        digests[position] = digest[:16]
         if pixels is not None:
             pixels[position] = picture
-        return digest
 
-    digests: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), CHUNK):  # a job for each of a million files would take a gigabyte
-            digests += pool.map(one, range(start, min(start + CHUNK, len(files))))
+            list(pool.map(one, range(start, min(start + CHUNK, len(files)))))
     if pixels is not None:
         pixels.flush()
     return Decoded(to, digests, unreadable, frozenset(unread))

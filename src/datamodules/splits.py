@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
@@ -22,7 +23,7 @@ FEW_VAL_SHARE = 0.25
 """Share of the few labels of `TextTable(labelled=...)` that validation gets."""
 
 
-def divide(labels: Sequence[str], shares: Mapping[str, float], where: str) -> dict[str, list[int]]:
+def divide(labels: Iterable[str], shares: Mapping[str, float], where: str) -> dict[str, np.ndarray]:
     """Divide positions by class: each split of `shares` gets its share of every class, at least one; train the rest.
 
     Args:
@@ -30,25 +31,29 @@ def divide(labels: Sequence[str], shares: Mapping[str, float], where: str) -> di
         shares: split -> share.
         where: names the data in the error.
 
+    Returns:
+        split -> positions, one class after the other.
+
     Raises:
         InputError: a class has too few examples for every split.
     """
-    by_class: dict[str, list[int]] = defaultdict(list)
+    by_class: dict[str, array[int]] = defaultdict(lambda: array("q"))
     for position, label in enumerate(labels):
         by_class[label].append(position)
-    parts: dict[str, list[int]] = {split: [] for split in ("train", *shares)}
-    for number, (label, positions) in enumerate(sorted(by_class.items())):
-        if len(positions) <= len(shares):
+    parts: dict[str, list[np.ndarray]] = {split: [] for split in ("train", *shares)}
+    for number, (label, there) in enumerate(sorted(by_class.items())):
+        if len(there) <= len(shares):
             raise InputError(
-                f"{where}: class {label} has {len(positions)} examples, too few for train and {', '.join(shares)}."
+                f"{where}: class {label} has {len(there)} examples, too few for train and {', '.join(shares)}."
             )
-        order = np.random.default_rng([SPLIT_SEED, number]).permutation(len(positions)).tolist()
+        positions = np.array(there)
+        order = np.random.default_rng([SPLIT_SEED, number]).permutation(len(positions))
         for split, share in shares.items():
             count = max(1, round(share * len(positions)))
-            parts[split] += [positions[i] for i in sorted(order[:count])]
+            parts[split].append(positions[np.sort(order[:count])])
             order = order[count:]
-        parts["train"] += [positions[i] for i in sorted(order)]
-    return parts
+        parts["train"].append(positions[np.sort(order)])
+    return {split: np.concatenate([np.empty(0, np.int64), *found]) for split, found in parts.items()}
 
 
 def divide_rows(

@@ -59,6 +59,11 @@ class TextFile:
     label_names: tuple[str, ...] = ()
     """What the labels 0, 1, ... are to be called."""
 
+    @property
+    def has_ids(self) -> bool:
+        """Whether there is a column `id`; else rows are named by their numbers."""
+        return suffix(self.path) in SUFFIXES and "id" in column_names(self.path)
+
     def __iter__(self) -> Iterator[Document]:
         """Yield the documents in order.
 
@@ -75,7 +80,7 @@ class TextFile:
             if name and name not in there:
                 hint = did_you_mean(name, there)
                 raise InputError(f"{self.path}: no column {name}.{hint} There: {', '.join(there)} ({flag}).")
-        extra = "id" if "id" in there else ""
+        extra = "id" if self.has_ids else ""
         names = [name for name in (extra, self.text_column, self.label_column, (self.where or ("",))[0]) if name]
         number = 0
         for row in rows(self.path, names):
@@ -112,7 +117,8 @@ def _word(value: Any) -> str:
 class Scan(NamedTuple):
     """What one pass over a file found, a row at each position."""
 
-    ids: list[str]
+    ids: list[str] | None
+    """None where they are the numbers of the rows."""
     labels: list[str]
     digests: np.ndarray
     """uint64 [rows]: hash of each text; 0 for an empty one."""
@@ -120,12 +126,13 @@ class Scan(NamedTuple):
 
 def scan(file: TextFile) -> Scan:
     """Read a file once; its texts are not kept."""
-    ids: list[str] = []
+    ids: list[str] | None = [] if file.has_ids else None
     labels: list[str] = []
     digests = array("Q")
     names: dict[str, str] = {}  # one string for each label, not for each row
     for document in file:
-        ids.append(document.id)
+        if ids is not None:
+            ids.append(document.id)
         labels.append(names.setdefault(document.label, document.label))
         digests.append(_digest(document.text))
     return Scan(ids, labels, np.array(digests, np.uint64))

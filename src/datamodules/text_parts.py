@@ -31,7 +31,8 @@ class Part:
 
     @property
     def ids(self) -> list[str]:
-        return [self.scan.ids[row] for row in self.rows]
+        ids = self.scan.ids
+        return [str(row) if ids is None else ids[row] for row in self.rows]
 
     @property
     def labels(self) -> list[str]:
@@ -43,7 +44,7 @@ class Part:
 
     def texts(self) -> Iterator[str]:
         """Read the file again and yield the texts, in the file's order."""
-        wanted = np.zeros(len(self.scan.ids), bool)
+        wanted = np.zeros(len(self.scan.labels), bool)
         wanted[self.rows] = True
         return (document.text for document, keep in zip(self.file, wanted, strict=True) if keep)
 
@@ -56,16 +57,16 @@ def usable(file: TextFile, scan: Scan, notes: list[str]) -> Part:
     """
     empty = np.flatnonzero(scan.digests == 0)
     unlabelled = np.flatnonzero([label == "" for label in scan.labels])
-    bad = np.union1d(empty, unlabelled)
+    bad, count = np.union1d(empty, unlabelled), len(scan.labels)
     what = f"{len(empty)} without text ({file.text_column}), {len(unlabelled)} without label ({file.label_column})"
-    if len(bad) > UNUSABLE_LIMIT * len(scan.ids) or not scan.ids:
+    if len(bad) > UNUSABLE_LIMIT * count or not count:
         raise InputError(
-            f"{file.path}: {len(bad)} of {len(scan.ids)} rows cannot be used: {what}; first, counted from 0: "
+            f"{file.path}: {len(bad)} of {count} rows cannot be used: {what}; first, counted from 0: "
             f"{', '.join(map(str, bad[:5])) or 'none there'}. Fill or remove them."
         )
     if len(bad):
-        notes.append(f"{len(bad)} of {len(scan.ids)} rows of {file.path} are left out: {what}")
-    return Part(file, scan, np.setdiff1d(np.arange(len(scan.ids)), bad))
+        notes.append(f"{len(bad)} of {count} rows of {file.path} are left out: {what}")
+    return Part(file, scan, np.setdiff1d(np.arange(count), bad))
 
 
 def without_repeated(parts: Mapping[str, Part], notes: list[str]) -> dict[str, Part]:

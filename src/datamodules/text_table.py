@@ -113,7 +113,7 @@ class TextTable(DataModule):
     ) -> Found[Part]:
         """Return `whole` divided by class, beside the splits that are given."""
         positions = divide(whole.labels, shares, str(whole.file.path))
-        parts = {split: whole.take(sorted(chosen)) for split, chosen in positions.items()}
+        parts = {split: whole.take(np.sort(chosen)) for split, chosen in positions.items()}
         shown = ", ".join(f"{split} {share:.0%}" for split, share in shares.items())
         how = f"as given, but {shown} of train by class" if given else f"by class, {shown}"
         found = Found(source, f"{how}, seed {SPLIT_SEED}", {**(given or {}), **parts})

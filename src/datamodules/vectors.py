@@ -101,27 +101,41 @@ def own_vectors(encoded: Encoded, rows: np.ndarray, vocab_size: int, width: int,
 
 def count_together(encoded: Encoded, rows: np.ndarray, vocab_size: int) -> sparse.csr_matrix:
     """Return how often tokens stand within `WINDOW` of one another in a text, one over their distance each time."""
+    before = count_before(encoded, rows, vocab_size)
+    return before + before.T
+
+
+def count_before(encoded: Encoded, rows: np.ndarray, vocab_size: int) -> sparse.csr_matrix:
+    """Return how often the first token stands before the second, as `count_together` does in either order."""
     rows = np.random.default_rng(0).permutation(rows)  # a table may stand in the order of its classes
     rows = rows[encoded.lengths[rows].cumsum() <= MOST_TOKENS]
-    text = np.repeat(np.arange(len(rows)), encoded.lengths[rows])
-    ids = np.concatenate([encoded.mapped[encoded.offsets[row] : encoded.offsets[row + 1]] for row in rows]).astype(int)
+    lengths = encoded.lengths[rows]
+    text, ids = np.repeat(np.arange(len(rows), dtype=np.int32), lengths), np.empty(lengths.sum(), np.int32)
+    tokens, ends = np.asarray(encoded.mapped), lengths.cumsum()  # of np.memmap each slice would be a heavy object
+    for row, length, end in zip(rows, lengths, ends, strict=True):
+        ids[end - length : end] = tokens[encoded.offsets[row] :][:length]
     counts = sparse.csr_matrix((vocab_size, vocab_size), dtype=np.float32)
     for distance in range(1, WINDOW + 1):
-        together = np.flatnonzero(text[:-distance] == text[distance:])
-        pairs = (ids[together], ids[together + distance])
-        weight = np.full(len(together), 1 / distance, np.float32)
+        together = text[:-distance] == text[distance:]
+        pairs = (ids[:-distance][together], ids[distance:][together])
+        weight = np.full(len(pairs[0]), 1 / distance, np.float32)
         counts += sparse.coo_matrix((weight, pairs), shape=counts.shape).tocsr()
-    return counts + counts.T
+    return counts
 
 
 def mutual_information(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return the positive pointwise mutual information, the contexts' frequencies raised to 3/4."""
+    """Turn counts into the positive pointwise mutual information, the contexts' frequencies raised to 3/4.
+
+    It takes the place of the counts: of 20 million tokens they are up to a gigabyte, and there is no second one.
+    """
     total = np.asarray(counts.sum(1)).ravel()
     context = total**0.75 / (total**0.75).sum()
-    pairs = counts.tocoo()
-    value = np.log(pairs.data / total[pairs.row] / context[pairs.col])
-    positive = value > 0
-    return sparse.csr_matrix((value[positive], (pairs.row[positive], pairs.col[positive])), shape=counts.shape)
+    counts.data /= np.repeat(total, np.diff(counts.indptr))
+    counts.data /= context[counts.indices]
+    np.log(counts.data, out=counts.data)
+    np.maximum(counts.data, 0, out=counts.data)
+    counts.eliminate_zeros()
+    return counts
 
 
 def _write(target: Path, found: np.ndarray) -> None:

@@ -514,7 +514,7 @@ def test_a_folder_is_listed_without_looking_at_its_files(tmp_path: Path, monkeyp
     looks = []
     real = Path.stat
     monkeypatch.setattr(Path, "stat", lambda path, **how: looks.append(path) or real(path, **how))
-    assert listing.files_below(root) == expected
+    assert [*listing.files_below(root)] == expected
     assert len(looks) <= 3
 
 
@@ -525,7 +525,7 @@ def test_jobs_are_handed_out_by_and_by(tmp_path: Path, monkeypatch: pytest.Monke
     whole = decode_all(files, SIDE)
     monkeypatch.setattr(pictures, "CHUNK", 3)
     again = decode_all([*files, files[0]], SIDE)
-    assert again.digests == [*whole.digests, whole.digests[0]]
+    assert again.digests.tolist() == [*whole.digests, whole.digests[0]]
     assert whole.pixels is not None
     assert again.pixels is not None
     assert np.array_equal(np.load(again.pixels)[:10], np.load(whole.pixels))

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import ks_2samp
@@ -26,7 +26,7 @@ from torchvision.transforms.v2 import RandomResizedCrop, functional
 
 from src import records
 from src.datamodules import Batches, ImageFolder
-from src.datamodules.image_folder import divide_samples, scan
+from src.datamodules.class_folders import Chosen, scan
 from src.datamodules.pictures import DRAWS, LARGE, random_windows
 from src.experiment import Augment, InputError
 
@@ -82,23 +82,24 @@ def epoch_of(loader: DataLoader[Any], epoch: int) -> dict[str, Tensor]:
 
 
 # ------------------------------------------------------------------------------------------------ how a folder is split
-def names(samples: list[tuple[Path, str]], root: Path) -> set[str]:
-    return {path.relative_to(root).as_posix() for path, _ in samples}
+def names(samples: Chosen) -> set[str]:
+    return {samples.files.names[row] for row in samples.rows}
 
 
 def test_split_folders_are_taken_as_they_are(pictures: Path) -> None:
     splits, how = scan(pictures)
     assert how == "as given"
     assert {split: len(items) for split, items in splits.items()} == {"train": 24, "val": 8, "test": 8}
-    for split, items in splits.items():
-        assert all(path.parts[-3:-1] == (split, name) for path, name in items)
+    for split, found in splits.items():
+        paths = [found.files[row] for row in found.rows]
+        assert all(path.parts[-3:-1] == (split, name) for path, name in zip(paths, found.labels, strict=True))
 
 
 def test_valid_and_other_names_mean_val(tmp_path: Path) -> None:
     counts = {"Training/a": 3, "Training/b": 3, "valid/a": 2, "valid/b": 1}
     splits, how = scan(folder_of(tmp_path / "x", counts))
     assert how == "as given"
-    assert {split: Counter(name for _, name in items) for split, items in splits.items()} == {
+    assert {split: Counter(found.labels) for split, found in splits.items()} == {
         "train": {"a": 3, "b": 3},
         "val": {"a": 2, "b": 1},
     }
@@ -108,9 +109,9 @@ def test_without_val_it_is_taken_from_train_and_never_from_test(tmp_path: Path) 
     root = folder_of(tmp_path / "x", {"train/a": 20, "train/b": 20, "test/a": 3, "test/b": 3})
     splits, how = scan(root)
     assert "val 15% of train" in how
-    assert names(splits["test"], root) == {f"test/{c}/{i:02d}.png" for c in "ab" for i in range(3)}
-    assert Counter(name for _, name in splits["val"]) == {"a": 3, "b": 3}
-    assert not names(splits["train"], root) & names(splits["val"], root)
+    assert names(splits["test"]) == {f"test/{c}/{i:02d}.png" for c in "ab" for i in range(3)}
+    assert Counter(splits["val"].labels) == {"a": 3, "b": 3}
+    assert not names(splits["train"]) & names(splits["val"])
     assert len(splits["train"]) + len(splits["val"]) == 40
 
 
@@ -119,44 +120,23 @@ def test_plain_class_folders_are_split_by_class_the_same_way_each_time(tmp_path:
     splits, how = scan(root)
     assert "val 15%" in how
     assert "test 15%" in how
-    assert {split: Counter(name for _, name in items) for split, items in splits.items()} == {
+    assert {split: Counter(found.labels) for split, found in splits.items()} == {
         "train": {"a": 14, "b": 28},
         "val": {"a": 3, "b": 6},
         "test": {"a": 3, "b": 6},
     }
-    assert scan(root) == (splits, how)
     moved = shutil.copytree(root, tmp_path / "elsewhere")
-    assert {s: names(i, moved) for s, i in scan(moved)[0].items()} == {s: names(i, root) for s, i in splits.items()}
+    for again, said in (scan(root), scan(moved)):
+        assert said == how
+        assert {split: names(found) for split, found in again.items()} == {s: names(i) for s, i in splits.items()}
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", {"a": 4, "b": 4, ".git": 1, "a/.thumbnails": 2})
     (root / "b" / ".DS_Store").write_text("x")
     splits, _ = scan(root)
-    everything = set().union(*(names(items, root) for items in splits.values()))
+    everything = set().union(*(names(found) for found in splits.values()))
     assert everything == {f"{c}/{i:02d}.png" for c in "ab" for i in range(4)}
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(3, 40), min_size=1, max_size=4), st.floats(0.05, 0.3), st.floats(0.05, 0.3))
-def test_divide_is_disjoint_complete_stratified_and_seeded(counts: list[int], val: float, test: float) -> None:
-    samples = [(Path(f"{name}/{i}"), f"class{name}") for name, count in enumerate(counts) for i in range(count)]
-    parts = divide_samples(samples, {"val": val, "test": test}, Path("root"))
-    together = [sample for part in parts.values() for sample in part]
-    assert len(together) == len(samples)
-    assert set(together) == set(samples)
-    for name, count in enumerate(counts):
-        found = {split: sum(c == f"class{name}" for _, c in part) for split, part in parts.items()}
-        assert min(found.values()) >= 1
-        assert abs(found["val"] - val * count) <= 1
-        assert abs(found["test"] - test * count) <= 1
-    assert divide_samples(samples, {"val": val, "test": test}, Path("elsewhere")) == parts
-
-
-def test_divide_does_not_simply_cut_the_list() -> None:
-    samples = [(Path(f"{i:03d}"), "a") for i in range(100)]
-    val = [int(path.name) for path, _ in divide_samples(samples, {"val": 0.2}, Path("root"))["val"]]
-    assert max(val) - min(val) > 50
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

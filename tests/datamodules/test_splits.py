@@ -1,17 +1,47 @@
-"""Blocks of neighbouring rows held out, and few labels drawn (`divide` is in test_image_folder.py)."""
+"""Examples divided by class, blocks of neighbouring rows held out, and few labels drawn."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.datamodules.splits import blocks, few
+from src.datamodules.splits import blocks, divide, few
 from src.experiment import InputError
 
 ROOMS = st.integers(0, 30)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(3, 40), min_size=1, max_size=4), st.floats(0.05, 0.3), st.floats(0.05, 0.3))
+def test_divide_is_disjoint_complete_stratified_and_seeded(counts: list[int], val: float, test: float) -> None:
+    labels = [f"class{name}" for name, count in enumerate(counts) for _ in range(count)]
+    parts = divide(labels, {"val": val, "test": test}, "here")
+    assert sorted(np.concatenate([*parts.values()]).tolist()) == list(range(len(labels)))
+    for name, count in enumerate(counts):
+        found = {split: sum(labels[row] == f"class{name}" for row in part) for split, part in parts.items()}
+        assert min(found.values()) >= 1
+        assert abs(found["val"] - val * count) <= 1
+        assert abs(found["test"] - test * count) <= 1
+    again = divide(labels, {"val": val, "test": test}, "elsewhere")
+    assert all(np.array_equal(again[split], part) for split, part in parts.items())
+
+
+def test_divide_does_not_simply_cut_the_list() -> None:
+    val = divide(["a"] * 100, {"val": 0.2}, "here")["val"]
+    assert np.ptp(val) > 50
+
+
+def test_what_was_divided_once_is_divided_so_for_ever() -> None:
+    """Runs of today must have the examples of those of last year."""
+    parts = divide(["dog", "cat", "cat"] * 7, {"val": 0.15, "test": 0.15}, "here")
+    assert {split: part.tolist() for split, part in parts.items() if split != "train"} == {
+        "val": [4, 5, 3],
+        "test": [1, 8, 9],
+    }
 
 
 @settings(deadline=None)

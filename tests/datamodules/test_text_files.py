@@ -376,7 +376,7 @@ def test_scanning_takes_far_less_memory_than_the_file_is_large(name: str, tmp_pa
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(found.ids) == rows
+    assert len(found.labels) == rows
     assert peak < 3_000_000
 
 
