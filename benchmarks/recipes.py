@@ -29,6 +29,8 @@ SCRATCH: dict[str, dict[str, Any]] = {
     "label smoothing": {"label_smoothing": 0.1},
     "dropout": {"dropout": 0.5},
     "ema": {"averaging": "ema"},
+    "swa": {"averaging": "swa", "optim": Optim(schedule="constant")},
+    "step schedule": {"optim": Optim(schedule="step")},
     "one cycle": {"optim": Optim(schedule="one_cycle", warmup=0.3)},
     "sgd": {"optim": Optim(name="sgd")},
     "lamb": {"optim": Optim(name="lamb")},

@@ -86,7 +86,7 @@ def failed_run(*said: str) -> None:
         ((IMAGES, "--optim.rl", "3"), ("--optim.rl", "--optim.lr")),
         ((IMAGES, "--max-epochs", "three"), ("--max-epochs", "three")),
         ((IMAGES, "--max-epochs", "0"), ("--max-epochs 0", "at least 1")),
-        ((IMAGES, "--optim.lr", "-1"), ("--optim.lr -1.0", "negative")),
+        ((IMAGES, "--optim.lr", "-1"), ("--optim.lr -1.0", "a number from 0 on")),
         ((IMAGES, "--accelerator", "gpus"), ("--accelerator", "gpus", "cpu")),
         ((IMAGES, "--augment.crop", "0.9", "0.2"), ("--augment.crop 0.9 0.2", "least <= greatest")),
         ((IMAGES, "--seed", "1", "--seeds", "2"), ("--seed and --seeds",)),
