@@ -143,13 +143,14 @@ def main() -> None:
     known = {job.words[1] for job in jobs}
     if unknown := {*flags.names} - known:
         parser.error(f"{min(unknown)}: no such job; there are {', '.join(sorted(known))}")
+    here = machine()  # before results are written, which are uncommitted then
     for job in jobs:
         if flags.names and job.words[1] not in flags.names:
             continue
         print(f"--- {' '.join(job.words)}", flush=True)
         started = time.monotonic()
         table = report.table(do(job))
-        text = f"{machine()} {(time.monotonic() - started) / 60:.0f} minutes.\n\n{table}"
+        text = f"{here} {(time.monotonic() - started) / 60:.0f} minutes.\n\n{table}"
         write(flags.out, {job.heading: text}, PARTS)
     print(f"written    {flags.out}")
 
