@@ -95,9 +95,9 @@ class Task(LightningModule):
 
     def _write(self, values: Mapping[str, Any], step: int) -> None:
         """Hand values to the loggers at once. `log` does so later, and costs as much as a step of a tiny model."""
+        numbers = {name: float(value) for name, value in values.items()} | {"epoch": self.current_epoch}
         for logger in self.loggers:
-            numbers = {name: float(value) for name, value in values.items()}
-            logger.log_metrics(numbers | {"epoch": self.current_epoch}, step=step)
+            logger.log_metrics(numbers, step=step)
 
     def on_train_start(self) -> None:
         self._sums = self._sums.to(self.device)
