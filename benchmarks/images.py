@@ -42,7 +42,7 @@ from src.datamodules.drawn import draw_folder
 from src.experiment import Augment, DataSpec, Experiment, Optim
 from src.models.pretrained import PACKAGED_BACKBONE
 from src.tasks.base import build_optimizer
-from src.trainer import build_callbacks, build_trainer, choose_precision, quieten
+from src.trainer import build_callbacks, build_trainer, choose_precision, keep_memory, quieten
 
 SCORE_EPOCHS, SCORE_SIDE = 20, 64
 """Of the race for the score, in which 5 epochs of 400 pictures of 224 pixels left all of them at chance."""
@@ -267,6 +267,7 @@ def our_loader(folder: Path, *, train: bool, cached: bool, floats: bool = False)
     mean, std = (255 * torch.tensor(numbers)[:, None, None] for numbers in (MEAN, STD))
 
     def run(turns: Turns) -> None:
+        keep_memory()  # as in every training
         loader: Any = None
         while True:
             with contextlib.nullcontext() if cached else empty_cache():

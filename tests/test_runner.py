@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import platform
 import re
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -498,6 +500,36 @@ def test_fields_reach_the_trainer() -> None:
     remaining = timer.time_remaining()
     assert remaining is not None
     assert 93_700 < remaining <= 93_784
+
+
+TOUCHED = """
+import resource
+import torch
+from experiments.breast_cancer import DEFAULT
+from src.trainer import build_trainer
+
+def faults(mebibytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(mebibytes * 2**18)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = [faults(64), faults(512)]
+build_trainer(DEFAULT(accelerator="cpu"), [], logger=False)
+torch.ones(64 * 2**18)
+print(*before, faults(64), faults(512))
+"""
+"""Prints how often the system had to hand out a page for tensors of 64 and of 512 MiB, before there is a Trainer and
+after.
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver() < ("glibc", "2.35"), reason="glibc's malloc")
+def test_tensors_of_a_step_get_the_memory_of_the_step_before() -> None:
+    done = subprocess.run([sys.executable, "-c", TOUCHED], cwd=ROOT, capture_output=True, text=True, check=True)
+    small, large, small_kept, large_kept = map(int, done.stdout.split())
+    assert small_kept < small / 4
+    assert large_kept > large / 2, "what is freed in so large a piece goes back to the system"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class LSTM(nn.Module):
             states = states * F.dropout(torch.ones_like(states[:, :1]), self.shape.embedding_dropout)
         last = mask.long().sum(1, keepdim=True) - 1
         place = mask.long().cumsum(1) - 1
-        backwards = torch.where(mask, last - place, torch.zeros_like(place))
+        backwards = torch.where(mask, last - place, torch.arange(mask.shape[1], device=mask.device))
         read = [states]  # of each direction, in the order of its reading
         for layer in self.layers():
             states = side_by_side(read, backwards)
@@ -91,12 +91,13 @@ class LSTM(nn.Module):
             states = side_by_side(read, backwards).float()
             weights = self.attention(states).masked_fill(~there, -torch.inf).softmax(1)
             return (weights * states).sum(1)
-        states = torch.cat(read, -1).float()
         if kind == "mean":
-            return (states * there).sum(1) / (last + 1)
-        if kind == "max":
-            return states.masked_fill(~there, -torch.inf).max(1)[0]  # amax's backward pass is far slower
-        return states.gather(1, last[..., None].expand(-1, -1, states.shape[-1]))[:, 0]
+            pools = [(states * there).sum(1, dtype=torch.float32) / (last + 1) for states in read]
+        elif kind == "max":  # amax's backward pass is far slower
+            pools = [states.masked_fill(~there, -torch.inf).max(1)[0] for states in read]
+        else:
+            pools = [states.gather(1, last[..., None].expand(-1, -1, states.shape[-1]))[:, 0] for states in read]
+        return torch.cat(pools, -1).float()
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return the parameters by depth: embedding, layers, and the pooling and head with the uppermost layer."""
@@ -109,7 +110,8 @@ class LSTM(nn.Module):
 
 def reordered(states: Tensor, order: Tensor) -> Tensor:
     """States [batch, length, n] in another order [batch, length] of their tokens."""
-    return states.gather(1, order[..., None].expand_as(states))
+    rows = torch.arange(states.shape[0], device=order.device)[:, None] * states.shape[1] + order
+    return states.flatten(0, 1).index_select(0, rows.flatten()).view_as(states)  # gather is a quarter as fast
 
 
 def side_by_side(read: list[Tensor], backwards: Tensor) -> Tensor:
