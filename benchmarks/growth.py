@@ -34,7 +34,7 @@ from experiments.tables import TableRegression
 from experiments.texts import TextsLstm
 from src import records, runner
 from src.experiment import Experiment
-from src.trainer import quieten
+from src.trainer import keep_memory, quieten
 
 SIDE, COLUMNS, WORDS, STEPS, VALIDATED = 16, 50, 20, 200, 20
 PROCESSES = multiprocessing.get_context("spawn")
@@ -118,6 +118,7 @@ def measure(job: str, folder: Path, size: int) -> None:
     quieten()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         runner.build_parts(TableRegression(target="y"))  # imports
+        keep_memory()  # as before a run sets up its data
         memory = Memory()
         times = [time.perf_counter()]
         for _ in range(2):

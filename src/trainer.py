@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
 from src.callbacks import (
@@ -49,6 +49,8 @@ QUIET = (
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3), glibc's malloc.h."""
+MALLOC_VARIABLES = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}
+"""What sets them from outside."""
 
 
 def quieten() -> None:
@@ -63,15 +65,18 @@ def quieten() -> None:
 
 
 def keep_memory() -> None:
-    """Have glibc's malloc keep what is freed for the next step, but for blocks of more than 256 MiB.
+    """Have glibc's malloc keep what is freed for the next step, but for blocks of more than 64 MiB.
 
-    By default it returns tensors of more than 32 MiB to the system, which clears each of their pages when the next step
-    writes to it: up to a third of a step on a CPU (`benchmarks/notes.md`). The most memory of a run grows by a few per
-    cent. Nothing changes with another allocator or system, or with a glibc that refuses so high a threshold.
+    By default it returns tensors of more than 32 MiB, and what is free at the heap's end, to the system, which clears
+    each of their pages when the next step writes to it. That takes up to a fifth of a step on a CPU; memory at its peak
+    grows by 2-6 % without it (`benchmarks/notes.md`). Where one of `MALLOC_VARIABLES` is set, that holds. Nothing
+    changes with another allocator or system, or with a glibc that refuses the threshold (before 2.35).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt and mallopt(M_MMAP_THRESHOLD, 2**28):  # a trim threshold alone would fix the other one at 128 KiB
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if sys.platform != "linux" or MALLOC_VARIABLES & os.environ.keys():
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt and mallopt(M_MMAP_THRESHOLD, 2**26):  # without it, a trim threshold would fix it at 128 KiB
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Every | None = None) -> list[Callback]:
@@ -104,7 +109,8 @@ def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Ever
 def build_trainer(
     experiment: Experiment, callbacks: list[Callback], *, logger: Any, precision: str | None = None
 ) -> Trainer:
-    """Return Lightning's Trainer with the experiment's fields; `trainer_kwargs` wins.
+    """Return Lightning's Trainer with the experiment's fields; `trainer_kwargs` wins. On a CPU the process keeps its
+    memory from then on.
 
     Args:
         precision: what was found out for 'auto'; None: what the hardware says.
@@ -112,7 +118,6 @@ def build_trainer(
     Raises:
         InputError: the accelerator, device, strategy or precision is not to be had here.
     """
-    keep_memory()
     arguments: dict[str, Any] = {
         "accelerator": experiment.accelerator,
         "devices": int(experiment.devices) if experiment.devices.isdigit() else experiment.devices,
@@ -138,13 +143,16 @@ def build_trainer(
         "plugins": [] if on_tpu(experiment) else [WholeCheckpointIO()],  # XLA brings its own
     }
     try:
-        return Trainer(**arguments | experiment.trainer_kwargs())
+        trainer = Trainer(**arguments | experiment.trainer_kwargs())
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         has = ", ".join(name for name, there in accelerators().items() if there)
         flags = ("accelerator", "devices", "strategy", "precision", "max_time")
         given = ((name, getattr(experiment, name)) for name in flags)
         asked = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given if value is not None)
         raise InputError(f"{asked}: {error} This machine has: {has}.") from error
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_memory()
+    return trainer
 
 
 def accelerators() -> dict[str, bool]:

@@ -56,6 +56,7 @@ class LSTM(nn.Module):
             states = states * F.dropout(torch.ones_like(states[:, :1]), self.shape.embedding_dropout)
         last = mask.long().sum(1, keepdim=True) - 1
         place = mask.long().cumsum(1) - 1
+        # Padding stays where it is: no row is taken twice, so a GPU adds gradients in one order.
         backwards = torch.where(mask, last - place, torch.arange(mask.shape[1], device=mask.device))
         read = [states]  # of each direction, in the order of its reading
         for layer in self.layers():
