@@ -89,7 +89,7 @@ class LSTM(nn.Module):
         there = mask[..., None]
         if kind == "attention":  # looks at a token's states in both directions; the others at each direction by itself
             assert self.attention is not None
-            states = side_by_side(read, backwards).float()
+            states = side_by_side(read, backwards).to(self.attention.weight.dtype)
             weights = self.attention(states).masked_fill(~there, -torch.inf).softmax(1)
             return (weights * states).sum(1)
         if kind == "mean":

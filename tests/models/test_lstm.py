@@ -287,6 +287,14 @@ def test_dropout_is_between_the_features_and_the_head() -> None:
     assert not torch.equal(model(*batch), model(*batch))
 
 
+@pytest.mark.parametrize(("dtype", "within"), [(torch.bfloat16, 0.1), (torch.float64, 1e-5)], ids=str)
+@pytest.mark.parametrize("pooling", POOLINGS, ids="+".join)
+def test_weights_may_be_of_another_precision(pooling: tuple[str, ...], dtype: torch.dtype, within: float) -> None:
+    model, (tokens, mask) = network(pooling=pooling).eval(), joined(some_texts())
+    single = model(tokens, mask)
+    assert torch.allclose(model.to(dtype)(tokens, mask).float(), single, atol=within, rtol=within)
+
+
 def test_recurrent_dropout_works_in_bfloat16() -> None:
     model = network(layers=2, pooling=POOLINGS[-1], recurrent_dropout=0.3)
     batch = joined(some_texts())
