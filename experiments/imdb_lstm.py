@@ -19,7 +19,7 @@ class ImdbLstm(ImdbData, TextsLstm):
 
     python scripts/run.py experiments/imdb_lstm.py --test --seeds 0 1 2
     Expected on the packaged 17 474 / 2 499 / 5 000 reviews, held out as blocks, 2 CPU cores (AVX-512 bf16):
-      test/acc 0.889 (0.888-0.890, 3 seeds), val/acc 0.885, 82-98 s a seed
+      test/acc 0.889 (0.887-0.892, 3 seeds), val/acc 0.888, 61-71 s a seed
     """
 
     prep = TextPrep(strip_html=True, max_length=208)
