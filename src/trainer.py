@@ -68,8 +68,8 @@ def keep_memory() -> None:
     """Have glibc's malloc keep what is freed for the next step, but for blocks of more than 64 MiB.
 
     By default it returns tensors of more than 32 MiB, and what is free at the heap's end, to the system, which clears
-    each of their pages when the next step writes to it. That takes up to a fifth of a step on a CPU; memory at its peak
-    grows by 2-6 % without it (`benchmarks/notes.md`). Where one of `MALLOC_VARIABLES` is set, that holds. Nothing
+    each of their pages when the next step writes to it: up to a fifth of a step on a CPU. What is kept adds 2-6 % to a
+    run's memory at its peak (`benchmarks/notes.md`). Where one of `MALLOC_VARIABLES` is set, that holds. Nothing
     changes with another allocator or system, or with a glibc that refuses the threshold (before 2.35).
     """
     if sys.platform != "linux" or MALLOC_VARIABLES & os.environ.keys():
