@@ -33,13 +33,13 @@ SEEDS = (0, 1, 2)
 class FromDrawnHead(CatsDogsFinetune):
     """Its head starts as drawn, not solved."""
 
-    kept_features = "no"
+    cached_features = "no"
 
 
 class EachEpoch(CatsDogsProbe):
     """Runs the frozen backbone in each epoch."""
 
-    kept_features = "no"
+    cached_features = "no"
     frozen = 1.0
 
 

@@ -29,9 +29,9 @@ from benchmarks import report
 from benchmarks.loops import Train, by_hand, ours, tutorial
 from benchmarks.turns import Contender, Turns
 from experiments.fashion import FashionCNN
-from src import runner
-from src.tasks.base import build_optimizer
-from src.trainer import choose_precision
+from src.tasks.task import build_optimizer
+from src.training import runner
+from src.training.trainer import choose_precision
 
 TRAIN, TEST = 60_000, 10_000
 

@@ -32,9 +32,10 @@ import pandas as pd
 from experiments.cats_dogs_finetune import CatsDogsScratch
 from experiments.tables import TableRegression
 from experiments.texts import TextsLstm
-from src import records, runner
 from src.experiment import Experiment
-from src.trainer import keep_memory, quieten
+from src.runs import records
+from src.training import runner
+from src.training.trainer import keep_memory, quieten
 
 SIDE, COLUMNS, WORDS, STEPS, VALIDATED = 16, 50, 20, 200, 20
 PROCESSES = multiprocessing.get_context("spawn")

@@ -36,13 +36,14 @@ from benchmarks.loops import Train, by_hand, last_score, ours, tutorial
 from benchmarks.pictures import MEAN, STD, photographs, tutorial_loader
 from benchmarks.turns import Contender, Steps, Turns
 from experiments.cats_dogs_finetune import CatsDogsFinetune, CatsDogsProbe
-from src import models, runner, tasks
+from src import models, tasks
 from src.datamodules import ImageFolder
-from src.datamodules.drawn import draw_folder
+from src.datamodules.synthetic.images import draw_folder
 from src.experiment import Augment, DataSpec, Experiment, Optim
 from src.models.pretrained import PACKAGED_BACKBONE
-from src.tasks.base import build_optimizer
-from src.trainer import build_callbacks, build_trainer, choose_precision, keep_memory, quieten
+from src.tasks.task import build_optimizer
+from src.training import runner
+from src.training.trainer import build_callbacks, build_trainer, choose_precision, keep_memory, quieten
 
 SCORE_EPOCHS, SCORE_SIDE = 20, 64
 """Of the race for the score, in which 5 epochs of 400 pictures of 224 pixels left all of them at chance."""

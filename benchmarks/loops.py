@@ -14,10 +14,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.turns import Steps, Turns
-from src import records, runner
 from src.experiment import Experiment, replace
-from src.loggers import MetricsCsv, TensorBoard
-from src.trainer import build_callbacks, build_trainer, quieten
+from src.runs import records
+from src.runs.metrics_csv import MetricsCsv
+from src.runs.tensorboard import TensorBoard
+from src.training import runner
+from src.training.trainer import build_callbacks, build_trainer, quieten
 
 LONG = 10_000
 """Epochs of a training that lasts as long as the race."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from src.datamodules.drawn import draw
+from src.datamodules.synthetic.images import draw
 
 SIZE = 400
 """Side in pixels; the photographs of Dogs-vs-Cats are about 400 by 360."""

@@ -22,9 +22,11 @@ from benchmarks.images import Whole
 from benchmarks.loops import Train
 from benchmarks.pictures import photographs, tutorial_transform
 from benchmarks.turns import Contender, Turns
-from src import models, prediction, runner
-from src.datamodules.decoding import decode
-from src.trainer import quieten
+from src import models
+from src.datamodules.images.decoding import decode
+from src.inference import predictor
+from src.training import runner
+from src.training.trainer import quieten
 
 BATCH = 32
 
@@ -38,7 +40,7 @@ def ours(folder: Path) -> Train:
         run = runner.run(Whole(data_dir=folder, max_epochs=1, limit_train_batches=1, limit_val_batches=2))
         files = sorted((folder / "train").rglob("*.jpg"))
         while True:
-            prediction.predict(run, files)
+            predictor.predict(run, files)
             turns.step(len(files))
 
     return train

@@ -31,11 +31,12 @@ from benchmarks.turns import Contender, Turns
 from experiments.imdb_bert import ImdbBert
 from experiments.imdb_lstm import ImdbLstm, ImdbLstmTextbook
 from experiments.texts import TextData
-from src import hub, runner
 from src.datamodules import Imdb
 from src.experiment import TextPrep, Vocabulary
-from src.tasks.base import build_optimizer
-from src.trainer import choose_precision, quieten
+from src.resources import hub
+from src.tasks.task import build_optimizer
+from src.training import runner
+from src.training.trainer import choose_precision, quieten
 
 BERT_LENGTH = 256
 

@@ -24,9 +24,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from benchmarks import report
 from experiments.cats_dogs_finetune import CatsDogsFinetune, CatsDogsTextbook
 from experiments.imdb_lstm import ImdbLstm, ImdbLstmTextbook
-from src import models, runner, tasks
+from src import models, tasks
 from src.experiment import DataSpec, Experiment, InputError, replace
-from src.trainer import quieten
+from src.training import runner
+from src.training.trainer import quieten
 
 MARKS = {"cats_dogs": 0.98, "imdb": 0.88}
 MOST = "00:00:12:00"

@@ -32,7 +32,7 @@ class CatsDogsProbe(CatsDogsFinetune):
     drawn test/acc 0.968 (0.968-0.968), 21 s
     """
 
-    kept_features = "training"
+    cached_features = "probe"
     max_epochs = 20
     patience = 5
     optim = Optim(lr=1e-3, weight_decay=0.05, warmup=0.1)

@@ -19,7 +19,7 @@ class ImageData(ClassificationExperiment):
 
     monitor = "val/acc"
     mode = "max"
-    kept_features: ClassVar[Literal["no", "start", "training"]] = "no"
+    cached_features: ClassVar[Literal["no", "start", "probe"]] = "no"
 
     image_size: int = 224
     """Side in pixels of the pictures that the model sees."""
@@ -67,7 +67,7 @@ class ImageData(ClassificationExperiment):
             spec,
             self.optim,
             label_smoothing=self.label_smoothing,
-            kept_features=self.kept_features,
+            cached_features=self.cached_features,
             channels_last=channels_last,
             augment=self.augment,
             start_size=self.start_size,
@@ -84,7 +84,7 @@ class Images(ImageData):
     python scripts/run.py experiments/images.py --data-dir my_pictures
     """
 
-    kept_features = "start"
+    cached_features = "start"
 
     weights = "imagenet"
     max_epochs = 3

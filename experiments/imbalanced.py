@@ -19,7 +19,7 @@ class Imbalanced(Images):
     """
 
     monitor = "val/balanced_acc"
-    kept_features = "training"
+    cached_features = "probe"
 
     image_size = 96
     max_epochs = 10

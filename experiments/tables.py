@@ -60,7 +60,7 @@ class Regressor(TableData):
     """Share of the targets that should lie in the interval."""
 
     def regression(self, model: Any, spec: DataSpec, start: Literal["no", "start"] = "no") -> tasks.Regression:
-        return tasks.Regression(model, spec, self.optim, loss=self.loss, interval=self.interval, kept_features=start)
+        return tasks.Regression(model, spec, self.optim, loss=self.loss, interval=self.interval, cached_features=start)
 
 
 class Classifier(ClassificationExperiment, TableData):
@@ -75,7 +75,7 @@ class Classifier(ClassificationExperiment, TableData):
         self, model: Any, spec: DataSpec, start: Literal["no", "start"] = "no"
     ) -> tasks.TabularClassification:
         return tasks.TabularClassification(
-            model, spec, self.optim, label_smoothing=self.label_smoothing, kept_features=start
+            model, spec, self.optim, label_smoothing=self.label_smoothing, cached_features=start
         )
 
 

@@ -82,7 +82,7 @@ class TextsBert(TextData):
     python scripts/run.py experiments/texts.py:TextsBert --data-dir tickets.csv --text-column body --label-column team
     """
 
-    kept_features: ClassVar[Literal["no", "start", "training"]] = "no"
+    cached_features: ClassVar[Literal["no", "start", "probe"]] = "no"
 
     weights = "pretrained"
     max_epochs = 1
@@ -110,8 +110,8 @@ class TextsBert(TextData):
     def tokens(self) -> Vocabulary:
         return Vocabulary(tokenizer=self.encoder)
 
-    def restored(self, run: Path) -> TextsBert:
-        return replace(super().restored(run), encoder=str(run / "tokenizer"))
+    def for_inference(self, run: Path) -> TextsBert:
+        return replace(super().for_inference(run), encoder=str(run / "tokenizer"))
 
     def task(self, spec: DataSpec) -> tasks.TextClassification:
         model = models.Bert(
@@ -124,7 +124,7 @@ class TextsBert(TextData):
             gradient_checkpointing=self.gradient_checkpointing,
         )
         return tasks.TextClassification(
-            model, spec, self.optim, label_smoothing=self.label_smoothing, kept_features=self.kept_features
+            model, spec, self.optim, label_smoothing=self.label_smoothing, cached_features=self.cached_features
         )
 
 

@@ -16,7 +16,7 @@ def main() -> int:
     try:
         target, experiment, flags = cli.parse_check(sys.argv[1:])
         # Imports torch and lightning: only once the command line is known to be right.
-        from src import data_check
+        from src.cli import data_check
 
         return data_check.check_data(experiment, flags, target)
     except InputError as error:

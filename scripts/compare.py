@@ -23,14 +23,14 @@ def compare(runs: Runs = (), csv: Path | None = None, json: Path | None = None, 
         json: File for all of it: settings, metrics and runs of each group.
         html: File for a page that opens without network: learning curves, per-class tables, paired bootstrap too.
     """
-    from src.compare import command  # imports scipy: only once the command line is known to be right
+    from src.runs.compare import command
 
     return command.write(runs, csv=csv, json=json, html=html)
 
 
 def diff(first: tyro.conf.Positional[Path], second: tyro.conf.Positional[Path]) -> int:
     """Show the fields, code, data, weights, versions and metrics in which two runs differ, and a paired bootstrap."""
-    from src.compare import difference
+    from src.runs.compare import difference
 
     return difference.show(first, second)
 

@@ -14,9 +14,9 @@ from src.experiment import InputError
 
 
 def main(flags: cli.PredictFlags) -> int:
-    from src import prediction  # imports torch and lightning: only once the command line is known to be right
+    from src.inference import predictor
 
-    return prediction.write(
+    return predictor.write(
         flags.run,
         flags.inputs,
         flags.out,

@@ -16,7 +16,7 @@ def main() -> int:
     try:
         command = cli.parse(sys.argv[1:])
         # Imports torch and lightning: only once the command line is known to be right.
-        from src import commands
+        from src.cli import commands
 
         return commands.run_all(command.experiments, command.flags)
     except InputError as error:

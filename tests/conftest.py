@@ -24,9 +24,9 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from src.datamodules.drawn import draw_folder
+from src.datamodules.synthetic.images import draw_folder
 from src.experiment import Experiment
-from src.trainer import quieten
+from src.training.trainer import quieten
 
 hypothesis.settings.register_profile("the same examples each time", derandomize=True)
 hypothesis.settings.load_profile("the same examples each time")

@@ -31,9 +31,10 @@ from torch import Tensor
 from experiments.cats_dogs_finetune import CatsDogsProbe, CatsDogsScratch
 from experiments.tables import TableRegression
 from experiments.texts import TextsLstm
-from src import commands, records
-from src.cli import RunFlags
+from src.cli import commands
+from src.cli.parser import RunFlags
 from src.experiment import Augment, Experiment, Optim, Perceptron, Vocabulary
+from src.runs import records
 
 HERE = Path(__file__).resolve().parent
 OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
@@ -285,7 +286,7 @@ def main(kills: int, seed: int = 0) -> int:
     rng = random.Random(seed)
     wrong = 0
     with tempfile.TemporaryDirectory() as name:
-        from src.datamodules.drawn import draw_folder
+        from src.datamodules.synthetic.images import draw_folder
 
         folder = Path(name)
         os.environ["LEYDEN_CACHE"] = str(folder / "cache")

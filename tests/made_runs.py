@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from src.compare.runs import Run, read
+from src.runs.compare.runs import Run, read
 
 FIELDS: dict[str, Any] = {
     "seed": 0,

@@ -16,8 +16,9 @@ import torch
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
 from scripts.run import main
-from src import records
 from src.experiment import InputError
+from src.resources.files import write_json
+from src.runs import records
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES, CATS = "experiments/images.py", "experiments/cats_dogs_finetune.py"
@@ -156,7 +157,7 @@ def test_experiment_file(
     ],
 )
 def test_devices(run_py: RunPy, pictures: Path, flags: tuple[str, ...], said: tuple[str, ...]) -> None:
-    from src.trainer import accelerators
+    from src.training.trainer import accelerators
 
     if flags[0] == "--accelerator" and flags[1] != "cpu" and accelerators()[flags[1]]:
         pytest.skip(f"this machine has {flags[1]}")
@@ -345,9 +346,9 @@ def test_no_place_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind
 def test_record_of_another_version(run_py: RunPy, tmp_path: Path) -> None:
     fields = {**CatsDogsScratch().to_json(), "dropped": 1}
     name = CatsDogsScratch.dotted_name()
-    records.write_json(tmp_path / "run.json", {"experiment": name, "fields": fields, "state": "interrupted"})
+    write_json(tmp_path / "run.json", {"experiment": name, "fields": fields, "state": "interrupted"})
     refused(run_py("--resume", tmp_path), "no field dropped", "another version")
-    records.write_json(tmp_path / "run.json", {"experiment": "experiments.gone.Gone", "fields": {}, "state": "done"})
+    write_json(tmp_path / "run.json", {"experiment": "experiments.gone.Gone", "fields": {}, "state": "done"})
     refused(run_py("--resume", tmp_path), "experiments.gone.Gone")
 
 

@@ -25,10 +25,11 @@ from sklearn.preprocessing import StandardScaler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments.tables import TableLinear, TableLogistic
-from src import records, runner
-from src.baselines import fit_baselines
 from src.datamodules import DataModule, ImageFolder, Table, Tensors, TextTable
 from src.experiment import Columns, DataSpec, InputError, TextPrep, Vocabulary
+from src.runs import records
+from src.training import runner
+from src.training.baselines import fit_baselines
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

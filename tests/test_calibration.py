@@ -19,8 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from experiments.tables import TableClassification, TableRegression
-from src import records, runner
-from src.calibration import (
+from src.callbacks.drawings import draw_reliability
+from src.experiment import InputError
+from src.inference.predictor import predict
+from src.resources.files import write_json
+from src.runs import records
+from src.tasks.objectives.calibration import (
     calibrate,
     calibration_error,
     choose_threshold,
@@ -29,10 +33,8 @@ from src.calibration import (
     labels,
     with_temperature,
 )
-from src.callbacks.drawings import draw_reliability
-from src.experiment import InputError
-from src.prediction import predict
-from src.trainer import quieten
+from src.training import runner
+from src.training.trainer import quieten
 
 
 def overconfident(factor: float, count: int = 4000, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +179,7 @@ def test_runs_without_a_calibration_still_predict(run: Path, houses: Path, tmp_p
     copied = shutil.copytree(run, tmp_path / "run")
     record = records.load(copied)
     del record["calibration"]
-    records.write_json(copied / "run.json", record)
+    write_json(copied / "run.json", record)
     assert predict(copied, [houses]).text == predict(run, [houses], calibrate=False).text
     with pytest.raises(InputError, match="--threshold"):
         predict(copied, [houses], threshold=True)

@@ -12,9 +12,12 @@ import pytest
 
 from experiments.cats_dogs_finetune import CatsDogsFinetune, CatsDogsProbe, CatsDogsScratch
 from experiments.images import Images
-from src import cli, records
-from src.cli import Command, RunFlags, parse
+from src import cli
+from src.cli import parser
+from src.cli.parser import Command, RunFlags, parse
 from src.experiment import Augment, InputError, Optim
+from src.resources import files
+from src.runs import records
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES, CATS = "experiments/images.py", "experiments/cats_dogs_finetune.py"
@@ -214,8 +217,8 @@ def test_the_listing_outlives_a_file_that_does_not_parse(tmp_path: Path, monkeyp
     (folder / "broken.py").write_text('"""Title."""\n\nclass Mine(:\n')
     (folder / "good.py").write_text('"""A good one.\n\nMore.\n"""\n')
     (folder / "silent.py").write_text("x = 1\n")
-    monkeypatch.setattr(records, "ROOT", tmp_path)
-    title, broken, good, silent = cli._listing().splitlines()
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    title, broken, good, silent = parser._listing().splitlines()
     assert title == "experiments:"
     assert re.search(r"experiments/broken\.py +\(line 3: ", broken)
     assert re.search(r"experiments/good\.py +A good one\.$", good)

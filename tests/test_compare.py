@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from made_runs import FIELDS, make_run, make_seeds, record_of, write_labels
 from scipy import stats
 
-from src import records
-from src.compare import command, files, runs, table
-from src.compare.caution import cautions
-from src.compare.groups import Block, Estimate, compare, differing, estimate
-from src.compare.groups import settings as settings_of
-from src.compare.runs import Run, find
 from src.experiment import InputError
+from src.runs import state
+from src.runs.compare import command, files, runs, table
+from src.runs.compare.caution import cautions
+from src.runs.compare.groups import Block, Estimate, compare, differing, estimate
+from src.runs.compare.groups import settings as settings_of
+from src.runs.compare.runs import Run, find
 
 CATS, DOGS = "experiments.cats.Cats", "experiments.cats.Dogs"
 
@@ -122,8 +122,8 @@ def test_each_run_is_in_one_group_of_its_own_settings(chosen: list[tuple[int, in
 
 def test_only_finished_runs_count(tmp_path: Path) -> None:
     found = make_seeds(tmp_path, [0.8, 0.9])
-    for seed, state in ((2, "failed"), (3, "interrupted"), (4, "running")):
-        found.append(make_run(tmp_path / state, record_of(seed, 0.1, state=state)))
+    for seed, ended in ((2, "failed"), (3, "interrupted"), (4, "running")):
+        found.append(make_run(tmp_path / ended, record_of(seed, 0.1, state=ended)))
     group = only(compare(found)).groups[0]
     assert group.states == {"done": 2, "failed": 1, "interrupted": 1, "running": 1}
     assert group.estimates["val/acc"] == estimate([0.8, 0.9])
@@ -250,7 +250,7 @@ def test_a_died_run_is_shown_with_its_last_step(
 ) -> None:
     make_seeds(tmp_path / "runs", [0.8])
     gone = make_run(tmp_path / "runs/gone", record_of(1, state="running", reason="")).path
-    monkeypatch.setattr(records, "state_of", lambda run, record: "died" if run == gone else record["state"])
+    monkeypatch.setattr(state, "state_of", lambda run, record: "died" if run == gone else record["state"])
     command.write([tmp_path / "runs"], csv=None, json=None, html=None)
     out = capsys.readouterr().out
     assert "1 done, 1 died" in out
@@ -462,7 +462,7 @@ def test_a_thousand_runs_without_torch(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps(record))
     code = (
-        "import sys; from pathlib import Path; from src.compare import command;"
+        "import sys; from pathlib import Path; from src.runs.compare import command;"
         "runs, out = map(Path, sys.argv[1:]); command.write([runs], csv=None, json=out, html=None);"
         "print([name for name in ('torch', 'lightning', 'matplotlib', 'pandas', 'tensorboard') if name in sys.modules])"
     )
@@ -484,8 +484,8 @@ def test_a_thousand_runs_without_torch(tmp_path: Path) -> None:
 def test_a_run_of_the_runner_can_be_read(houses: Path) -> None:
     """What made_runs.py makes up is what the runner writes, as far as a comparison looks at it."""
     from experiments.tables import TableLinear
-    from src import runner
-    from src.trainer import quieten
+    from src.training import runner
+    from src.training.trainer import quieten
 
     quieten()
     run = runs.read(runner.run(TableLinear(data_dir=houses, target="price", max_epochs=1)))

@@ -13,11 +13,11 @@ from browser import Chromium, chromium_or_skip
 from made_runs import make_run, make_seeds, record_of, write_labels
 from typing_extensions import override
 
-from src.compare import command, curves
-from src.compare.caution import cautions
-from src.compare.groups import compare
-from src.compare.page import page, pairs, per_class
-from src.compare.runs import Run
+from src.runs.compare import command, curves
+from src.runs.compare.caution import cautions
+from src.runs.compare.groups import compare
+from src.runs.compare.page import page, pairs, per_class
+from src.runs.compare.runs import Run
 
 EVIL = "<script>alert('x')</script>"
 VOID = ("meta", "br", "path", "use", "rect")

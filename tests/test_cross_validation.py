@@ -24,13 +24,16 @@ from sklearn.metrics import accuracy_score, root_mean_squared_error
 from torch import Tensor
 
 from experiments.tables import TableLinear
-from src import cli, commands, records, runner, tasks
-from src.baselines import fit_baselines
+from src import cli, tasks
+from src.cli import commands
 from src.datamodules import Fold
 from src.experiment import Columns, DataSpec, InputError, load
-from src.family import mean_and_spread
-from src.runner import build_parts
-from src.tasks.base import Batch
+from src.runs import records
+from src.studies.multi_run import mean_and_spread
+from src.tasks.task import Batch
+from src.training import runner
+from src.training.baselines import fit_baselines
+from src.training.runner import build_parts
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -21,11 +21,11 @@ from experiments.cats_dogs_finetune import CatsDogsScratch
 from experiments.digits import DigitsCNN
 from experiments.tables import TableClassification, TableLinear, TableRegression
 from experiments.texts import TextsLstm
-from src.checks import Examples, pictures, tables, texts
-from src.checks.labels import Evidence, wrong_classes
-from src.checks.numbers import outliers
-from src.cli import CheckFlags
-from src.data_check import check_data
+from src.cli.data_check import check_data
+from src.cli.parser import CheckFlags
+from src.data_checks import Examples, pictures, tables, texts
+from src.data_checks.labels import Evidence, wrong_classes
+from src.data_checks.numbers import outliers
 from src.datamodules import quarantine
 from src.experiment import Columns, Experiment
 

@@ -11,8 +11,9 @@ import pytest
 from conftest import Script
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
-from src import records, runner
-from src.trainer import quieten
+from src.runs import records
+from src.training import runner
+from src.training.trainer import quieten
 
 TARGET = "experiments/cats_dogs_finetune.py:CatsDogsScratch"
 FLAGS = ("--image-size", "32", "--batch-size", "4", "--max-epochs", "1", "--accelerator", "cpu")

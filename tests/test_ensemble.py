@@ -17,12 +17,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from experiments.imdb_bert import ImdbBertFewShot8
 from experiments.tables import TableClassification, TableLinear, TableRegression
-from src import cli, commands, records
-from src.compare.groups import compare
-from src.compare.runs import find, read
-from src.ensemble import ensemble
+from src import cli
+from src.cli import commands
 from src.experiment import Experiment, InputError
-from src.prediction import predict
+from src.inference.predictor import predict
+from src.runs import records, state
+from src.runs.compare.groups import compare
+from src.runs.compare.runs import find, read
+from src.studies.ensemble import ensemble
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -166,7 +168,7 @@ def test_a_cross_validation_predicts_the_mean_of_its_folds(houses: Path) -> None
     command = cli.parse([str(EXPERIMENTS / "tables.py:TableLinear"), *flags])
     assert commands.run_all(command.experiments, command.flags) == 0
     (run,) = (path.parent for path in records.runs_dir().glob("*/*/run.json"))
-    found = [pd.read_csv(io.StringIO(predict(part, [houses]).text)) for part in (run, *records.children(run))]
+    found = [pd.read_csv(io.StringIO(predict(part, [houses]).text)) for part in (run, *state.children(run))]
     assert len(found) == 4
     expected = np.mean([frame["prediction"] for frame in found[1:]], axis=0)
     assert found[0]["prediction"].to_numpy() == pytest.approx(expected, rel=1e-5)
@@ -180,7 +182,7 @@ def test_members_that_would_be_validated_on_other_examples_are_not_trained(tiny:
     with pytest.raises(InputError, match=r"has no val example .*--labelled"):
         ensemble(ImdbBertFewShot8(**fields), 3)
     (run,) = records.runs_dir().glob("*/*")
-    assert [records.load(child)["state"] for child in records.children(run)] == ["done", "failed"]
+    assert [records.load(child)["state"] for child in state.children(run)] == ["done", "failed"]
 
 
 @pytest.mark.parametrize(

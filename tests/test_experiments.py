@@ -10,10 +10,11 @@ import pytest
 import torch
 from conftest import Script, Tiny
 
-from src import records, runner
 from src.experiment import Experiment, load
-from src.reproduction import differences
-from src.trainer import quieten
+from src.runs import records
+from src.studies.reproduce import differences
+from src.training import runner
+from src.training.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path for path in (ROOT / "experiments").glob("*.py") if path.name != "__init__.py")

@@ -17,9 +17,13 @@ import pytest
 import torch
 from kills import Numbers, Texts, differences, go_on, in_process, train
 
-from src import prediction, records, runner
 from src.callbacks.checkpoints import WholeCheckpointIO
 from src.experiment import InputError
+from src.inference import predictor
+from src.resources.cache import cache_dir
+from src.runs import records
+from src.runs.state import heartbeat, state_of
+from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -162,7 +166,7 @@ def test_damaged_checkpoints_are_refused_and_caches_made_again(data: Path, tmp_p
     texts = Texts(data_dir=data / "texts.csv", num_workers=0, max_epochs=2)
     assert in_process(train, texts) == 0
     run = newest(records.runs_dir())
-    cached = [path for path in records.cache_dir().rglob("*") if path.is_file() and path.stat().st_size]
+    cached = [path for path in cache_dir().rglob("*") if path.is_file() and path.stat().st_size]
     assert cached
     for path in cached if damage != "other bytes" else ():
         spoil(path)
@@ -197,7 +201,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(finished: Path, numbers: Nu
     for name in ("last", "best"):
         torch.save(bad, run / "checkpoints" / f"{name}.ckpt")
     with pytest.raises(InputError, match=r"best.ckpt"):
-        prediction.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
+        predictor.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
     records.update(run, state="interrupted")
     with pytest.raises(InputError, match=r"last.ckpt: damaged"):
         runner.run(numbers, resume=run)
@@ -246,13 +250,13 @@ def test_the_state_is_true(tmp_path: Path, host: str, pid: int, silent: float, s
     (tmp_path / "run.json").write_text(json.dumps(record))
     then = time.time() - silent
     os.utime(tmp_path / "run.json", (then, then))
-    assert records.state_of(tmp_path, record) == state
+    assert state_of(tmp_path, record) == state
     for done in ("done", "failed", "interrupted"):
-        assert records.state_of(tmp_path, record | {"state": done}) == done
+        assert state_of(tmp_path, record | {"state": done}) == done
 
 
 def test_a_heartbeat_is_a_sign_of_life(tmp_path: Path) -> None:
-    with records.heartbeat(tmp_path, every=0.01):
+    with heartbeat(tmp_path, every=0.01):
         deadline = kills.time.monotonic() + 5
         while not (tmp_path / "heartbeat").exists():
             assert kills.time.monotonic() < deadline

@@ -13,9 +13,9 @@ from conftest import Tiny
 from lightning.pytorch import Trainer
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
-from src import runner
 from src.experiment import Experiment, load
-from src.trainer import build_callbacks, build_trainer, quieten
+from src.training import runner
+from src.training.trainer import build_callbacks, build_trainer, quieten
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERNAL = (dataclasses.__file__, "<string>")

@@ -24,16 +24,20 @@ from test_faults import without_root
 from experiments.images import Images
 from experiments.tables import TableLinear
 from scripts.predict import main
-from src import cli, records, runner
+from src import cli
 from src.callbacks.evaluation import predictions_csv
-from src.cli import PredictFlags
-from src.compare import runs as compared
+from src.cli.parser import PredictFlags
 from src.datamodules import ImageFolder
 from src.datamodules.quarantine import Entry, write
 from src.experiment import InputError
-from src.features import keep_features
-from src.prediction import predict
-from src.trainer import build_trainer
+from src.inference.predictor import predict
+from src.resources.cache import cache_dir
+from src.resources.files import write_json
+from src.runs import records
+from src.runs.compare import runs as compared
+from src.training import runner
+from src.training.features import cache_features
+from src.training.trainer import build_trainer
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -155,11 +159,11 @@ def test_classes_of_any_script(pictures: Path, tmp_path: Path) -> None:
 def test_kept_features_that_cannot_be_written_are_said_and_used(
     pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records.cache_dir().mkdir(parents=True)
-    (records.cache_dir() / "features").write_text("no folder")
+    cache_dir().mkdir(parents=True)
+    (cache_dir() / "features").write_text("no folder")
     run = runner.run(small(pictures))
     assert records.load(run)["state"] == "done"
-    assert f"CACHE      {records.cache_dir()}/features cannot be written" in capsys.readouterr().out
+    assert f"CACHE      {cache_dir()}/features cannot be written" in capsys.readouterr().out
 
 
 def flipped(data: bytes) -> bytes:
@@ -203,12 +207,12 @@ def test_damaged_kept_features_are_computed_again(pictures: Path, harm: Callable
     asked = small(pictures).resolve()
     datamodule, task = runner.build_parts(asked)
     trainer = build_trainer(asked, [], logger=False)
-    first = keep_features(task, datamodule, trainer)
-    files = list((records.cache_dir() / "features").glob("*.npz"))
+    first = cache_features(task, datamodule, trainer)
+    files = list((cache_dir() / "features").glob("*.npz"))
     whole = [np.load(path)["features"] for path in files]
     for path in files:
         harm(path)
-    again = keep_features(task, datamodule, trainer)
+    again = cache_features(task, datamodule, trainer)
     assert all(torch.equal(again[split]["features"], first[split]["features"]) for split in ("train", "val"))
     assert all(np.array_equal(np.load(path)["features"], one) for path, one in zip(files, whole, strict=True))
 
@@ -303,7 +307,7 @@ def first_pictures(data: ImageFolder) -> np.ndarray:
 
 def cached() -> list[Path]:
     """What is in the cache besides locks."""
-    return [path for path in records.cache_dir().rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [path for path in cache_dir().rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 @pytest.mark.parametrize("full", ["at once", "once the pictures are written"])
@@ -318,7 +322,9 @@ def test_a_disk_too_full_for_the_cache(
     whole = first_pictures(ready(pictures))
     monkeypatch.setenv("LEYDEN_CACHE", str(small_disk(100_000 if full == "at once" else 167_936)))
     plenty = shutil.disk_usage("/")
-    monkeypatch.setattr("src.datamodules.pictures.shutil.disk_usage", lambda path: plenty)  # another takes it meanwhile
+    monkeypatch.setattr(
+        "src.datamodules.images.decoded.shutil.disk_usage", lambda path: plenty
+    )  # another takes it meanwhile
     capsys.readouterr()
     data = ready(pictures)
     out = capsys.readouterr().out
@@ -356,7 +362,7 @@ def test_a_cache_for_reading_only(pictures: Path, filled: bool) -> None:
     """A filled one, of an administrator say, is used; beside an empty one the run goes on without."""
     data = ready(pictures)
     whole = first_pictures(data)
-    folder = records.cache_dir() / "pictures"
+    folder = cache_dir() / "pictures"
     if not filled:
         shutil.rmtree(folder)
         folder.mkdir()
@@ -373,7 +379,7 @@ def test_a_cache_for_reading_only(pictures: Path, filled: bool) -> None:
 @pytest.mark.parametrize("damage", ["cut", "other shape", "other type", "fewer digests"])
 def test_a_damaged_cache_is_made_again(pictures: Path, damage: str) -> None:
     whole = first_pictures(ready(pictures))
-    (path,) = records.cache_dir().rglob("pixels.npy")
+    (path,) = cache_dir().rglob("pixels.npy")
     pixels = np.load(path)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:5000])
@@ -383,7 +389,7 @@ def test_a_damaged_cache_is_made_again(pictures: Path, damage: str) -> None:
         np.save(path, pixels.astype(np.float32))
     else:
         index = path.parent / "index.json"
-        records.write_json(index, {"kept": True, "digests": [], "unreadable": {}, "unread": []})
+        write_json(index, {"kept": True, "digests": [], "unreadable": {}, "unread": []})
     assert np.array_equal(first_pictures(ready(pictures)), whole)
     assert np.array_equal(np.load(path), pixels)
 
@@ -431,7 +437,7 @@ def test_a_run_of_other_code(
     run = shutil.copytree(trained, tmp_path / "runs" / "Images" / "other")
     record = records.load(run) | {"git": {"commit": "0123456789abcdef", "dirty": False}}
     change(record)
-    records.write_json(run / "run.json", record)
+    write_json(run / "run.json", record)
 
     for use in (lambda: predict(run, [pictures / "val"]), lambda: cli.parse(["--resume", str(run)])):
         with pytest.raises(InputError) as error:
@@ -447,7 +453,7 @@ def test_a_run_of_other_code(
 
 def test_what_a_later_version_adds_to_a_record_is_no_matter(trained: Path, pictures: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "other")
-    records.write_json(run / "run.json", records.load(run) | {"carbon": 3, "notes": ["x"]})
+    write_json(run / "run.json", records.load(run) | {"carbon": 3, "notes": ["x"]})
     assert predict(run, [pictures / "val"]) == predict(trained, [pictures / "val"])
     assert cli.parse(["--resume", str(run)]).experiments == cli.parse(["--resume", str(trained)]).experiments
     assert compared.read(run).metrics == compared.read(trained).metrics
@@ -457,7 +463,7 @@ def test_a_record_without_its_spec(trained: Path, pictures: Path, tmp_path: Path
     run = shutil.copytree(trained, tmp_path / "other")
     record = records.load(run)
     del record["spec"]
-    records.write_json(run / "run.json", record)
+    write_json(run / "run.json", record)
     with pytest.raises(InputError, match=r"run\.json: damaged record \(KeyError: 'spec'\)"):
         predict(run, [pictures / "val"])
 

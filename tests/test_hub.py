@@ -12,9 +12,9 @@ import torch
 import transformers
 from huggingface_hub import constants
 
-from src import hub
 from src.experiment import InputError
 from src.models import available_encoder
+from src.resources import hub
 
 PARTS: tuple[Literal["tokenizer", "config", "model"], ...] = ("tokenizer", "config", "model")
 
@@ -110,7 +110,7 @@ def test_a_cached_config_without_weights_is_not_enough(cached: Path) -> None:
 def test_the_hub_is_asked_last_but_one_and_not_at_all_offline(
     folder: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.hub.reachable", lambda url: True)
+    monkeypatch.setattr("src.resources.hub.reachable", lambda url: True)
     sources = {str(hub.find(name)).split()[0] for name in (str(folder), "someone/small")}
     assert sources == {"folder", "Hub's"}
     assert str(hub.find("someone/other")) == "Hub download: someone/other"

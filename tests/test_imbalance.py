@@ -24,13 +24,14 @@ from experiments.digits import DigitsCNN
 from experiments.images import Images
 from experiments.tables import TableClassification, TableLogistic, TableRegression
 from experiments.texts import TextsLstm
-from src import records, runner
 from src.datamodules import Balanced, Batches, Tensors
 from src.experiment import DataSpec, Imbalance, InputError, Optim, TextPrep, from_json
 from src.models import Linear
+from src.runs import records
 from src.tasks import TabularClassification
 from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
-from src.trainer import quieten
+from src.training import runner
+from src.training.trainer import quieten
 
 METHODS: tuple[Imbalance, ...] = get_args(Imbalance)
 COUNTS = torch.tensor([90.0, 9.0, 1.0])
@@ -192,7 +193,7 @@ def test_only_the_training_loss_changes() -> None:
     task = task_of(columns)
     logits = torch.randn(400, 2)
     plain = task.loss(logits, columns["target"])
-    task.counter("weights")
+    task.set_imbalance_strategy("weights")
     assert task.loss(logits, columns["target"]) == plain
     assert task.training_loss(logits, columns["target"]) != plain
     assert "class_counts" not in task.state_dict(), "checkpoints stay as they were"
@@ -201,10 +202,10 @@ def test_only_the_training_loss_changes() -> None:
 @pytest.mark.parametrize("method", ["weights", "sampler", "logit_adjust"])
 def test_a_solved_head_counts_rare_classes_too(method: Imbalance) -> None:
     columns = uneven()
-    task = task_of(columns, kept_features="start")
-    task.counter(method)
+    task = task_of(columns, cached_features="start")
+    task.set_imbalance_strategy(method)
     kept = {"features": columns["numbers"], "target": columns["target"]}
-    line = task.start_from({"train": kept, "val": kept})
+    line = task.start_from_features({"train": kept, "val": kept})
     x, y = columns["numbers"].numpy(), columns["target"].numpy()
     l2 = float(line.partition("L2 ")[2].split()[0])
     balanced = None if method == "logit_adjust" else "balanced"
@@ -220,14 +221,14 @@ def test_a_solved_head_counts_rare_classes_too(method: Imbalance) -> None:
 
 def test_focal_is_refused_where_a_head_is_solved_to_start_from() -> None:
     with pytest.raises(InputError, match=r"--imbalance focal.*Choose weights, sampler or logit_adjust"):
-        task_of(uneven(), kept_features="start").counter("focal")
+        task_of(uneven(), cached_features="start").set_imbalance_strategy("focal")
 
 
 def test_focal_trains_a_head_on_kept_features_from_the_start() -> None:
-    task = task_of(uneven(), kept_features="training")
-    task.counter("focal")
+    task = task_of(uneven(), cached_features="probe")
+    task.set_imbalance_strategy("focal")
     before = task.head.linear.weight.clone()
-    assert "not solved" in task.start_from({})
+    assert "not solved" in task.start_from_features({})
     assert torch.equal(task.head.linear.weight, before)
 
 
@@ -245,8 +246,8 @@ def test_a_loss_of_the_users_is_not_replaced() -> None:
     task = Own(Linear(spec, 2), spec, Optim())
     for method in ("weights", "focal", "logit_adjust"):
         with pytest.raises(InputError, match=rf"--imbalance {method}: Own has a loss of its own"):
-            task.counter(method)
-    task.counter("sampler")
+            task.set_imbalance_strategy(method)
+    task.set_imbalance_strategy("sampler")
     logits = torch.randn(400, 2)
     assert task.training_loss(logits, columns["target"]) == task.loss(logits, columns["target"])
 
@@ -260,7 +261,7 @@ def test_label_smoothing_is_a_share(share: float) -> None:
 def test_a_spec_without_counts_is_refused() -> None:
     spec = DataSpec(classes=("a", "b"), numbers=2)
     with pytest.raises(InputError, match="class_counts"):
-        TabularClassification(Linear(spec, 2), spec, Optim()).counter("weights")
+        TabularClassification(Linear(spec, 2), spec, Optim()).set_imbalance_strategy("weights")
 
 
 # --------------------------------------------------------------------------------------------------------- experiments

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
-from src import cli, commands, datamodules, records, tasks
+from src import cli, datamodules, tasks
+from src.cli import commands
 from src.experiment import DataSpec, InputError
-from src.tasks.base import Batch
+from src.runs import records
+from src.tasks.task import Batch
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from made_runs import make_run, record_of, write_labels, write_numbers
 from scipy import stats
 
-from src.compare.bootstrap import bootstrap, paired
-from src.compare.runs import Run
 from src.experiment import InputError
+from src.runs.compare.bootstrap import bootstrap, paired
+from src.runs.compare.runs import Run
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from conftest import Script, own_home
 
 from experiments.images import Images
 from scripts.predict import main
-from src import records, runner
-from src.cli import PredictFlags
+from src.cli.parser import PredictFlags
 from src.experiment import InputError
-from src.prediction import predict
+from src.inference.predictor import predict
+from src.runs import records
+from src.training import runner
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,15 @@ import torch
 from lightning.pytorch import Trainer
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
-from src import models, preflight, records, runner, tasks
-from src.commands import plan
+from src import models, tasks
+from src.cli.commands import plan
 from src.experiment import DataSpec, replace
-from src.prediction import predict
-from src.reproduction import reproduce
-from src.trainer import build_trainer, quieten
+from src.inference.predictor import predict
+from src.resources.cache import cache_dir
+from src.runs import records
+from src.studies.reproduce import reproduce
+from src.training import precision, runner
+from src.training.trainer import build_trainer, quieten
 
 UNDECIDED = {"avx512_bf16": True}
 
@@ -37,13 +40,13 @@ def asked(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> CatsDogsScratch:
 def speeds(monkeypatch: pytest.MonkeyPatch, bf16: float) -> None:
     """Let bfloat16 be so many times as fast as single precision."""
     found = {"32-true": 100.0, "bf16-mixed": 100.0 * bf16}
-    monkeypatch.setattr(preflight.Trial, "speeds", lambda trial: found)
-    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    monkeypatch.setattr(precision.Trial, "speeds", lambda trial: found)
+    monkeypatch.setattr(precision, "WORTH", 0.0)
 
 
 def test_a_short_training_is_sized_once(asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch) -> None:
     runner.run(asked)
-    monkeypatch.setattr(preflight, "Trial", lambda *_: pytest.fail("its time is known"))
+    monkeypatch.setattr(precision, "Trial", lambda *_: pytest.fail("its time is known"))
     assert "precision_speeds" not in records.load(runner.run(asked))
 
 
@@ -108,8 +111,8 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
 ) -> None:
     speeds(monkeypatch, 0.5)
     datamodule, task = runner.build_parts(asked)
-    (records.cache_dir() / "precision").write_text("no folder")
-    assert preflight.measured_speeds(asked, task, datamodule, trainer_of(asked)) == {}
+    (cache_dir() / "precision").write_text("no folder")
+    assert precision.measured_speeds(asked, task, datamodule, trainer_of(asked)) == {}
     assert records.load(runner.run(asked))["precision"] == "bf16-mixed"
 
 
@@ -131,18 +134,18 @@ class WithLogging(CatsDogsScratch):
 
 
 def test_a_task_that_logs_in_its_step_is_measured(asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    monkeypatch.setattr(precision, "WORTH", 0.0)
     record = records.load(runner.run(WithLogging(**{f.name: getattr(asked, f.name) for f in fields(asked)})))
     assert set(record["precision_speeds"]) == {"32-true", "bf16-mixed"}
     assert record["metrics"]["val/size"] == record["metrics"]["val/double"] / 2 > 0
 
 
-@pytest.mark.parametrize(("kind", "epochs"), [("training", 1), ("start", 20)])
+@pytest.mark.parametrize(("kind", "epochs"), [("probe", 1), ("start", 20)])
 def test_a_frozen_backbone_takes_each_example_once(asked: CatsDogsScratch, kind: str, epochs: int) -> None:
     asked = replace(asked, max_epochs=20, limit_train_batches=1.0)
     datamodule, task = runner.build_parts(asked)
-    task.kept_features = cast("Any", kind)
-    assert preflight.examples(task, datamodule, trainer_of(asked)) == epochs * len(datamodule.ids("train"))
+    task.cached_features = cast("Any", kind)
+    assert precision.examples(task, datamodule, trainer_of(asked)) == epochs * len(datamodule.ids("train"))
 
 
 @pytest.mark.parametrize("start_size", [1.0, 0.5])
@@ -153,8 +156,8 @@ def test_measuring_leaves_everything_as_it_was(
     datamodule, task = runner.build_parts(asked)
     state = {name: value.clone() for name, value in task.state_dict().items()}
     drawn: list[Any] = [random.getstate(), np.random.get_state(), torch.get_rng_state()]
-    monkeypatch.setattr(preflight, "WORTH", 0.0)
-    found = preflight.measured_speeds(asked, task, datamodule, trainer_of(asked))
+    monkeypatch.setattr(precision, "WORTH", 0.0)
+    found = precision.measured_speeds(asked, task, datamodule, trainer_of(asked))
     assert set(found) == {"32-true", "bf16-mixed"}
     assert min(found.values()) > 0
     assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())
@@ -172,7 +175,7 @@ def test_a_measured_run_is_the_run_that_names_its_precision(
     asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "precision_speeds" not in records.load(runner.run(asked)), "a training of a second is not worth measuring"
-    monkeypatch.setattr(preflight, "WORTH", 0.0)
+    monkeypatch.setattr(precision, "WORTH", 0.0)
     measured = runner.run(asked)
     record = records.load(measured)
     assert record["precision_speeds"]

@@ -21,9 +21,11 @@ from typing import Any
 import pytest
 from conftest import Script, Tiny, own_home
 
-from src import cli, records, runner
-from src.commands import run_all
+from src import cli
+from src.cli.commands import run_all
 from src.experiment import Experiment, load
+from src.runs import records
+from src.training import runner
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"(?:^(?P<above>[^\n]+)\n+)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)

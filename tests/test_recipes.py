@@ -17,13 +17,15 @@ from torch.nn import functional as F
 
 from experiments.images import Images
 from experiments.recipes import Plain
-from src import prediction, records, runner
-from src.datamodules.pictures import Pictures
+from src.datamodules.images.decoded import Pictures
 from src.experiment import Augment, Averaging, DataSpec, InputError, Optim, Views
+from src.inference import predictor
 from src.models import CNN, ResNet
+from src.runs import records
 from src.tasks import ImageClassification
 from src.tasks.imbalance import imbalanced_loss
-from src.trainer import build_callbacks, quieten
+from src.training import runner
+from src.training.trainer import build_callbacks, quieten
 
 SPEC = DataSpec(classes=("a", "b", "c"), class_counts=(6, 3, 1), input_shape=(3, 16, 16))
 SMALL: dict[str, Any] = {"image_size": 32, "batch_size": 8, "accelerator": "cpu", "precision": "32-true"}
@@ -48,7 +50,7 @@ def test_targets_are_mixed_as_pictures_are(mix: dict[str, Any], target: list[int
     """Pictures of class k have channel k white: what is there of a class is its share of the target."""
     images = 255 * F.one_hot(torch.tensor(target), 3)[:, :, None, None].expand(-1, -1, 16, 16).to(torch.uint8)
     torch.manual_seed(seed)
-    found = task_of(augment=Augment(**mix)).varied({"image": images, "target": torch.tensor(target)})
+    found = task_of(augment=Augment(**mix)).augmented({"image": images, "target": torch.tensor(target)})
     shown = found["image"].mean((2, 3)) / 255
     torch.testing.assert_close(found["target"], shown, atol=1e-4, rtol=0)
     torch.testing.assert_close(found["target"].sum(1), torch.ones(len(target)))
@@ -60,7 +62,7 @@ def test_mixing_follows_the_steps_seed() -> None:
 
     def drawn(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return task.varied(batch)["target"]
+        return task.augmented(batch)["target"]
 
     assert torch.equal(drawn(1), drawn(1))
     assert len({tuple(drawn(seed).flatten().tolist()) for seed in range(8)}) == 8
@@ -89,7 +91,7 @@ def test_training_smooths_mixed_targets_and_counts_the_greater_share() -> None:
     task = task_of(augment=Augment(mixup=1.0), label_smoothing=0.1)
     batch = {"image": torch.randint(255, (4, 3, 16, 16), dtype=torch.uint8), "target": torch.tensor([0, 1, 2, 0])}
     torch.manual_seed(3)
-    mixed = task.varied(batch)
+    mixed = task.augmented(batch)
     torch.manual_seed(3)
     task.eval()  # the same dropout and norms for both
     loss = task._step(batch, "train")["loss"]
@@ -103,9 +105,9 @@ def test_training_smooths_mixed_targets_and_counts_the_greater_share() -> None:
 def test_focal_and_mixing_are_refused_together() -> None:
     task = task_of(augment=Augment(cutmix=1.0))
     with pytest.raises(InputError, match=r"--imbalance focal: cannot be combined with --augment.mixup"):
-        task.counter("focal")
-    task.counter("weights")
-    task_of().counter("focal")
+        task.set_imbalance_strategy("focal")
+    task.set_imbalance_strategy("weights")
+    task_of().set_imbalance_strategy("focal")
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def test_focal_and_mixing_are_refused_together() -> None:
 )
 def test_kept_features_see_no_pictures(flag: str, more: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"--{flag}: .*kept features"):
-        task_of(kept_features="training", **more)
-    task_of(kept_features="start", **more)
+        task_of(cached_features="probe", **more)
+    task_of(cached_features="start", **more)
 
 
 # ------------------------------------------------------------------------------------------------------- each picture
@@ -159,7 +161,7 @@ def test_pictures_grow_to_their_whole_size(start: float, epochs: int) -> None:
     sides = []
     for epoch in range(epochs):
         task.trainer.fit_loop.epoch_progress.current.completed = epoch
-        sides.append(task.varied(batch)["image"].shape[-1])
+        sides.append(task.augmented(batch)["image"].shape[-1])
     assert sides == sorted(sides)
     assert epochs == 1 or sides[0] == round(16 * start)
     assert all(side == 16 for epoch, side in enumerate(sides) if epoch >= 0.75 * epochs)
@@ -240,7 +242,7 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, pictures
     """The probabilities are the means over the views, in the run's own files and in `predict`."""
     quieten()
     run = runner.run(Plain(data_dir=pictures, views=views, max_epochs=1, **SMALL))
-    experiment, _, task = prediction.load_run(run)
+    experiment, _, task = predictor.load_run(run)
     task.eval()
     datamodule, _ = runner.build_parts(experiment)
     images = torch.cat([batch["image"] for batch in datamodule.val_dataloader()]).float()
@@ -258,7 +260,7 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, pictures
         rows = list(csv.DictReader(file))
     assert [float(row["prob_cat"]) for row in rows] == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     files = [datamodule.files("val")[i] for i in range(len(rows))]  # pyright: ignore[reportAttributeAccessIssue]
-    found = prediction.predict(run, files, accelerator="cpu", calibrate=False)
+    found = predictor.predict(run, files, accelerator="cpu", calibrate=False)
     again = [float(row["prob_cat"]) for row in csv.DictReader(found.text.splitlines())]
     assert again == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     record = records.load(run)
@@ -325,7 +327,7 @@ def test_what_is_saved_and_validated_is_the_average(kind: Averaging, pictures: P
         if name == "val/loss" and epoch == record["best"]["epoch"]
     ]
     assert loss == pytest.approx(record["metrics"]["val/loss"], abs=1e-6)
-    _, _, task = prediction.load_run(run)
+    _, _, task = predictor.load_run(run)
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(value, best[name]) for name, value in task.state_dict().items())
 

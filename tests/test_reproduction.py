@@ -14,8 +14,12 @@ import pytest
 import torch
 from kills import Numbers
 
-from src import cli, commands, records, reproduction, runner
+from src import cli
+from src.cli import commands
 from src.experiment import InputError
+from src.runs import records
+from src.studies.reproduce import differences
+from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -116,13 +120,13 @@ def test_no_other_fields(table: Path, flags: list[str], said: str) -> None:
 def test_a_difference_of_one_bit_is_seen(table: Path, tmp_path: Path) -> None:
     run = runner.run(Numbers(data_dir=table, max_epochs=1))
     other = shutil.copytree(run, tmp_path / "copy")
-    assert reproduction.differences(run, other) == []
+    assert differences(run, other) == []
     path = other / "checkpoints" / "last.ckpt"
     state = torch.load(path, weights_only=True)
     name, value = next((name, value) for name, value in state["state_dict"].items() if value.numel())
     value.view(-1)[0] = torch.nextafter(value.view(-1)[0], torch.tensor(float("inf")))
     torch.save(state, path)
-    assert reproduction.differences(run, other) == [f"1 of {len(state['state_dict'])} tensors of weights, {name} first"]
+    assert differences(run, other) == [f"1 of {len(state['state_dict'])} tensors of weights, {name} first"]
 
 
 def test_two_processes_learn_what_one_does_but_for_rounding(table: Path) -> None:

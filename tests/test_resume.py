@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from kills import Averaged, Kept, Numbers, Pictures, Recipes, Texts, differences, in_process, only_run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src import records
 from src.callbacks.checkpoints import Every
 from src.datamodules import Batches
 from src.experiment import InputError
-from src.loggers import MetricsCsv
+from src.runs import records, state
+from src.runs.metrics_csv import MetricsCsv
 
 STEPS = {Pictures: 12, Recipes: 12, Kept: 12, Texts: 21, Numbers: 9, Averaged: 9}
 """Of an epoch."""
@@ -28,7 +28,7 @@ STEPS = {Pictures: 12, Recipes: 12, Kept: 12, Texts: 21, Numbers: 9, Averaged: 9
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type, int], tuple[kills.Mortal, Path]]:
     """Return an experiment of a kind and its run, left alone; in the main process whatever the workers."""
-    from src.datamodules.drawn import draw_folder
+    from src.datamodules.synthetic.images import draw_folder
 
     home = tmp_path_factory.mktemp("alone")
     draw_folder(home / "pictures", train=48, val=16, test=16)
@@ -71,7 +71,7 @@ def test_killed_runs_end_as_if_left_alone(
     assert in_process(train, dataclasses.replace(experiment, dies_at=step)) == -signal.SIGKILL
     run = only_run(tmp_path / "runs")
     assert run is not None
-    assert records.state_of(run, records.load(run)) == "died"
+    assert state.state_of(run, records.load(run)) == "died"
     if at == "midst of an epoch":
         last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
         assert steps < last["global_step"] <= step, "the premise: it goes on within an epoch"

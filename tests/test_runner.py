@@ -27,11 +27,14 @@ from torch import Tensor
 
 from experiments.cats_dogs_finetune import CatsDogsProbe, CatsDogsScratch
 from experiments.images import Images
-from src import cli, commands, records, runner, tasks
+from src import cli, tasks
 from src.callbacks import Every, FiniteLoss
-from src.experiment import DataSpec, Experiment, InputError, Optim, from_json
-from src.tasks.base import Batch, Stage
-from src.trainer import MALLOC_VARIABLES, build_trainer
+from src.cli import commands
+from src.experiment import DataSpec, Experiment, InputError, Optim, from_json, replace
+from src.runs import records
+from src.tasks.task import Batch, Stage
+from src.training import runner
+from src.training.trainer import MALLOC_VARIABLES, build_trainer
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -321,10 +324,10 @@ def test_what_a_run_says(pictures: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_stand_in_data_are_loud(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.datamodules import drawn
+    from src.datamodules.synthetic import images
 
-    draw = drawn.draw_folder
-    monkeypatch.setattr(drawn, "draw_folder", lambda root: draw(root, train=8, val=4, test=4))
+    draw = images.draw_folder
+    monkeypatch.setattr(images, "draw_folder", lambda root: draw(root, train=8, val=4, test=4))
     commands.run_all([Tiny(source="drawn")], cli.RunFlags())
     record = records.load(only_run())
     assert record["state"] == "done"
@@ -507,7 +510,7 @@ TOUCHED = """
 import resource
 import torch
 from experiments.breast_cancer import DEFAULT
-from src.trainer import build_trainer
+from src.training.trainer import build_trainer
 
 def faults(mebibytes):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -567,7 +570,7 @@ def test_limits_accumulation_and_precision_act_in_a_run(pictures: Path) -> None:
 def test_grad_clip_acts_in_mixed_precision(pictures: Path, name: Literal["adamw", "adam", "sgd"]) -> None:
     optim = Optim(name=name, lr=0.1, weight_decay=0.0, momentum=0.0)
     asked = Tiny(data_dir=pictures, precision="bf16-mixed", optim=optim, accelerator="cpu")
-    clipped = weights(runner.run(cli.replace(asked, grad_clip=1e-12)), "last")
+    clipped = weights(runner.run(replace(asked, grad_clip=1e-12)), "last")
     free = weights(runner.run(asked), "last")
     _, task = runner.build_parts(asked)
     start, kernel = task.state_dict(), "model.head.linear.weight"
@@ -591,7 +594,7 @@ def test_same_seed_same_run(untested: Path, done: Path, asked: CatsDogsScratch) 
 
     assert curves(untested) == curves(done)
     assert same(weights(untested, "last"), weights(done, "last"))
-    other = runner.run(cli.replace(asked, seed=4, max_epochs=1))
+    other = runner.run(replace(asked, seed=4, max_epochs=1))
     assert not same(weights(other, "last"), weights(done, "last"))
     assert points(other, "train/loss")[0] != points(done, "train/loss")[0]
     first, second = (records.load(run)["data"] for run in (other, done))
@@ -720,7 +723,7 @@ def test_a_moved_run_goes_on_and_keeps_its_best(pictures: Path, tmp_path: Path) 
     records.update(run, state="interrupted")
     before = records.load(run)["best"]
     moved = run.rename(tmp_path / "elsewhere")
-    runner.run(cli.replace(asked, max_epochs=2), resume=moved)
+    runner.run(replace(asked, max_epochs=2), resume=moved)
     record = records.load(moved)
     assert (record["state"], record["best"]) == ("done", before)
     assert record["metrics"]["val/loss"] == pytest.approx(before["value"], abs=1e-3)
@@ -742,6 +745,6 @@ def test_resume_on_other_data_is_refused(untested: Path, asked: Experiment, pict
     data = shutil.copytree(pictures, tmp_path / "data")
     (data / "val" / "cat" / "0000.jpg").unlink()
     with pytest.raises(InputError, match="data has changed"):
-        runner.run(cli.replace(asked, data_dir=data), test=True, resume=run)
+        runner.run(replace(asked, data_dir=data), test=True, resume=run)
     record = records.load(run)
     assert (record["state"], record["tests_read"]) == ("done", 0)

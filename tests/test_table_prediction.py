@@ -19,10 +19,11 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 
 from experiments.linear_regression import LinearRegression, LinearRegressionSolved
 from experiments.tables import TableClassification, TableLogistic, TableRegression
-from src import records, runner
 from src.experiment import Columns, Experiment, InputError, Optim, Perceptron, TablePrep, replace
-from src.prediction import compare_numbers, predict
-from src.trainer import quieten
+from src.inference.predictor import compare_numbers, predict
+from src.runs import records
+from src.training import runner
+from src.training.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, str]

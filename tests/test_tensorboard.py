@@ -12,8 +12,9 @@ import pytest
 from browser import Chromium, chromium_or_skip
 
 from experiments.tables import TableClassification, TableRegression
-from src import records, runner
-from src.trainer import quieten
+from src.runs import records
+from src.training import runner
+from src.training.trainer import quieten
 
 pytestmark = [
     pytest.mark.slow,

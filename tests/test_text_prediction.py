@@ -25,9 +25,11 @@ from pyarrow import parquet
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from experiments.texts import TextsBert, TextsLstm
-from src import records, runner
 from src.experiment import Experiment, InputError, Optim, Recurrent, TextPrep, Vocabulary, replace
-from src.prediction import compare, predict
+from src.inference.predictor import compare, predict
+from src.resources.cache import cache_dir
+from src.runs import records
+from src.training import runner
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ("the", "film", "was", "dull", "bright", "slow", "and", "long", "a", "joy", "to", "see")
@@ -181,7 +183,7 @@ def test_nothing_is_written_and_training_texts_are_not_asked_for(
     assert predict(Path("elsewhere/renamed"), [path]) == predict(trained, [path])
     before = {file.relative_to(trained) for file in trained.rglob("*")}
     assert {file.relative_to(there) for file in there.rglob("*")} == before
-    assert not records.cache_dir().exists()
+    assert not cache_dir().exists()
     assert not records.runs_dir().exists()
 
 

@@ -25,11 +25,16 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 
 from experiments.texts import TextsBert, TextsLstm
-from src import cli, commands, datamodules, records, runner, tasks
-from src.datamodules import Batches, text_table
+from src import cli, datamodules, tasks
+from src.cli import commands
+from src.datamodules import Batches
+from src.datamodules.texts import text_table
 from src.experiment import DataSpec, InputError, Optim, Recurrent, TextPrep, Vocabulary
-from src.prediction import load_run
-from src.tasks.base import Batch
+from src.inference.predictor import load_run
+from src.resources.cache import cache_dir
+from src.runs import records
+from src.tasks.task import Batch
+from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -101,7 +106,7 @@ class Interrupts(Tiny):
 class KeptBert(TextsBert):
     """A head on the kept features of a frozen encoder, at a size for tests."""
 
-    kept_features = "training"
+    cached_features = "probe"
 
     accelerator = "cpu"
     precision = "32-true"
@@ -326,7 +331,7 @@ def test_a_head_on_kept_features_scores_as_the_full_model(
     """Whatever is frozen besides: without a text, nothing but the head can learn, and nothing is dropped."""
     run = runner.run(KeptBert(data_dir=table, encoder=str(encoder), frozen=frozen, dropout=0.3))
     assert f"solved on kept features [{TRAIN}, 32]" in capsys.readouterr().out
-    assert len(list((records.cache_dir() / "features").glob("*.npz"))) == 2, "train and val"
+    assert len(list((cache_dir() / "features").glob("*.npz"))) == 2, "train and val"
     record = records.load(run)
     assert record["model"]["trained"] == 2 * 32 + 2
     assert record["weights"]["source"] == f"folder {encoder}"
@@ -353,7 +358,7 @@ def test_a_run_goes_on_with_its_own_tokenizer(table: Path, monkeypatch: pytest.M
     asked = Tiny(data_dir=table, vocabulary=Vocabulary(size=60, width=8, tokenizer="wordpiece"))
     run = runner.run(asked)
     kept, before = (run / "tokenizer" / "tokenizer.json").read_bytes(), records.load(run)["metrics"]
-    shutil.rmtree(records.cache_dir())
+    shutil.rmtree(cache_dir())
     monkeypatch.setattr(text_table, "train_tokenizer", lambda *_: pytest.fail("its ids would be others"))
     runner.run(asked, resume=run, test=True)
     assert (run / "tokenizer" / "tokenizer.json").read_bytes() == kept

@@ -19,9 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from src import callbacks, datamodules, records, runner, stopwatch, summary, tasks
+from src import callbacks, datamodules, tasks
+from src.callbacks import stopwatch
+from src.callbacks.stopwatch import PARTS, Stopwatch, shares
 from src.experiment import DataSpec
-from src.stopwatch import PARTS, Stopwatch, shares
+from src.runs import records, summary
+from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from typing_extensions import override
 
 from src.experiment import InputError
-from src.records import replacing
+from src.resources.files import replacing
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ AGREE = 20
 """Several processes agree in one step of so many whether to save or stop: for each question all wait for the last."""
 
 
-def holds_all(trainer: Any, batch_idx: int) -> bool:
+def is_safe_to_checkpoint(trainer: Any, batch_idx: int) -> bool:
     """Return whether a checkpoint may be made after this batch: it would hold all that was, no gradients of an
     accumulation and no row or validation that is due right after it; of several processes in one step of `AGREE`.
     """
@@ -85,7 +85,7 @@ class Checkpoints(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if not holds_all(trainer, batch_idx):
+        if not is_safe_to_checkpoint(trainer, batch_idx):
             return
         if self.every.steps:
             due = trainer.global_step - self.saved_step >= self.every.steps

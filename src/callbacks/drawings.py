@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.calibration import calibration_error, reliability
+from src.tasks.objectives.calibration import calibration_error, reliability
 
 MOST_LETTERS = 1000
 MOST_NAMES = 50

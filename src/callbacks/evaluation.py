@@ -14,7 +14,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from src import calibration, records
 from src.callbacks.drawings import (
     MOST_NAMES,
     draw_confusion,
@@ -24,8 +23,10 @@ from src.callbacks.drawings import (
     write_texts,
 )
 from src.datamodules import DataModule
-from src.loggers import TensorBoard
-from src.records import write_whole
+from src.resources.files import atomic_write
+from src.runs import records
+from src.runs.tensorboard import TensorBoard
+from src.tasks.objectives import calibration
 
 MOST_MISTAKES = 16
 
@@ -99,7 +100,7 @@ class Evaluation(Callback):
         classes, names = self.datamodule.spec.classes, self.datamodule.ids(split)
         shown_target = [classes[i] for i in target] if classes else target.tolist()
         csv_text = predictions_csv([str(names[i]) for i in index], found, classes, target=shown_target)
-        write_whole(self.run / f"predictions_{split}.csv", csv_text)
+        atomic_write(self.run / f"predictions_{split}.csv", csv_text)
         if classes:
             self._calibrate(split, target, found["prob"])
             worst, titles = self._classes(split, target, found["prob"])

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
-from src.stopwatch import IN_STEP, Stopwatch
+from src.callbacks.stopwatch import IN_STEP, Stopwatch
 
 LEAST = 10.0
 """Seconds that the rest has to take for a word about it."""

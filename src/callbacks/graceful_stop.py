@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from src.callbacks.checkpoints import holds_all
+from src.callbacks.checkpoints import is_safe_to_checkpoint
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -48,7 +48,7 @@ class GracefulStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if holds_all(trainer, batch_idx):  # after the last batch, say, the epoch is validated and saved first
+        if is_safe_to_checkpoint(trainer, batch_idx):  # the last batch waits for validation
             self._stop(trainer, save=True)
 
     def _stop(self, trainer: Trainer, *, save: bool) -> None:

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
-from src.loggers import TensorBoard
-from src.records import write_whole
+from src.resources.files import atomic_write
+from src.runs.tensorboard import TensorBoard
 
 
 class LossSurface(Callback):
@@ -57,10 +57,10 @@ class LossSurface(Callback):
             if isinstance(logger, TensorBoard):
                 file = io.BytesIO()
                 figure.savefig(file, format="png", dpi=120)
-                write_whole(logger.run / "loss_surface.png", file.getvalue())
+                atomic_write(logger.run / "loss_surface.png", file.getvalue())
                 logger.experiment.add_figure("train/loss_surface", figure)
         with torch.no_grad():
-            found = task.restored(task.model(torch.tensor([[self.at]])))[0, 0].item()
+            found = task.unscaled(task.model(torch.tensor([[self.at]])))[0, 0].item()
         weight, bias = path[-1]
         print(
             f"line       weight {weight:.4f}, bias {bias:.4f}; for x = {self.at:g} it predicts {found:.4f}", flush=True

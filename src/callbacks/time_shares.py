@@ -7,9 +7,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from src import records
-from src.loggers import TensorBoard
-from src.stopwatch import PARTS, Stopwatch, shares
+from src.callbacks.stopwatch import PARTS, Stopwatch, shares
+from src.runs import records
+from src.runs.tensorboard import TensorBoard
 
 
 class TimeShares(Callback):

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchvision.utils import make_grid
 
-from src.loggers import TensorBoard
+from src.runs.tensorboard import TensorBoard
 
 
 class TrainingPictures(Callback):

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from src.loggers import TensorBoard
+from src.runs.tensorboard import TensorBoard
 
 
 class TrainingTexts(Callback):

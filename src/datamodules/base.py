@@ -15,9 +15,9 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from src.datamodules import quarantine
-from src.datamodules.balanced import Balanced
-from src.datamodules.batches import Batches
-from src.datamodules.splits import SPLIT_SEED, deal
+from src.datamodules.sampling.balanced import Balanced
+from src.datamodules.sampling.batches import Batches
+from src.datamodules.splits import SPLIT_SEED, assign_folds
 from src.experiment import DataSpec, InputError
 
 Samples = TypeVar("Samples", bound=Sized)
@@ -27,7 +27,7 @@ VAL_PARTS = 7
 
 
 @dataclass(frozen=True)
-class Found(Generic[Samples]):
+class LoadedSplits(Generic[Samples]):
     """What a source served: the examples of each split and how they were split."""
 
     source: str
@@ -36,7 +36,7 @@ class Found(Generic[Samples]):
     """How the splits were made: 'as given', 'stratified 70/15/15, seed 0'."""
     samples: Mapping[str, Samples]
     """Split -> examples; 'test' may be missing."""
-    stand_in: bool = False
+    fallback: bool = False
     """Whether this only stands in for real data, so that no number from it is taken for one from the real thing."""
     whole: Samples | None = None
     """All examples, where they came without splits of their own."""
@@ -61,7 +61,7 @@ class DataModule(LightningDataModule):
     """
 
     spec: DataSpec
-    found: Found[Any]
+    loaded: LoadedSplits[Any]
     fingerprint: str
     """Hash of names and contents: two runs with the same one saw the same data."""
     preparation: str = ""
@@ -93,11 +93,11 @@ class DataModule(LightningDataModule):
         self.left_out: list[Any] = []
         """What `quarantine` took out of each split."""
 
-    def sources(self) -> dict[str, Callable[[], Found[Any] | None]]:
+    def sources(self) -> dict[str, Callable[[], LoadedSplits[Any] | None]]:
         """Return the sources in their order; each returns None where it cannot be had on this machine."""
         raise NotImplementedError
 
-    def find(self) -> Found[Any]:
+    def find(self) -> LoadedSplits[Any]:
         """Return what the first available source serves, or the forced one.
 
         Raises:
@@ -121,12 +121,12 @@ class DataModule(LightningDataModule):
             f"--source {self.source}: cannot be had here ({', '.join(names)}: no network, or no such folder)."
         )
 
-    def _without(self, found: Found[Any], listed: Sequence[quarantine.Entry]) -> Found[Any]:
+    def _without(self, found: LoadedSplits[Any], listed: Sequence[quarantine.Entry]) -> LoadedSplits[Any]:
         """Return what was found without the examples of a list; how many that are is noted."""
         names = {split: self.names_of(samples, found) for split, samples in found.samples.items()}
         stays = quarantine.staying(listed, names, f"--quarantine {self.quarantine}", found.source)
-        samples = {split: self.take(found.samples[split], np.flatnonzero(stays[split])) for split in names}
-        self.left_out = [self.take(found.samples[split], np.flatnonzero(~stays[split])) for split in names]
+        samples = {split: self.subset(found.samples[split], np.flatnonzero(stays[split])) for split in names}
+        self.left_out = [self.subset(found.samples[split], np.flatnonzero(~stays[split])) for split in names]
         counts = {split: len(out) for split, out in zip(names, self.left_out, strict=True) if len(out)}
         shown = ", ".join(f"{split} {count}" for split, count in counts.items())
         self.notes.append(f"examples left out by {self.quarantine}: {shown or 'none, it is empty'}")
@@ -135,37 +135,37 @@ class DataModule(LightningDataModule):
             # Rows of a test file of its own may have the same names as those of `whole`, which train and val are from.
             of_whole = SPLITS if len(whole) == sum(map(len, found.samples.values())) else ("train", "val")
             kept = {names[split][i] for split in of_whole if split in names for i in stays[split].nonzero()[0].tolist()}
-            whole = self.take(whole, [i for i, name in enumerate(self.names_of(whole, found)) if name in kept])
+            whole = self.subset(whole, [i for i, name in enumerate(self.names_of(whole, found)) if name in kept])
         return replace(found, samples=samples, whole=whole)
 
-    def _folded(self, found: Found[Any], fold: Fold) -> Found[Any]:
+    def _folded(self, found: LoadedSplits[Any], fold: Fold) -> LoadedSplits[Any]:
         """Return the splits of a fold: its share of the examples is test; validation is taken from the rest.
 
         Splits that the data came with keep their part: a given validation split chooses in every fold, and a given test
         split is not looked at.
         """
         pool = found.samples["train"] if found.whole is None else found.whole
-        parts = self._deal(pool, fold.count, found.source)
+        parts = self._assign_folds(pool, fold.count, found.source)
         test = parts[fold.number - 1]
         rest = np.setdiff1d(np.arange(len(pool)), test)
         how = f"fold {fold.number} of {fold.count}"
         if found.whole is None and "val" in found.samples:
-            samples = {"train": self.take(pool, rest), "val": found.samples["val"], "test": self.take(pool, test)}
+            samples = {"train": self.subset(pool, rest), "val": found.samples["val"], "test": self.subset(pool, test)}
             return replace(found, split=f"{how} of train; val as before", samples=samples)
-        remaining = self.take(pool, rest)
+        remaining = self.subset(pool, rest)
         groups = self.groups(remaining)
         count = VAL_PARTS if groups is None else max(2, min(VAL_PARTS, len(set(groups))))
-        val = self._deal(remaining, count, found.source)[0]
+        val = self._assign_folds(remaining, count, found.source)[0]
         train = np.setdiff1d(np.arange(len(remaining)), val)
         samples = {
-            "train": self.take(remaining, train),
-            "val": self.take(remaining, val),
-            "test": self.take(pool, test),
+            "train": self.subset(remaining, train),
+            "val": self.subset(remaining, val),
+            "test": self.subset(pool, test),
         }
         return replace(found, split=f"{how}, seed {SPLIT_SEED}; val 1/{count} of the rest", samples=samples)
 
-    def _deal(self, samples: Any, count: int, where: str) -> list[list[int]]:
-        return deal(
+    def _assign_folds(self, samples: Any, count: int, where: str) -> list[list[int]]:
+        return assign_folds(
             len(samples),
             count,
             labels=self.labels(samples),
@@ -175,10 +175,10 @@ class DataModule(LightningDataModule):
         )
 
     def labels(self, samples: Any) -> Sequence[str] | None:
-        """Return the class of each of some examples of `Found`; None where there are no classes."""
+        """Return the class of each of some examples of `LoadedSplits`; None where there are no classes."""
         raise NotImplementedError
 
-    def names_of(self, samples: Any, found: Found[Any]) -> Sequence[str]:
+    def names_of(self, samples: Any, found: LoadedSplits[Any]) -> Sequence[str]:
         """Return the id of each of some examples of `found`, as `ids` gives it once all is set up."""
         raise InputError(f"--quarantine: {type(self).__name__} cannot leave out examples by their id.")
 
@@ -186,8 +186,8 @@ class DataModule(LightningDataModule):
         """Return the group of each of some examples, which folds must not divide; None where there are no groups."""
         return None
 
-    def take(self, samples: Any, positions: Sequence[int] | np.ndarray) -> Any:
-        """Return some examples of `Found` by position."""
+    def subset(self, samples: Any, positions: Sequence[int] | np.ndarray) -> Any:
+        """Return some examples of `LoadedSplits` by position."""
         return [samples[position] for position in positions]
 
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
@@ -207,7 +207,7 @@ class DataModule(LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} shows no examples")
 
     def save(self, run: Path) -> None:
-        """Write to the run directory what prediction needs besides the spec; see `Experiment.restored`."""
+        """Write to the run directory what prediction needs besides the spec; see `Experiment.for_inference`."""
 
     def restore(self, run: Path) -> None:
         """Read back what `save` wrote, for a prediction, or before the `setup` of a run that goes on."""
@@ -226,7 +226,7 @@ class DataModule(LightningDataModule):
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples of each split that there is."""
-        return {split: len(self.targets(split)) for split in SPLITS if split in self.found.samples}
+        return {split: len(self.targets(split)) for split in SPLITS if split in self.loaded.samples}
 
     def train_counts(self, num_classes: int) -> tuple[int, ...]:
         """Return the training examples of each class, for the spec; () where there are no classes."""
@@ -298,8 +298,8 @@ class DataModule(LightningDataModule):
 
     def require_test(self) -> None:
         """Raise an InputError where there is no test split."""
-        if "test" not in self.found.samples:
-            raise InputError(f"--test: {self.found.source} has no test split.")
+        if "test" not in self.loaded.samples:
+            raise InputError(f"--test: {self.loaded.source} has no test split.")
 
     def test_dataloader(self) -> DataLoader[Any]:
         self.require_test()

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src import records
 from src.experiment import InputError
+from src.resources.files import atomic_write
 
 SPLITS = ("train", "val", "test")
 
@@ -99,6 +99,6 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
     writer.writerow(Entry._fields)
     writer.writerows(entries)
     try:
-        records.write_whole(path, file.getvalue())
+        atomic_write(path, file.getvalue())
     except OSError as error:
         raise InputError(f"--list {path}: cannot be written ({error.strerror}). Name another file.") from error

@@ -79,7 +79,7 @@ def divide_rows(
     total = max(1 + len(shares), min(PARTS, len(set(groups)) if groups is not None else size))
     if labels is not None:
         total = max(1 + len(shares), min(total, max(Counter(labels).values())))
-    parts = deal(size, total, labels=labels, groups=groups, where=where)
+    parts = assign_folds(size, total, labels=labels, groups=groups, where=where)
     found: dict[str, list[int]] = {}
     for split, share in shares.items():
         count = max(1, round(share * total))
@@ -88,7 +88,7 @@ def divide_rows(
     return {"train": sorted(position for part in parts for position in part), **found}
 
 
-def deal(
+def assign_folds(
     size: int,
     count: int,
     *,

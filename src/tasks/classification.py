@@ -20,23 +20,23 @@ from torchmetrics.classification import (
 from typing_extensions import override
 
 from src.experiment import DataSpec, Imbalance, InputError, Optim
-from src.tasks.base import Batch, Stage, Task
 from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
+from src.tasks.task import Batch, Stage, Task
 
 
 class Classification(Task):
     """One label an example: cross-entropy, and torchmetrics' scores. A subclass gives `inputs(batch)`.
 
     Args:
-        model: the network; `features` and `head` apart where `kept_features` is used.
+        model: the network; `features` and `head` apart where `cached_features` is used.
         spec: names the classes.
         optim: optimiser and schedule.
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
-        kept_features: see `Task.kept_features`.
+        cached_features: see `Task.cached_features`.
     """
 
     imbalance: Imbalance = "none"
-    """What the training loss does about rare classes; set by `counter`."""
+    """What the training loss does about rare classes; set by `set_imbalance_strategy`."""
     class_counts: Tensor
     """Training examples of each class."""
 
@@ -47,14 +47,14 @@ class Classification(Task):
         optim: Optim,
         *,
         label_smoothing: float = 0.0,
-        kept_features: Literal["no", "start", "training"] = "no",
+        cached_features: Literal["no", "start", "probe"] = "no",
     ) -> None:
         super().__init__(model, optim)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"--label-smoothing {label_smoothing}: from 0 to below 1.")
-        self.spec, self.label_smoothing, self.kept_features = spec, label_smoothing, kept_features
+        self.spec, self.label_smoothing, self.cached_features = spec, label_smoothing, cached_features
         self.register_buffer("class_counts", torch.tensor(spec.class_counts, dtype=torch.float32), persistent=False)
-        if kept_features == "training":
+        if cached_features == "probe":
             model.requires_grad_(False)
             self.head.requires_grad_(True)
         full = classification_metrics(spec.num_classes)
@@ -78,7 +78,7 @@ class Classification(Task):
         model: Any = self.model
         return model.features(*self.inputs(batch))
 
-    def varied(self, batch: Batch) -> Batch:
+    def augmented(self, batch: Batch) -> Batch:
         """Return a training batch as it is trained on; what is drawn derives from the step's seed.
 
         'target' may become shares of the classes [batch, num_classes].
@@ -86,7 +86,7 @@ class Classification(Task):
         return batch
 
     def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
-        batch = self.varied(batch) if stage == "train" else batch
+        batch = self.augmented(batch) if stage == "train" else batch
         target = batch["target"]
         logits = self(batch).float()
         loss = self.training_loss(logits, target) if stage == "train" else self.loss(logits, target)
@@ -112,13 +112,13 @@ class Classification(Task):
             return self.loss(logits, target)
         return imbalanced_loss(self.imbalance, logits, target, self.class_counts.float(), self.label_smoothing)
 
-    def counter(self, imbalance: Imbalance) -> None:
+    def set_imbalance_strategy(self, imbalance: Imbalance) -> None:
         """Choose what the training does about rare classes; the data module draws the batches of 'sampler'.
 
         Raises:
             InputError: it cannot be done here.
         """
-        if imbalance == "focal" and self.kept_features == "start":
+        if imbalance == "focal" and self.cached_features == "start":
             raise InputError(
                 "--imbalance focal: this experiment starts from a head solved for cross-entropy. Choose weights, "
                 "sampler or logit_adjust, or an experiment that does not."
@@ -137,7 +137,7 @@ class Classification(Task):
         prob = self(batch).float().softmax(-1) if len(batch["index"]) else torch.empty(0, self.spec.num_classes)
         return {"index": batch["index"], "prob": prob, "error": batch["error"]}
 
-    def start_from(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
+    def start_from_features(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
         """Solve the head on the features of a frozen backbone, so that rare classes count as in the training.
 
         A balanced sampler is met by weights, which have the same mean loss. With logit adjustment the solved logits are

@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 from typing_extensions import override
 
 from src.experiment import Augment, DataSpec, Imbalance, InputError, Optim, Views
-from src.tasks.base import Batch
 from src.tasks.classification import Classification
+from src.tasks.task import Batch
 
 WHOLE_AT = 0.75
 """Share of the epochs after which growing pictures are whole."""
@@ -27,7 +27,7 @@ class ImageClassification(Classification):
     """Pictures 'image', uint8 [batch, channels, height, width] -> logits.
 
     Args:
-        model, spec, optim, label_smoothing, kept_features: as for `Classification`.
+        model, spec, optim, label_smoothing, cached_features: as for `Classification`.
         channels_last: keep the channels innermost in memory, which makes convolutions up to twice as fast.
         augment: how the pictures of a training batch are mixed; what happens to each alone is the data module's.
         start_size: side of the training pictures in the first epoch, as a share of the whole; it grows evenly and is
@@ -46,20 +46,20 @@ class ImageClassification(Classification):
         optim: Optim,
         *,
         label_smoothing: float = 0.0,
-        kept_features: Literal["no", "start", "training"] = "no",
+        cached_features: Literal["no", "start", "probe"] = "no",
         channels_last: bool = True,
         augment: Augment | None = None,
         start_size: float = 1.0,
         views: Views = "one",
     ) -> None:
-        super().__init__(model, spec, optim, label_smoothing=label_smoothing, kept_features=kept_features)
+        super().__init__(model, spec, optim, label_smoothing=label_smoothing, cached_features=cached_features)
         self.memory_format: Any = torch.channels_last if channels_last else torch.contiguous_format
         self.model.to(memory_format=self.memory_format)
         self.augment, self.start_size = augment or Augment(), start_size
         self.views: Views = views
         asked = {"augment.mixup": self.augment.mixup, "augment.cutmix": self.augment.cutmix}
         asked |= {"start-size": start_size < 1, "views": views != "one"}
-        if kept_features == "training" and any(asked.values()):
+        if cached_features == "probe" and any(asked.values()):
             flag = next(name for name, wanted in asked.items() if wanted)
             raise InputError(f"--{flag}: this experiment trains on kept features, and sees no picture while it does.")
         mixes: list[Any] = [
@@ -76,7 +76,7 @@ class ImageClassification(Classification):
         return (images.contiguous(memory_format=self.memory_format),)
 
     @override
-    def varied(self, batch: Batch) -> Batch:
+    def augmented(self, batch: Batch) -> Batch:
         if "features" in batch:
             return batch
         images = batch["image"]
@@ -140,13 +140,13 @@ class ImageClassification(Classification):
         return True
 
     @override
-    def counter(self, imbalance: Imbalance) -> None:
+    def set_imbalance_strategy(self, imbalance: Imbalance) -> None:
         if imbalance == "focal" and self.mix is not None:
             raise InputError(
                 "--imbalance focal: cannot be combined with --augment.mixup or --augment.cutmix, since a mixed picture "
                 "has no one class. Choose weights, sampler or logit_adjust, or mix nothing."
             )
-        super().counter(imbalance)
+        super().set_imbalance_strategy(imbalance)
 
 
 def growing_side(side: int, start: float, epoch: int, epochs: int) -> int:

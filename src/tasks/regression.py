@@ -13,7 +13,7 @@ from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
 from typing_extensions import override
 
 from src.experiment import DataSpec, InputError, Optim
-from src.tasks.base import Batch, Stage, Task
+from src.tasks.task import Batch, Stage, Task
 
 Loss = Literal["mse", "mae", "huber", "quantile", "gaussian"]
 OUTPUTS: dict[Loss, int] = {"mse": 1, "mae": 1, "huber": 1, "quantile": 3, "gaussian": 2}
@@ -27,14 +27,14 @@ class Regression(Task):
     Where the scale is logarithmic, the prediction for 'mse' and 'gaussian' is the geometric mean of what is expected.
 
     Args:
-        model: the network, with `OUTPUTS[loss]` outputs; `features` and `head` apart where `kept_features` is used.
+        model: the network, with `OUTPUTS[loss]` outputs; `features` and `head` apart where `cached_features` is used.
         spec: has the target's scale.
         optim: optimiser and schedule.
         loss: mse (squared error), mae (absolute), huber (Huber 1964, with delta 1 of the scaled target), quantile
             (Koenker & Bassett 1978: a median and the two ends of an interval), gaussian (mean and log variance,
             Nix & Weigend 1994).
         interval: share of the targets that should lie between 'lower' and 'upper', for the last two.
-        kept_features: 'start' solves the head on them in closed form before training.
+        cached_features: 'start' solves the head on them in closed form before training.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Regression(Task):
         *,
         loss: Loss = "mse",
         interval: float = 0.9,
-        kept_features: Literal["no", "start", "training"] = "no",
+        cached_features: Literal["no", "start", "probe"] = "no",
     ) -> None:
         super().__init__(model, optim)
         if not 0 < interval < 1:
             raise InputError(f"--interval {interval}: a share between 0 and 1.")
-        self.spec, self.loss_name, self.interval, self.kept_features = spec, loss, interval, kept_features
-        if kept_features == "training":
+        self.spec, self.loss_name, self.interval, self.cached_features = spec, loss, interval, cached_features
+        if cached_features == "probe":
             model.requires_grad_(False)
             self.head.requires_grad_(True)
         full = regression_metrics(with_interval=OUTPUTS[loss] > 1)
@@ -83,7 +83,7 @@ class Regression(Task):
         self.log_loss(stage, loss, len(target))
         found = self.predictions(outputs.detach())
         metrics: Any = self.metrics[stage]
-        middle, above = self.restored(torch.tensor([0.0, 1.0], device=target.device))
+        middle, above = self.unscaled(torch.tensor([0.0, 1.0], device=target.device))
         update(metrics, found, target, middle, above - middle)
         self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.items(keep_base=True)}, on_epoch=True)
         return {"loss": loss, "target": target, "index": batch["index"], **found}
@@ -93,7 +93,7 @@ class Regression(Task):
         scale = self.spec.target
         return ((target.log() if scale.log else target) - scale.mean) / scale.std
 
-    def restored(self, scaled: Tensor) -> Tensor:
+    def unscaled(self, scaled: Tensor) -> Tensor:
         """Return what the model predicts [batch] in the target's own units."""
         scale = self.spec.target
         found = scaled * scale.std + scale.mean
@@ -126,14 +126,14 @@ class Regression(Task):
             found = {"prediction": mean, "lower": mean - width, "upper": mean + width}
         else:
             found = {"prediction": outputs[:, 0]}
-        return {name: self.restored(values) for name, values in found.items()}
+        return {name: self.unscaled(values) for name, values in found.items()}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Return 'index', what `predictions` says of them, and the batch's 'error' {index: why}."""
         found = self.predictions(self(batch).float())
         return {"index": batch["index"], "error": batch["error"], **found}
 
-    def start_from(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
+    def start_from_features(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
         """Solve the head on the features of a frozen model, or on the rows themselves, by ridge regression."""
         train, val = kept["train"], kept["val"]
         l2 = self.head.solve(

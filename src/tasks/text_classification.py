@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
-from src.tasks.base import Batch
 from src.tasks.classification import Classification
+from src.tasks.task import Batch
 
 
 class TextClassification(Classification):

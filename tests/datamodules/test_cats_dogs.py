@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from torchvision.datasets import OxfordIIITPet
 
-from src import records
 from src.datamodules import CatsDogs
-from src.datamodules.cats_dogs import download
-from src.datamodules.drawn import draw_folder
+from src.datamodules.images.cats_dogs import download
+from src.datamodules.synthetic.images import draw_folder
 from src.experiment import InputError
+from src.resources.cache import cache_dir
 
 PETS = {"trainval": {"Abyssinian": 20, "beagle": 40}, "test": {"Abyssinian": 4, "beagle": 6}}
 """Split -> breed -> pictures. Breeds with a capital are cats, as in the original."""
@@ -30,7 +30,7 @@ def no_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw 40 pictures in place of 1600."""
     monkeypatch.setattr(
-        "src.datamodules.image_folder.drawn.draw_folder", lambda root: draw_folder(root, train=24, val=8, test=8)
+        "src.datamodules.images.image_folder.drawn.draw_folder", lambda root: draw_folder(root, train=24, val=8, test=8)
     )
 
 
@@ -64,18 +64,18 @@ def ready(**arguments: Any) -> CatsDogs:
 def test_sources_serve_in_their_order(few_drawn: None, pictures: Path, picture: Path, tmp_path: Path) -> None:
     assert list(CatsDogs().sources()) == ["folder", "oxford-pet", "drawn"]
     data = ready()
-    assert data.found.source == "drawn cats and dogs (NOT photographs)"
-    assert data.found.stand_in
-    lay_out(records.cache_dir() / "oxford-iiit-pet", picture)
+    assert data.loaded.source == "drawn cats and dogs (NOT photographs)"
+    assert data.loaded.fallback
+    lay_out(cache_dir() / "oxford-iiit-pet", picture)
     data = ready()
-    assert data.found.source == "Oxford-IIIT Pet"
-    assert not data.found.stand_in
+    assert data.loaded.source == "Oxford-IIIT Pet"
+    assert not data.loaded.fallback
     shutil.copytree(pictures, tmp_path / "home" / "data" / "cats_dogs")
     data = ready()
-    assert data.found.source == "folder data/cats_dogs"
-    assert not data.found.stand_in
-    assert ready(source="oxford-pet").found.source == "Oxford-IIIT Pet", "a forced source passes over the folder"
-    assert ready(source="drawn").found.stand_in
+    assert data.loaded.source == "folder data/cats_dogs"
+    assert not data.loaded.fallback
+    assert ready(source="oxford-pet").loaded.source == "Oxford-IIIT Pet", "a forced source passes over the folder"
+    assert ready(source="drawn").loaded.fallback
 
 
 @pytest.mark.parametrize("source", ["folder", "oxford-pet"])
@@ -90,7 +90,7 @@ def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
 
 
 def test_the_pets_keep_their_official_test_split(picture: Path) -> None:
-    lay_out(records.cache_dir() / "oxford-iiit-pet", picture)
+    lay_out(cache_dir() / "oxford-iiit-pet", picture)
     data = ready(source="oxford-pet")
     assert data.spec.classes == ("cat", "dog")
     assert data.class_counts() == {
@@ -103,14 +103,14 @@ def test_the_pets_keep_their_official_test_split(picture: Path) -> None:
     assert not official & {*data.ids("train"), *data.ids("val")}
     assert not {*data.ids("train")} & {*data.ids("val")}
     assert data.notes == []
-    assert "official test" in data.found.split
+    assert "official test" in data.loaded.split
     for split in ("train", "val", "test"):
         is_dog = [name[0].islower() for name in data.ids(split)]
         assert data.targets(split).tolist() == [int(dog) for dog in is_dog]
 
 
 def test_the_split_of_the_pets_does_not_follow_the_runs_seed(picture: Path) -> None:
-    lay_out(records.cache_dir() / "oxford-iiit-pet", picture)
+    lay_out(cache_dir() / "oxford-iiit-pet", picture)
     assert ready(source="oxford-pet", seed=1).ids("val") == ready(source="oxford-pet", seed=2).ids("val")
 
 
@@ -125,13 +125,13 @@ def test_a_download_appears_whole(picture: Path, monkeypatch: pytest.MonkeyPatch
         build(self, root, *args, **kwargs)
 
     monkeypatch.setattr(OxfordIIITPet, "__init__", fetch)
-    monkeypatch.setattr("src.datamodules.cats_dogs.reachable", lambda url: True)
+    monkeypatch.setattr("src.datamodules.images.cats_dogs.reachable", lambda url: True)
     assert ready(source="oxford-pet").sizes() == {"train": 51, "val": 9, "test": 10}
     assert "0.8 GB" in capsys.readouterr().out, "a size is announced before a download"
     assert ready(source="oxford-pet").sizes()["test"] == 10
     assert len(asked) == 1, "downloaded once"
-    assert Path(asked[0]) != records.cache_dir()
-    assert {path.name for path in records.cache_dir().iterdir()} == {
+    assert Path(asked[0]) != cache_dir()
+    assert {path.name for path in cache_dir().iterdir()} == {
         "oxford-iiit-pet",
         "oxford-iiit-pet.lock",
         "pictures",
@@ -151,10 +151,10 @@ def test_a_download_that_breaks_off_is_said_and_leaves_nothing(
         raise error
 
     monkeypatch.setattr(OxfordIIITPet, "__init__", half)
-    monkeypatch.setattr("src.datamodules.cats_dogs.reachable", lambda url: True)
+    monkeypatch.setattr("src.datamodules.images.cats_dogs.reachable", lambda url: True)
     with pytest.raises(InputError, match=r"--source oxford-pet: the download broke off.*--source drawn"):
         ready(source=source)
-    assert [path for path in records.cache_dir().iterdir() if path.suffix != ".lock"] == []
+    assert [path for path in cache_dir().iterdir() if path.suffix != ".lock"] == []
 
 
 def test_an_interrupted_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,12 +164,12 @@ def test_an_interrupted_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(OxfordIIITPet, "__init__", half)
     with pytest.raises(KeyboardInterrupt):
-        download(records.cache_dir() / "oxford-iiit-pet")
-    assert [path for path in records.cache_dir().iterdir() if path.suffix != ".lock"] == []
+        download(cache_dir() / "oxford-iiit-pet")
+    assert [path for path in cache_dir().iterdir() if path.suffix != ".lock"] == []
 
 
 def test_nothing_is_downloaded_where_the_host_does_not_answer(few_drawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("src.datamodules.cats_dogs.reachable", lambda url: asked.append(url))
-    assert ready().found.stand_in
+    monkeypatch.setattr("src.datamodules.images.cats_dogs.reachable", lambda url: asked.append(url))
+    assert ready().loaded.fallback
     assert asked == [OxfordIIITPet._RESOURCES[0][0]]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from src.datamodules import columns
-from src.datamodules.columns import LARGEST, Encoder, Scaling, as_dates, as_numbers, fit, infer, words
+from src.datamodules.tables import columns
+from src.datamodules.tables.columns import LARGEST, Encoder, Scaling, as_dates, as_numbers, fit, infer, words
 from src.experiment import Columns, InputError, TablePrep
 
 SCALINGS: tuple[Scaling, ...] = ("standard", "quantile", "log", "none")

@@ -23,15 +23,17 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST, FashionMNIST
 
 from experiments.digits import DigitsCNN
-from src import records, runner
 from src.datamodules import Batches, Digits
 from src.datamodules.base import Fold
-from src.datamodules.digits import GreyFiles, Moved
-from src.datamodules.idx_files import read_sheet
+from src.datamodules.images.digits import GreyFiles, Moved
+from src.datamodules.images.idx_files import read_sheet
 from src.datamodules.tensors import Slices
 from src.experiment import InputError
-from src.prediction import predict
-from src.trainer import quieten
+from src.inference.predictor import predict
+from src.resources.cache import cache_dir
+from src.runs import records
+from src.training import runner
+from src.training.trainer import quieten
 
 TRAIN, TEST = 120, 30
 """Pictures in the idx files of these tests; classes take turns."""
@@ -44,8 +46,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the checkout's own `data` nor Debian's package is seen, and no server answers."""
     (tmp_path / "home").mkdir()
     monkeypatch.chdir(tmp_path / "home")
-    monkeypatch.setattr("src.datamodules.digits.DEBIAN", tmp_path / "debian")
-    monkeypatch.setattr("src.datamodules.digits.reachable", lambda url: False)
+    monkeypatch.setattr("src.datamodules.images.digits.DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr("src.datamodules.images.digits.reachable", lambda url: False)
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -99,26 +101,26 @@ def joined(loader: DataLoader[Any]) -> dict[str, Tensor]:
 def test_sources_serve_in_their_order(tmp_path: Path) -> None:
     wanted = "fashion-mnist"
     assert list(Digits().sources()) == SOURCES
-    assert ready(dataset=wanted).found.source == "scikit-learn's 8x8 digits (NOT fashion-mnist)"
+    assert ready(dataset=wanted).loaded.source == "scikit-learn's 8x8 digits (NOT fashion-mnist)"
     lay_out(tmp_path / "debian", packed=True)
-    assert ready(dataset=wanted).found.source == "Fashion-MNIST (Debian's dataset-fashion-mnist)"
-    lay_out(records.cache_dir() / wanted)
-    assert ready(dataset=wanted).found.source == "FashionMNIST (torchvision)"
+    assert ready(dataset=wanted).loaded.source == "Fashion-MNIST (Debian's dataset-fashion-mnist)"
+    lay_out(cache_dir() / wanted)
+    assert ready(dataset=wanted).loaded.source == "FashionMNIST (torchvision)"
     lay_out(Path("data") / wanted)
-    assert ready(dataset=wanted).found.source == "folder data/fashion-mnist"
+    assert ready(dataset=wanted).loaded.source == "folder data/fashion-mnist"
     own = lay_out(tmp_path / "own")
-    assert ready(own, dataset=wanted).found.source == f"folder {own}"
-    assert ready(own, dataset=wanted, source="file").found.source == f"folder {own}"
-    forced = [ready(dataset=wanted, source=source).found.source for source in SOURCES]
+    assert ready(own, dataset=wanted).loaded.source == f"folder {own}"
+    assert ready(own, dataset=wanted, source="file").loaded.source == f"folder {own}"
+    forced = [ready(dataset=wanted, source=source).loaded.source for source in SOURCES]
     assert [source.split()[0] for source in forced] == ["folder", "FashionMNIST", "Fashion-MNIST", "scikit-learn's"]
 
 
 def test_mnist_and_fashion_mnist_are_not_taken_for_one_another() -> None:
     lay_out(Path("data/fashion-mnist"))
-    lay_out(records.cache_dir() / "fashion-mnist")
-    assert ready().found.stand_in, "neither the folder nor the cache of the other one serves"
-    lay_out(records.cache_dir() / "mnist")
-    assert ready().found.source == "MNIST (torchvision)"
+    lay_out(cache_dir() / "fashion-mnist")
+    assert ready().loaded.fallback, "neither the folder nor the cache of the other one serves"
+    lay_out(cache_dir() / "mnist")
+    assert ready().loaded.source == "MNIST (torchvision)"
 
 
 @pytest.mark.parametrize("source", ["file", "download", "debian"])
@@ -144,13 +146,13 @@ def test_what_was_not_asked_for_stands_in_under_its_own_names(
     dataset: Any, stand_ins: set[str], tmp_path: Path
 ) -> None:
     lay_out(tmp_path / "debian", packed=True)
-    lay_out(records.cache_dir() / dataset)
+    lay_out(cache_dir() / dataset)
     lay_out(Path("data") / dataset)
     for source in SOURCES:
         data = ready(dataset=dataset, source=source)
         clothes = (dataset == "fashion-mnist" and source != "sklearn") or source == "debian"
-        assert data.found.stand_in == (source in stand_ins), source
-        assert (f"(NOT {dataset})" in data.found.source) == (source in stand_ins)
+        assert data.loaded.fallback == (source in stand_ins), source
+        assert (f"(NOT {dataset})" in data.loaded.source) == (source in stand_ins)
         assert data.spec.classes == (tuple(FashionMNIST.classes) if clothes else tuple("0123456789"))
 
 
@@ -164,7 +166,7 @@ def test_fashions_classes_are_the_published_ones() -> None:
 def test_the_official_test_stays_and_validation_is_a_sixth_of_train_by_class(mnist: Path) -> None:
     data = ready(mnist)
     assert data.sizes() == {"train": 100, "val": 20, "test": TEST}
-    assert data.found.split == "official test, val 20 of train by class, seed 0"
+    assert data.loaded.split == "official test, val 20 of train by class, seed 0"
     assert data.class_counts() == {
         split: {str(digit): count for digit in range(10)} for split, count in (("train", 10), ("val", 2), ("test", 3))
     }
@@ -226,7 +228,7 @@ def test_pictures_of_any_stored_size_come_in_the_size_that_is_asked_for(mnist: P
 
 def test_setup_is_idempotent_and_needs_no_data_for_prediction(mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ready(mnist)
-    monkeypatch.setattr("src.datamodules.digits.read_sheet", lambda *args: pytest.fail("read a second time"))
+    monkeypatch.setattr("src.datamodules.images.digits.read_sheet", lambda *args: pytest.fail("read a second time"))
     for stage in ("fit", "validate", "test", "predict"):
         data.setup(stage)
     Digits(mnist / "gone").setup("predict")
@@ -341,12 +343,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         urls.append(url)
         return True
 
-    monkeypatch.setattr("src.datamodules.digits.reachable", reachable)
+    monkeypatch.setattr("src.datamodules.images.digits.reachable", reachable)
     return urls
 
 
 def left_behind() -> list[str]:
-    return [path.name for path in records.cache_dir().iterdir() if path.suffix != ".lock"]
+    return [path.name for path in cache_dir().iterdir() if path.suffix != ".lock"]
 
 
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
@@ -363,14 +365,14 @@ def test_a_data_set_is_downloaded_once_and_appears_whole(
     first = ready(dataset=dataset)
     assert asked == [kind.mirrors[0]]
     assert first.sizes() == {"train": 100, "val": 20, "test": TEST}
-    assert not first.found.stand_in
+    assert not first.loaded.fallback
     said = capsys.readouterr().out
     assert f"downloading {kind.__name__}, " in said
     assert " MB, to " in said, "a size is announced before a download"
     assert ready(dataset=dataset, source="download").fingerprint == first.fingerprint
     assert len(fetched) == 1
     assert left_behind() == [dataset]
-    assert sorted(path.name for path in (records.cache_dir() / dataset).iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in (cache_dir() / dataset).iterdir()) == sorted(FILES)
 
 
 @pytest.mark.parametrize("source", ["auto", "download"])
@@ -409,7 +411,7 @@ def test_an_interrupted_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
 
 def test_nothing_is_downloaded_where_the_server_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MNIST, "download", lambda self: pytest.fail("downloaded"))
-    assert ready().found.stand_in
+    assert ready().loaded.fallback
 
 
 # ------------------------------------------------------------------------------------------------ pictures as they come
@@ -587,7 +589,7 @@ def test_a_run_predicts_saved_pictures_as_it_evaluated_them(tmp_path: Path) -> N
     for mine, theirs in zip(found, own, strict=True):
         assert float(mine["prob_3"]) == pytest.approx(float(theirs["prob_3"]), abs=1e-3)
     record = records.load(run)
-    assert record["data"]["stand_in"]
+    assert record["data"]["fallback"]
     assert record["data"]["source"] == "scikit-learn's 8x8 digits (NOT mnist)"
 
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from src.datamodules.drawn import KINDS, draw, draw_folder
+from src.datamodules.synthetic.images import KINDS, draw, draw_folder
 from src.models import ResNet
 
 TRAIN, TEST = 600, 300
@@ -73,7 +73,7 @@ def test_a_drawing_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: p
         drawn.append(args)
         return Image.new("RGB", (8, 8))
 
-    monkeypatch.setattr("src.datamodules.drawn.draw", full_disk)
+    monkeypatch.setattr("src.datamodules.synthetic.images.draw", full_disk)
     with pytest.raises(OSError, match="No space left"):
         draw_folder(tmp_path / "x", train=6, val=2, test=2)
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +81,7 @@ def test_a_drawing_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: p
 
 def test_two_processes_at_once_give_one_whole_folder(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from src.datamodules.drawn import draw_folder\n"
+        "import sys; from pathlib import Path; from src.datamodules.synthetic.images import draw_folder\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "draw_folder(Path(sys.argv[1]), train=40, val=4, test=4)"
     )

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from scipy import sparse
 
-from src import records
 from src.datamodules import DataModule, ImageFolder, TextTable
-from src.datamodules.vectors import mutual_information
+from src.datamodules.texts.vectors import mutual_information
 from src.experiment import TextPrep, Vocabulary
+from src.resources.files import write_json
 
 COUNT = 20_000
 
@@ -59,7 +59,7 @@ def traced(call: Callable[[], object]) -> tuple[float, float]:
 
 def set_up(data: DataModule, run: Path) -> DataModule:
     data.setup("fit")
-    records.write_json(run / "split.json", {split: data.ids(split) for split in data.sizes()})
+    write_json(run / "split.json", {split: data.ids(split) for split in data.sizes()})
     return data
 
 

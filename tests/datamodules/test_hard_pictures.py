@@ -19,9 +19,10 @@ from odd_pictures import BYTES, STORED, png_of_size, saved
 from PIL import Image
 from test_image_folder import folder_of, ready, smooth, write
 
-from src.datamodules import ImageFolder, decoding, listing
-from src.datamodules.decoding import decode
-from src.datamodules.pictures import decode_all, threads
+from src.datamodules import ImageFolder
+from src.datamodules.images import decoding, listing
+from src.datamodules.images.decoded import decode_all, threads
+from src.datamodules.images.decoding import decode
 from src.experiment import InputError
 
 SIDE = 32
@@ -87,7 +88,7 @@ REFUSED = {
 PEAK = """
 import sys
 from pathlib import Path
-from src.datamodules.decoding import decode
+from src.datamodules.images.decoding import decode
 peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024  # not the parent's
 start = peak()
 try:
@@ -390,7 +391,7 @@ def test_a_file_that_vanishes_while_the_folder_is_read(tmp_path: Path, monkeypat
         return real(files, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("src.datamodules.image_folder.decode_all", late)
+        patch.setattr("src.datamodules.images.image_folder.decode_all", late)
         data = ready(root, unreadable_limit=0.1)
     assert "train/a/00.png (No such file or directory)" in data.notes[0]
     assert data.sizes()["train"] == 7
@@ -418,7 +419,7 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
 ) -> None:
     """As on a network disk, or before a chmod: neither its size nor its time has changed since."""
     root = folder_of(tmp_path / "x", COUNTS)
-    from src.datamodules import pictures
+    from src.datamodules.images import decoded
 
     def away(path: Path) -> Any:
         if path.name == "00.png":
@@ -426,7 +427,7 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
         return decoding.open_regular(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "open_regular", away)
+        patch.setattr(decoded, "open_regular", away)
         assert "train/a/00.png (Permission denied)" in ready(root, unreadable_limit=0.5).notes[0]
     assert ready(root).notes == []
 
@@ -435,7 +436,7 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
 def test_a_read_that_failed_halfway_is_tried_again(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from src.datamodules import pictures
+    from src.datamodules.images import decoded
 
     root = folder_of(tmp_path / "x", COUNTS)
 
@@ -445,7 +446,7 @@ def test_a_read_that_failed_halfway_is_tried_again(
         return decode(file, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "decode", failing)
+        patch.setattr(decoded, "decode", failing)
         assert "train/a/00.png" in ready(root, unreadable_limit=0.5).notes[0]
     assert ready(root).notes == []
 
@@ -519,11 +520,11 @@ def test_a_folder_is_listed_without_looking_at_its_files(tmp_path: Path, monkeyp
 
 
 def test_jobs_are_handed_out_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.datamodules import pictures
+    from src.datamodules.images import decoded
 
     files = [write(tmp_path / f"{number}.png", number) for number in range(10)]
     whole = decode_all(files, SIDE)
-    monkeypatch.setattr(pictures, "CHUNK", 3)
+    monkeypatch.setattr(decoded, "CHUNK", 3)
     again = decode_all([*files, files[0]], SIDE)
     assert again.digests.tolist() == [*whole.digests, whole.digests[0]]
     assert whole.pixels is not None

@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import RandomResizedCrop, functional
 
-from src import records
 from src.datamodules import Batches, ImageFolder
-from src.datamodules.class_folders import Chosen, scan
-from src.datamodules.pictures import DRAWS, LARGE, random_windows
+from src.datamodules.images.class_folders import Chosen, scan
+from src.datamodules.images.decoded import DRAWS, LARGE, random_windows
 from src.experiment import Augment, InputError
+from src.resources.cache import cache_dir
 
 SIZE = 28
 PLAIN = Augment(crop=(1.0, 1.0), flip=False)
@@ -227,11 +227,11 @@ def test_a_picture_in_two_splits_is_noted_and_twice_in_one_is_not(tmp_path: Path
 # ------------------------------------------------------------------------------------------------------ spec and record
 def test_setup_is_idempotent(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ready(pictures)
-    before = (data.spec, data.fingerprint, data.found, data.notes[:], joined(data.val_dataloader()))
-    monkeypatch.setattr("src.datamodules.image_folder.decode_all", lambda *args: pytest.fail("decoded twice"))
+    before = (data.spec, data.fingerprint, data.loaded, data.notes[:], joined(data.val_dataloader()))
+    monkeypatch.setattr("src.datamodules.images.image_folder.decode_all", lambda *args: pytest.fail("decoded twice"))
     for stage in ("fit", "validate", "test", "predict"):
         data.setup(stage)
-    after = (data.spec, data.fingerprint, data.found, data.notes, joined(data.val_dataloader()))
+    after = (data.spec, data.fingerprint, data.loaded, data.notes, joined(data.val_dataloader()))
     assert after[:4] == before[:4]
     assert equal(after[4], before[4])
 
@@ -269,20 +269,20 @@ def test_data_of_that_name_serve_before_drawn_ones_and_drawn_ones_are_marked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "src.datamodules.drawn.draw_folder", lambda root: root.exists() or shutil.copytree(pictures, root)
+        "src.datamodules.synthetic.images.draw_folder", lambda root: root.exists() or shutil.copytree(pictures, root)
     )
     drawn = ImageFolder(image_size=SIZE)
     drawn.setup("fit")
-    assert drawn.found.stand_in
-    assert "NOT photographs" in drawn.found.source
+    assert drawn.loaded.fallback
+    assert "NOT photographs" in drawn.loaded.source
     shutil.copytree(pictures, tmp_path / "data" / "images")
     own = ImageFolder(image_size=SIZE)
     own.setup("fit")
-    assert own.found.source == "folder data/images"
-    assert not own.found.stand_in
+    assert own.loaded.source == "folder data/images"
+    assert not own.loaded.fallback
     forced = ImageFolder(image_size=SIZE, source="drawn")
     forced.setup("fit")
-    assert forced.found.stand_in
+    assert forced.loaded.fallback
 
 
 def test_a_named_folder_that_is_missing_is_never_replaced_by_drawn_pictures(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_cached_and_uncached_pictures_are_the_same(pictures: Path) -> None:
     cached, anew = ready(pictures), ready(pictures, cache=False)
     assert equal(joined(cached.val_dataloader()), joined(anew.val_dataloader()))
     assert equal(joined(cached.train_dataloader()), joined(anew.train_dataloader()))
-    shutil.rmtree(records.cache_dir())
+    shutil.rmtree(cache_dir())
     assert len(joined(anew.val_dataloader())["index"]) == 8, "reads the files, not the cache"
 
 
@@ -514,13 +514,13 @@ def test_the_middle_of_an_oblong_picture_is_kept_undistorted(tmp_path: Path) -> 
 
 # ------------------------------------------------------------------------------------------------------------ the cache
 def cache_files(name: str) -> list[Path]:
-    return sorted((records.cache_dir() / "pictures").glob(f"*/{name}"))
+    return sorted((cache_dir() / "pictures").glob(f"*/{name}"))
 
 
 def test_pictures_are_decoded_once_and_memory_mapped(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ready(pictures).dataset("val", train=False)
     assert isinstance(first.pixels.base, np.memmap)  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setattr("src.datamodules.pictures.decode", lambda *args: pytest.fail("decoded a second time"))
+    monkeypatch.setattr("src.datamodules.images.decoded.decode", lambda *args: pytest.fail("decoded a second time"))
     data = ready(pictures)
     assert len(joined(data.val_dataloader())["index"]) == 8
     assert len(cache_files("pixels.npy")) == 1
@@ -561,13 +561,13 @@ def test_a_damaged_cache_is_built_anew(pictures: Path, name: str, harm: Callable
 
 def test_a_disk_too_small_for_the_cache_decodes_when_needed(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = joined(ready(pictures).val_dataloader())
-    shutil.rmtree(records.cache_dir())
+    shutil.rmtree(cache_dir())
     tight = shutil.disk_usage("/")._replace(free=1000)
-    monkeypatch.setattr("src.datamodules.pictures.shutil.disk_usage", lambda path: tight)
+    monkeypatch.setattr("src.datamodules.images.decoded.shutil.disk_usage", lambda path: tight)
     data = ready(pictures)
     assert cache_files("pixels.npy") == []
     assert equal(joined(data.val_dataloader()), whole)
-    monkeypatch.setattr("src.datamodules.pictures.shutil.disk_usage", lambda path: tight._replace(free=10**9))
+    monkeypatch.setattr("src.datamodules.images.decoded.shutil.disk_usage", lambda path: tight._replace(free=10**9))
     assert equal(joined(ready(pictures).val_dataloader()), whole)
     assert len(cache_files("pixels.npy")) == 1, "there is room now"
 

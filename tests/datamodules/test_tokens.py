@@ -20,8 +20,7 @@ from scipy import sparse
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
-from src import records
-from src.datamodules.tokens import (
+from src.datamodules.texts.tokens import (
     CHUNK,
     PAD,
     UNKNOWN,
@@ -35,9 +34,10 @@ from src.datamodules.tokens import (
     special_id,
     train_tokenizer,
 )
-from src.datamodules.vectors import STD, count_together, mutual_information, own_vectors, read_vectors
-from src.datamodules.vectors import WINDOW as VECTOR_WINDOW
+from src.datamodules.texts.vectors import STD, count_together, mutual_information, own_vectors, read_vectors
+from src.datamodules.texts.vectors import WINDOW as VECTOR_WINDOW
 from src.experiment import InputError, TextPrep
+from src.resources.cache import cache_dir
 
 WORDS = [f"w{number}" for number in range(40)]
 CLS, SEP, FIRST = 2, 3, 4
@@ -246,8 +246,8 @@ def test_what_is_cached_is_not_read_again() -> None:
 def test_colleagues_may_read_what_is_cached() -> None:
     cached = encode_once(["w1"], encoder(), "key").ids
     assert isinstance(cached, Path)
-    (records.cache_dir() / "made").mkdir()
-    assert cached.parent.stat().st_mode == (records.cache_dir() / "made").stat().st_mode
+    (cache_dir() / "made").mkdir()
+    assert cached.parent.stat().st_mode == (cache_dir() / "made").stat().st_mode
 
 
 def test_other_texts_another_tokenizer_or_another_cut_are_cached_apart(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_a_damaged_cache_is_made_anew(name: str, damage: str) -> None:
 
 def left_behind() -> list[str]:
     """What the cache has but locks."""
-    return [path.name for path in (records.cache_dir() / "tokens").rglob("*") if path.suffix != ".lock"]
+    return [path.name for path in (cache_dir() / "tokens").rglob("*") if path.suffix != ".lock"]
 
 
 def test_texts_that_break_off_leave_nothing_behind() -> None:
@@ -442,7 +442,7 @@ def test_words_get_their_vectors_and_all_others_nan(head: str, end: str, tmp_pat
 def test_read_vectors_are_cached_for_each_file_and_vocabulary(tmp_path: Path) -> None:
     path = vectors_file(tmp_path, GLOVE)
     first = read_vectors(path, plain())
-    assert first.is_relative_to(records.cache_dir())
+    assert first.is_relative_to(cache_dir())
     written = first.stat().st_mtime_ns
     assert read_vectors(path, plain()) == first
     assert first.stat().st_mtime_ns == written, "not made again"
@@ -538,7 +538,7 @@ def test_own_vectors_are_the_same_each_time_and_of_the_training_texts_alone() ->
 def test_own_vectors_look_at_so_many_tokens_from_all_over_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = film_texts(100)
     everything = vectors_of(texts, key="a")
-    monkeypatch.setattr("src.datamodules.vectors.MOST_TOKENS", 9 * 40)
+    monkeypatch.setattr("src.datamodules.texts.vectors.MOST_TOKENS", 9 * 40)
     some = vectors_of(texts, key="b")
     np.testing.assert_array_equal(vectors_of(texts, key="c"), some)
     assert not np.array_equal(some, everything)

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torch.profiler import profile
 
 from src.experiment import DataSpec
-from src.models import Bert, attention
+from src.models import Bert
+from src.models.texts import attention
 
 ENCODER: Any = SimpleNamespace(is_causal=False)
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from src.experiment import InputError
 from src.models import CNN
-from src.models.cnn import Residual
+from src.models.images.cnn import Residual
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "default": {},

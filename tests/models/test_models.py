@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from src.experiment import InputError
 from src.models import CNN, ResNet, available_backbone
-from src.models.head import L2_STRENGTHS, Head
+from src.models.heads import L2_STRENGTHS, Head
 from src.models.pretrained import PACKAGED_BACKBONE, imagenet_source, packaged_state
-from src.models.state import load_file
+from src.models.state_dicts import load_file
 
 CLASSES = 3
 Network = CNN | ResNet
@@ -285,12 +285,12 @@ def test_the_stand_in_replaces_a_backbone_whose_weights_cannot_be_had() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "stand_in", "flag"),
+    ("backbone", "fallback", "flag"),
     [("resnet5O", "resnet50", "--backbone resnet5O"), ("resnet50", "resnet5O", "--offline-backbone resnet5O")],
 )
-def test_an_unknown_backbone_gets_a_suggestion(backbone: str, stand_in: str, flag: str) -> None:
+def test_an_unknown_backbone_gets_a_suggestion(backbone: str, fallback: str, flag: str) -> None:
     with pytest.raises(InputError, match=rf"{flag}.*Did you mean resnet50\w*\?"):
-        available_backbone(backbone, stand_in, "imagenet")
+        available_backbone(backbone, fallback, "imagenet")
 
 
 # --------------------------------------------------------------------------------------------------- weights from files
@@ -398,7 +398,7 @@ def standardised(count: int, seed: int, classes: int) -> tuple[Tensor, Tensor]:
 def test_a_solved_head_is_scikit_learns_logistic_regression(
     l2: float, classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.models.head.L2_STRENGTHS", (l2,))
+    monkeypatch.setattr("src.models.heads.L2_STRENGTHS", (l2,))
     train, val = standardised(120, 0, classes), standardised(60, 1, classes)
     head = Head(6, classes)
     assert head.solve(train, val) == l2

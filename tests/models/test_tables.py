@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim, Perceptron, Target
 from src.models import MLP, Linear
-from src.models.head import (
+from src.models.heads import (
     L2_STRENGTHS,
     RIDGE_STRENGTHS,
     Head,
@@ -30,7 +30,7 @@ from src.models.head import (
     ridge_regression,
 )
 from src.tasks import Regression, TabularClassification
-from src.trainer import Trainer, quieten
+from src.training.trainer import Trainer, quieten
 
 SPEC = DataSpec(numbers=3, categories=(4, 3), target=Target(name="y"))
 BINS = ((-1.0, 0.0, 1.0), (0.0, 1.0), (-2.0, -1.0, 0.5, 4.0))

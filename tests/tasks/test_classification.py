@@ -24,8 +24,8 @@ from src.datamodules import ImageFolder, Tensors
 from src.experiment import DataSpec, Optim
 from src.models import CNN, ResNet
 from src.tasks import Classification, ImageClassification
-from src.tasks.base import Batch
-from src.trainer import quieten
+from src.tasks.task import Batch
+from src.training.trainer import quieten
 
 CLASSES = ("a", "b", "c", "d")
 SPEC = DataSpec(classes=CLASSES, input_shape=(3, 32, 32))
@@ -143,7 +143,7 @@ def network(name: str) -> nn.Module:
 
 @pytest.mark.parametrize("name", ["CNN", "test_resnet"])
 def test_kept_features_give_the_logits_of_the_pictures(name: str) -> None:
-    task = ImageClassification(network(name), SPEC, Optim(), kept_features="training").eval()
+    task = ImageClassification(network(name), SPEC, Optim(), cached_features="probe").eval()
     batch = {"image": images(5)}
     with torch.no_grad():
         features = task.features(batch)
@@ -153,10 +153,10 @@ def test_kept_features_give_the_logits_of_the_pictures(name: str) -> None:
 
 
 def test_training_on_kept_features_trains_the_head_alone() -> None:
-    task = ImageClassification(network("test_resnet"), SPEC, Optim(), kept_features="training")
+    task = ImageClassification(network("test_resnet"), SPEC, Optim(), cached_features="probe")
     trained = {name for name, p in task.named_parameters() if p.requires_grad}
     assert trained == {"model.head.linear.weight", "model.head.linear.bias"}
-    free = ImageClassification(network("test_resnet"), SPEC, Optim(), kept_features="start")
+    free = ImageClassification(network("test_resnet"), SPEC, Optim(), cached_features="start")
     assert all(p.requires_grad for p in free.parameters())
 
 
@@ -170,11 +170,11 @@ def kept(task: ImageClassification) -> dict[str, dict[str, Tensor]]:
     return {split: {"features": features, "target": target} for split in ("train", "val")}
 
 
-@pytest.mark.parametrize("kind", ["start", "training"])
-def test_a_start_from_kept_features_is_the_solved_head(kind: Literal["start", "training"]) -> None:
-    task = ImageClassification(network("test_resnet"), SPEC, Optim(), kept_features=kind)
+@pytest.mark.parametrize("kind", ["start", "probe"])
+def test_a_start_from_kept_features_is_the_solved_head(kind: Literal["start", "probe"]) -> None:
+    task = ImageClassification(network("test_resnet"), SPEC, Optim(), cached_features=kind)
     features = kept(task)
-    line = task.start_from(features)
+    line = task.start_from_features(features)
     assert f"solved on kept features [40, {task.head.linear.in_features}]" in line
     right = task.eval()({"features": features["val"]["features"]}).argmax(1) == features["val"]["target"]
     assert right.float().mean() > 0.9

@@ -26,9 +26,9 @@ from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim, Target
 from src.models import Linear
 from src.tasks import OUTPUTS, Regression
-from src.tasks.base import Batch
 from src.tasks.regression import Loss
-from src.trainer import quieten
+from src.tasks.task import Batch
+from src.training.trainer import quieten
 
 LOSSES: tuple[Loss, ...] = ("mse", "mae", "huber", "quantile", "gaussian")
 TARGETS = {
@@ -181,12 +181,12 @@ def test_targets_are_scaled_and_predictions_restored(scale: str) -> None:
     scaled = task.scaled(columns["target"])
     expected = columns["target"].double().log() if target.log else columns["target"].double()
     torch.testing.assert_close(scaled, ((expected - target.mean) / target.std).float(), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(task.restored(scaled), columns["target"], rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(task.unscaled(scaled), columns["target"], rtol=1e-4, atol=1e-3)
     if scale == "standard":
-        assert task.restored(torch.tensor([0.0, 1.0])).tolist() == [180_000, 260_000]
+        assert task.unscaled(torch.tensor([0.0, 1.0])).tolist() == [180_000, 260_000]
         assert task.scaled(torch.tensor([180_000.0, 100_000.0])).tolist() == [0, -1]
     if scale == "log":
-        assert task.restored(torch.tensor([0.0])).item() == pytest.approx(math.exp(12), rel=1e-5)
+        assert task.unscaled(torch.tensor([0.0])).item() == pytest.approx(math.exp(12), rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", TARGETS)
@@ -224,7 +224,7 @@ def test_metrics_are_right_wherever_the_target_lies(mean: float, std: float) -> 
     columns = known(Target(name="y", mean=mean, std=std), count=1000)
     task = given_task(Target(name="y", mean=mean, std=std))
     true = columns["target"].double().numpy()
-    prediction = task.restored(columns["outputs"][:, 0]).double().numpy()
+    prediction = task.unscaled(columns["outputs"][:, 0]).double().numpy()
     found = scores(task, columns)
     assert found["val/r2"] == pytest.approx(r2_score(true, prediction), abs=1e-4)
     assert found["val/rmse"] == pytest.approx(root_mean_squared_error(true, prediction), rel=1e-4)
@@ -320,7 +320,7 @@ def test_a_solved_start_predicts_as_least_squares_on_the_scaled_target(scale: st
     numbers = rng.normal(size=(200, 3))
     scaled = numbers @ (0.5, -0.3, 0.1) + rng.normal(0, 0.1, 200)
     spec = DataSpec(numbers=3, target=target)
-    task = Regression(Linear(spec, 1), spec, Optim(), kept_features="start")
+    task = Regression(Linear(spec, 1), spec, Optim(), cached_features="start")
     values = in_own_units(torch.tensor(scaled), target)
     columns = {
         "numbers": torch.tensor(numbers, dtype=torch.float32),
@@ -328,7 +328,7 @@ def test_a_solved_start_predicts_as_least_squares_on_the_scaled_target(scale: st
         "target": torch.tensor(values, dtype=torch.float32),
     }
     kept = {"features": task.features(columns), "target": columns["target"]}
-    line = task.start_from({"train": kept, "val": kept})
+    line = task.start_from_features({"train": kept, "val": kept})
     assert "solved in closed form on [200, 3], L2 0.0" in line
     expected = LinearRegression().fit(numbers, scaled).predict(numbers)
     found = scores(task, columns)
@@ -339,6 +339,6 @@ def test_a_solved_start_predicts_as_least_squares_on_the_scaled_target(scale: st
 
 def test_of_a_frozen_model_the_head_alone_is_trained() -> None:
     spec = DataSpec(numbers=3, target=Target(name="y"))
-    task = Regression(Linear(spec, 1), spec, Optim(), kept_features="training")
+    task = Regression(Linear(spec, 1), spec, Optim(), cached_features="probe")
     assert all(parameter.requires_grad for parameter in task.head.parameters())
-    assert task.kept_features == "training"
+    assert task.cached_features == "probe"

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim
 from src.tasks import Task
-from src.tasks.base import Batch, Stage, build_optimizer, rate_factor
-from src.trainer import quieten
+from src.tasks.task import Batch, Stage, build_optimizer, rate_factor
+from src.training.trainer import quieten
 
 NAMES = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "linear", "step", "constant")

@@ -14,8 +14,8 @@ from src.datamodules import Tensors
 from src.experiment import DataSpec, Optim, Recurrent
 from src.models import LSTM, Bert
 from src.tasks import Classification, ImageClassification, TextClassification
-from src.tasks.base import Batch, Model, build_optimizer
-from src.trainer import quieten
+from src.tasks.task import Batch, Model, build_optimizer
+from src.training.trainer import quieten
 
 SPEC = DataSpec(classes=("a", "b", "c"), input_shape=(9,), vocab_size=30, unknown_id=1)
 COUNT, LENGTH = 6, 9
@@ -74,10 +74,10 @@ def test_pictures_and_texts_differ_in_their_inputs_only() -> None:
         return {name for name, value in vars(kind).items() if callable(value)}
 
     assert own(TextClassification) == {"inputs"}
-    of_pictures = {"inputs", "__init__", "varied", "forward", "counter", "try_out", "_takes"}
+    of_pictures = {"inputs", "__init__", "augmented", "forward", "set_imbalance_strategy", "try_out", "_takes"}
     assert own(ImageClassification) == of_pictures, "and in the memory format, in mixed pictures, views and sizes"
     shared = own(Classification) - of_pictures
-    assert {"_step", "loss", "features", "predict_step", "start_from"} <= shared
+    assert {"_step", "loss", "features", "predict_step", "start_from_features"} <= shared
     for name in shared:
         of_all = getattr(Classification, name)
         assert getattr(TextClassification, name) is getattr(ImageClassification, name) is of_all
@@ -119,10 +119,10 @@ def test_predictions_have_index_probabilities_and_errors(name: str, encoder: str
 @pytest.mark.parametrize("name", NETWORKS)
 def test_training_on_kept_features_moves_the_head_alone(name: str, encoder: str) -> None:
     model, _ = network(name, encoder)
-    task = TextClassification(model, SPEC, Optim(lr=0.1, schedule="constant"), kept_features="training")
+    task = TextClassification(model, SPEC, Optim(lr=0.1, schedule="constant"), cached_features="probe")
     batch = batch_of()
     kept = {"features": task.eval().features(batch).detach(), "target": batch["target"]}
-    assert task.start_from({"train": kept, "val": kept}).startswith("solved on kept features [6, ")
+    assert task.start_from_features({"train": kept, "val": kept}).startswith("solved on kept features [6, ")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = optimizer_of(task.train(), kept | {"index": batch["index"]})
     moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}

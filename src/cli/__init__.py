@@ -1,0 +1,5 @@
+"""The command lines. `__init__.pyi` lists what there is; each loads when first named."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

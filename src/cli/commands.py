@@ -1,0 +1,90 @@
+"""What `run.py` does with its experiments: plan, run, cross-validate or average one after the other."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import torch
+
+from src.callbacks import Every, Interrupted
+from src.callbacks.graceful_stop import handling, interrupt
+from src.cli.parser import RunFlags
+from src.datamodules import Fold
+from src.experiment import Experiment, InputError
+from src.runs import records, summary
+from src.studies.cross_validation import cross_validate
+from src.studies.ensemble import ensemble
+from src.studies.reproduce import reproduce
+from src.training.precision import faster, measured_speeds
+from src.training.runner import build_parts, describe, explain, run
+from src.training.trainer import build_trainer, quieten
+
+
+def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
+    """Run or plan each experiment; a failure is recorded and the rest go on.
+
+    Returns:
+        Exit code: 0 if all are done, 1 if one failed, 128 + signal if interrupted.
+    """
+    quieten()
+    failed = 0
+    with handling(interrupt):
+        for number, experiment in enumerate(experiments):
+            if number:
+                print(flush=True)
+            try:
+                every = Every.parse(flags.checkpoint_every)
+                before = records.load(flags.resume) if flags.resume else {}
+                folds, members = before.get("folds", flags.folds), before.get("ensemble", flags.ensemble)
+                if flags.dry_run:
+                    plan(experiment, Fold(1, folds) if folds else None)
+                elif flags.reproduce:
+                    same = reproduce(flags.reproduce, experiment, test=flags.test, every=every)
+                    failed += not same
+                elif folds:
+                    cross_validate(
+                        experiment, folds, baselines=flags.baselines, resume=flags.resume, checkpoint_every=every
+                    )
+                elif members:
+                    ensemble(
+                        experiment,
+                        members,
+                        test=flags.test,
+                        baselines=flags.baselines,
+                        resume=flags.resume,
+                        checkpoint_every=every,
+                    )
+                else:
+                    run(
+                        experiment,
+                        test=flags.test,
+                        baselines=flags.baselines,
+                        resume=flags.resume,
+                        checkpoint_every=every,
+                    )
+            except Interrupted as stop:
+                return stop.exit_code
+            except Exception as error:
+                failed += 1
+                if not isinstance(error, InputError | OSError):
+                    traceback.print_exception(error)
+                print(f"error: {type(experiment).__name__}: {explain(error)}", file=sys.stderr, flush=True)
+                if torch.distributed.is_available() and torch.distributed.is_initialized():
+                    break  # the other processes may be elsewhere by now: no further run could agree with them
+    if failed and len(experiments) > 1:
+        print(f"{failed} of {len(experiments)} runs failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def plan(asked: Experiment, fold: Fold | None = None) -> None:
+    """Print what a run, or a fold of it, would be; train nothing and write no run directory."""
+    experiment = asked.resolve()
+    trainer = build_trainer(experiment, [], logger=False)
+    datamodule, task = build_parts(experiment, fold)
+    speeds = measured_speeds(experiment, task, datamodule, trainer)
+    if speeds:
+        trainer = build_trainer(experiment, [], logger=False, precision=faster(speeds))
+    record = records.head(experiment, asked) | describe(experiment, datamodule, task, trainer)
+    summary.before(record | {"precision_speeds": speeds}, None)

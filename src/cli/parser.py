@@ -1,0 +1,234 @@
+"""The command line of run.py: which experiments, which run flags, and every field as a flag."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, make_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from src.experiment import Accelerator, Experiment, InputError, load, replace
+from src.resources import files
+from src.runs import records
+
+Flags = TypeVar("Flags")
+USAGE = """usage: run.py EXPERIMENT.py[:Name] ... [flags]      --help after an experiment shows its flags
+       run.py --resume runs/<Experiment>/<id> [flags]
+       run.py --reproduce runs/<Experiment>/<id> [--test]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """How to run; the fields below say what."""
+
+    seeds: tuple[int, ...] = ()
+    """Run each experiment once a seed, instead of the one --seed."""
+    test: bool = False
+    """Read the test set once, with the best checkpoint; the record counts it."""
+    folds: int | None = None
+    """Cross-validate: train once a fold on the rest, and give the mean, the spread and out-of-fold predictions."""
+    ensemble: int | None = None
+    """Train so many members, with seeds from --seed on, and average what they predict."""
+    baselines: bool = False
+    """Fit scikit-learn's baselines to the same split, and show them beside the run."""
+    dry_run: bool = False
+    """Show the resolved plan, train nothing."""
+    checkpoint_every: str = "10min"
+    """Save within an epoch too, after so many steps (500) or minutes (10min)."""
+    reproduce: Path | None = None
+    """Run a finished run again, with its fields and seed on its data, and say whether the numbers are the same."""
+    resume: Path | None = None
+    """Go on with an interrupted run in its own directory; with --test, test a finished one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFlags:
+    """What to do with what is found."""
+
+    fix: bool = False
+    """Write a list of what to leave out; `--quarantine` of run.py reads it. Data files are never touched."""
+    list: Path = Path("quarantine.csv")
+    """The file that --fix writes."""
+    json: Path | None = None
+    """Write the report here too."""
+    strict: bool = False
+    """Exit code 1 for warnings too."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A parsed command line: what to run, each with its seed in place."""
+
+    experiments: list[Experiment]
+    flags: RunFlags
+
+
+@dataclass(frozen=True)
+class PredictFlags:
+    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, runs/<Experiment>/<id>."""
+    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    """Pictures and folders of them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for stdin."""
+    out: Path | None = None
+    """CSV to write; without it the rows are printed."""
+    accelerator: Accelerator = "auto"
+    """Device to run on."""
+    calibrate: bool = True
+    """Scale probabilities by the temperature found on validation data; no label changes."""
+    threshold: bool = False
+    """Of two classes, decide by the threshold found on validation data, not for the likelier."""
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """Parse the arguments of run.py.
+
+    Raises:
+        InputError: an experiment that is not there, a flag that contradicts another.
+        SystemExit: an unknown flag or value (exit code 2, with a suggestion) or --help (0), from tyro.
+    """
+    targets, flags = _split(argv)
+    if "--reproduce" in flags:
+        return _parse_reproduce(targets, flags)
+    if not targets and "--resume" in flags:
+        return _parse_resume(flags)
+    if not targets:
+        print(f"{USAGE}\n\n{_listing()}")
+        raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
+    if _given(flags, "--seed") and _given(flags, "--seeds"):
+        raise InputError("--seed and --seeds: give one of the two.")
+    parsed = [_parse_one(load(target)(), RunFlags(), flags, f"run.py {target}") for target in targets]
+    run_flags = parsed[0][1]
+    for name, count in (("folds", run_flags.folds), ("ensemble", run_flags.ensemble)):
+        if count is not None and count < 2:
+            raise InputError(f"--{name} {count}: at least 2.")
+    if run_flags.folds and run_flags.ensemble:
+        raise InputError("--folds and --ensemble: give one of the two.")
+    apart = run_flags.ensemble or 1  # members have the seeds from a run's own on
+    for one, next_ in pairwise(sorted(run_flags.seeds)):
+        if next_ - one < apart:
+            what = f"ensembles of {apart} would share members" if apart > 1 else "the same run twice"
+            raise InputError(f"--seeds {one} {next_}: {what}. Give seeds that are at least {apart} apart.")
+    if run_flags.resume:
+        raise InputError(f"--resume {run_flags.resume}: the run knows its experiment; leave {targets[0]} out.")
+    return Command([replace(e, seed=seed) for e, _ in parsed for seed in run_flags.seeds or (e.seed,)], run_flags)
+
+
+def parse_check(argv: Sequence[str]) -> tuple[str, Experiment, CheckFlags]:
+    """Parse the arguments of check_data.py: the experiment as named, itself, and the flags; errors as for `parse`."""
+    targets, flags = _split(argv)
+    if len(targets) != 1:
+        if targets:
+            raise InputError(f"{' '.join(targets)}: name one experiment, whose data are to be checked.")
+        print(f"usage: check_data.py EXPERIMENT.py[:Name] [flags]\n\n{_listing()}")
+        raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
+    experiment, own = _parse_one(load(targets[0])(), CheckFlags(), flags, f"check_data.py {targets[0]}")
+    if own.fix and own.list.exists() and own.list != experiment.quarantine:
+        raise InputError(
+            f"--list {own.list}: there already. To add to it, --quarantine {own.list}; else name another file."
+        )
+    return targets[0], experiment, own
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split into the experiments, which come first, and the flags. A glob's `__init__.py` is no experiment."""
+    first = next((i for i, arg in enumerate(argv) if arg.startswith("-")), len(argv))
+    flags = [part for flag in argv[first:] for part in _apart(flag)]
+    return [arg for arg in argv[:first] if Path(arg).name != "__init__.py"], flags
+
+
+def _apart(flag: str) -> list[str]:
+    return flag.split("=", 1) if flag.startswith(("--resume=", "--reproduce=")) else [flag]
+
+
+def _given(flags: Sequence[str], name: str) -> bool:
+    return any(flag == name or flag.startswith(f"{name}=") for flag in flags)
+
+
+def _parse_one(default: Experiment, own: Flags, flags: Sequence[str], prog: str) -> tuple[Experiment, Flags]:
+    """Parse fields and the script's own flags together; `name=""` joins the two groups without a prefix."""
+    kind: Any = type(default)
+    of_script: Any = type(own)
+    bare = tyro.conf.arg(name="")
+    joint = make_dataclass(
+        "Flags",
+        [
+            ("own", Annotated[tyro.conf.FlagCreatePairsOff[of_script], bare], own),
+            ("experiment", Annotated[kind, bare], default),
+        ],
+        frozen=True,
+    )
+    found: Any = tyro.cli(joint, args=flags, prog=prog, description=kind.__doc__)
+    return found.experiment, found.own
+
+
+def _parse_resume(flags: list[str]) -> Command:
+    """`--resume RUN [flags]`: the run's own experiment and fields, changed by the flags given."""
+    before = _recorded(flags, "--resume")
+    experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
+    if run_flags.seeds or experiment.seed != before.seed:
+        raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
+    if run_flags.folds is not None:
+        raise InputError("--resume goes on with the run's own folds, if it has any; leave --folds out.")
+    if run_flags.ensemble is not None:
+        raise InputError("--resume goes on with the run's own members, if it has any; leave --ensemble out.")
+    return Command([experiment], run_flags)
+
+
+def _parse_reproduce(targets: Sequence[str], flags: list[str]) -> Command:
+    """`[EXPERIMENT] --reproduce RUN`: the run's own experiment and fields, and no others."""
+    before = _recorded(flags, "--reproduce")
+    if list(map(load, targets)) not in ([], [type(before)]):
+        raise InputError(f"--reproduce: that is a run of {before.dotted_name()}, not of {', '.join(targets)}.")
+    experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
+    if run_flags.seeds or run_flags.folds or run_flags.ensemble or run_flags.resume or experiment != before:
+        raise InputError("--reproduce takes every field from the run; of the other flags only --test goes with it.")
+    return Command([experiment], run_flags)
+
+
+def _recorded(flags: list[str], name: str) -> Experiment:
+    """Return the experiment of the run that the flag names, with its fields."""
+    at = flags.index(name)
+    if at + 1 == len(flags):
+        raise InputError(f"{name}: name the run directory, runs/<Experiment>/<id>.")
+    run = Path(flags[at + 1])
+    record = records.load(run)
+    with records.explain_record_errors(run, record):
+        return load(record["experiment"]).from_json(record["fields"])
+
+
+def _listing() -> str:
+    """Return a line for each experiment file: its docstring's first line, read without importing it."""
+    lines = []
+    for path in sorted((files.ROOT / "experiments").glob("*.py")):
+        if path.name != "__init__.py":
+            try:
+                title = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+            except SyntaxError as error:
+                title = f"(line {error.lineno}: {error.msg})"
+            lines.append(f"  experiments/{path.name:<24} {title}")
+    return "experiments:\n" + "\n".join(lines)
+
+
+def fail(error: InputError) -> int:
+    """Print an error that the user can put right, without a traceback; return the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def call(commands: Mapping[str, Callable[..., int]], default: Callable[..., int]) -> int:
+    """Call the command that the first argument names, else `default`, with the flags made of its parameters."""
+    name = sys.argv[1] if sys.argv[1:] and sys.argv[1] in commands else ""
+    program = Path(sys.argv[0]).name
+    try:
+        if name:
+            return tyro.cli(commands[name], prog=f"{program} {name}", args=sys.argv[2:])
+        return tyro.cli(default, prog=program)
+    except InputError as error:
+        return fail(error)

@@ -1,0 +1,1 @@
+"""Values that experiments hold, and the data's spec; nothing heavy is imported."""

@@ -1,0 +1,112 @@
+"""Pictures: the same or nearly the same in two splits, and sizes out of the ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.fft import dctn
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import rgb_to_grayscale
+
+from src.data_checks.findings import Examples, Finding, Pair
+from src.data_checks.numbers import outliers
+from src.datamodules import DataModule, ImageFolder
+from src.datamodules.images.decoding import UNREADABLE
+
+SIDE = 32
+MOST_BITS = 12
+"""Of the 64 bits of two hashes, so many may differ: what is alike is then looked at pixel by pixel."""
+ALIKE = 0.97
+"""Correlation of the grey pixels from which on two pictures are nearly the same."""
+FLAT = 2.0
+"""Grey levels of deviation below which a picture has nothing in it to compare; it has to be equal then."""
+ENLARGED = 0.5
+"""Share of the model's picture below which a file has too few pixels."""
+CHUNK = 256
+
+
+def thumbnails(datamodule: DataModule, split: str) -> np.ndarray:
+    """Return the pictures of a split, grey and small: float32 [pictures, 32, 32]."""
+    size, found = len(datamodule.ids(split)), []
+    for start in range(0, size, CHUNK):
+        pictures = datamodule.examples(split, range(start, min(start + CHUNK, size)))
+        assert isinstance(pictures, torch.Tensor)
+        small = F.adaptive_avg_pool2d(pictures.float(), SIDE)
+        found.append((rgb_to_grayscale(small) if small.shape[1] == 3 else small)[:, 0].numpy())
+    return np.concatenate(found)
+
+
+def hashes(pictures: np.ndarray) -> np.ndarray:
+    """Return a perceptual hash of each picture, uint64: which of its lowest frequencies are above their median.
+
+    As `imagehash.phash` after Zauner 2010 (https://www.phash.org/docs/pubs/thesis_zauner.pdf, section 3.2.1).
+    """
+    low = np.asarray(dctn(pictures, axes=(1, 2)))[:, :8, :8].reshape(-1, 64)
+    return np.packbits(low > np.median(low, 1, keepdims=True), axis=1).view(np.uint64).ravel()
+
+
+def repeated(examples: Examples, pictures: np.ndarray, *, exact: bool) -> Iterator[Pair]:
+    """Yield the pictures of val and test that an earlier split has too, resized, saved anew or mirrored included.
+
+    Args:
+        pictures: of all splits, as `thumbnails` gives them.
+        exact: only pictures that are equal. Digits of a few pixels are alike by nature.
+    """
+    vectors = pictures.reshape(len(pictures), -1)
+    deviation = vectors.std(1)
+    turned = {"": pictures} if exact else {"": pictures, "mirrored": pictures[:, :, ::-1]}
+    hashed = {how: hashes(found) for how, found in turned.items()}
+    for late in range(1, len(examples.splits)):
+        before, rows = np.flatnonzero(examples.split < late), np.flatnonzero(examples.split == late)
+        for how, codes in hashed.items():
+            other = turned[how].reshape(len(pictures), -1)
+            for chunk in np.array_split(rows, -(-len(rows) // CHUNK)):
+                bits = np.bitwise_count(codes[chunk, None] ^ hashed[""][before])
+                for row, column in zip(*np.nonzero(bits <= (0 if exact else MOST_BITS)), strict=True):
+                    mine, theirs = int(chunk[row]), int(before[column])
+                    if found := _alike(other[mine], vectors[theirs], deviation[mine], deviation[theirs], exact):
+                        yield Pair(theirs, mine, how or found)
+
+
+def _alike(a: np.ndarray, b: np.ndarray, deviation_a: float, deviation_b: float, exact: bool) -> str:
+    """Return how two pictures, as vectors of grey pixels, are alike; '' if they are not."""
+    if np.array_equal(a, b):
+        return "the same"
+    if exact or min(deviation_a, deviation_b) < FLAT:
+        return ""
+    correlation = float(((a - a.mean()) * (b - b.mean())).mean() / (deviation_a * deviation_b))
+    return "nearly the same" if correlation >= ALIKE else ""
+
+
+def odd_sizes(datamodule: ImageFolder, examples: Examples) -> list[Finding]:
+    """Return the pictures whose files are of a size out of the ordinary; headers are read, no pixels."""
+    files = [file for split in examples.splits for file in datamodule.files(split)]
+    with ThreadPoolExecutor() as pool:
+        width, height, size = np.array(list(pool.map(_measure, files)), float).T
+    smaller = np.minimum(width, height)
+    names = [f"{examples.name(i)}" for i in range(len(examples))]
+    shown = [f"{name} ({w:.0f} x {h:.0f})" for name, w, h in zip(names, width, height, strict=True)]
+    weights = [f"{name} ({kb / 1024:.0f} KB)" for name, kb in zip(names, size, strict=True)]
+    enlarged = np.flatnonzero(smaller < ENLARGED * datamodule.image_size)
+    found = outliers(width / height, shown, "unusually wide or tall pictures, of which the middle square alone is seen")
+    found += outliers(size / (width * height), weights, "files unusually large or small for their pixels")
+    if len(enlarged):
+        worst = [shown[i] for i in enlarged[smaller[enlarged].argsort(kind="stable")]]
+        side = f"a side below {ENLARGED:.0%} of the {datamodule.image_size} pixels that the model sees"
+        title = f"pictures that are blown up, having {side}: {len(worst)} of {len(files)}"
+        found.append(Finding(title, examples=tuple(worst)))
+    return found
+
+
+def _measure(file: Path) -> tuple[int, int, int]:
+    """Return width, height and bytes; 1s where the file went away meanwhile."""
+    try:
+        with Image.open(file) as picture:
+            return *picture.size, file.stat().st_size
+    except UNREADABLE:
+        return 1, 1, 1

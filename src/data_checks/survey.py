@@ -1,0 +1,150 @@
+"""All checks of one experiment's data: which apply, in which order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from src.data_checks import labels, pictures, tables, texts
+from src.data_checks.findings import Examples, Finding, Report, across_splits
+from src.datamodules import DataModule, ImageFolder, Table
+from src.experiment import Experiment
+from src.tasks import Task
+from src.training.baselines import estimators
+from src.training.features import cache_features
+from src.training.trainer import build_trainer
+
+LOPSIDED = 10
+"""Times as many examples of the commonest class as of the rarest, from which on accuracy says little."""
+FEW = {"train": 20, "val": 10, "test": 10}
+"""Examples of a class below which it can hardly be learned, or measured."""
+TINY = 32
+"""Side of pictures below which different ones are alike by nature, so that only equal ones count."""
+
+
+def check(experiment: Experiment, datamodule: DataModule, task: Task) -> Report:
+    """Check the data of an experiment; nothing is written but caches.
+
+    Args:
+        datamodule, task: as the runner builds them.
+    """
+    report, examples = Report(), Examples.of(datamodule)
+    report.add("examples of each class", balance(examples))
+    if isinstance(datamodule, Table):
+        _table(report, examples, datamodule)
+        return report
+    try:
+        shown = datamodule.examples("train", [0])
+    except NotImplementedError:
+        report.add("nothing else: these data show no examples", [])
+        return report
+    if isinstance(shown, torch.Tensor):
+        _pictures(report, examples, datamodule, experiment, task, tiny=_side(datamodule) <= TINY)
+    else:
+        _texts(report, examples, datamodule)
+    return report
+
+
+def _side(datamodule: DataModule) -> int:
+    """Return the side of pictures in their files, where all are tiny; else that of what the model sees."""
+    if isinstance(datamodule, ImageFolder):
+        return TINY + 1  # files of any size
+    return int(datamodule.spec.input_shape[-1])
+
+
+def balance(examples: Examples) -> list[Finding]:
+    """Return classes with few examples, and splits in which one class is far commoner than another."""
+    found: list[Finding] = []
+    for split in examples.splits if examples.classes else ():
+        rows = examples.of_split(split)
+        counts = np.bincount(examples.target[rows], minlength=len(examples.classes))
+        least, most = int(counts.argmin()), int(counts.argmax())
+        if counts[most] >= LOPSIDED * counts[least]:
+            found.append(
+                Finding(
+                    f"{split} is lopsided: {examples.classes[most]} {counts[most]}, {examples.classes[least]} "
+                    f"{counts[least]}; look at balanced_acc, not acc"
+                )
+            )
+        few = [f"{examples.classes[k]} {counts[k]}" for k in counts.argsort(kind="stable") if counts[k] < FEW[split]]
+        if few:
+            title = f"classes with fewer than {FEW[split]} examples in {split}: {len(few)} of {len(counts)}"
+            found.append(Finding(title, examples=tuple(few)))
+    return found
+
+
+def _pictures(
+    report: Report, examples: Examples, datamodule: DataModule, experiment: Experiment, task: Task, *, tiny: bool
+) -> None:
+    small = np.concatenate([pictures.thumbnails(datamodule, split) for split in examples.splits])
+    what = "pixels" if tiny else "perceptual hashes, then small grey pixels; mirrored ones too"
+    pairs = pictures.repeated(examples, small, exact=tiny)
+    report.add(f"pictures in two splits: {what}", across_splits(examples, pairs, "pictures"))
+    if isinstance(datamodule, ImageFolder):
+        report.add("sizes of pictures and files", pictures.odd_sizes(datamodule, examples))
+    if task.cached_features == "no":
+        report.add(*labels.wrong_classes(examples, _baseline(datamodule, examples)))
+        return
+    trainer = build_trainer(experiment, [], logger=False)
+    kept = cache_features(task, datamodule, trainer, examples.splits)
+    features = np.concatenate([kept[split]["features"].flatten(1).numpy() for split in examples.splits])
+    evidence = labels.Evidence(f"logistic regression on features of the backbone ({task.weights_source})", features)
+    report.add(*labels.wrong_classes(examples, evidence))
+
+
+def _texts(report: Report, examples: Examples, datamodule: DataModule) -> None:
+    evidence = _baseline(datamodule, examples)
+    words = texts.in_words(evidence.inputs)
+    pairs = texts.repeated(examples, words)
+    report.add(
+        f"texts in two splits: shingles of {texts.SHINGLE} words, then word by word",
+        across_splits(examples, pairs, "texts"),
+    )
+    report.add("lengths of texts, texts without words", texts.odd_texts(examples, evidence.inputs, words))
+    report.add(*labels.wrong_classes(examples, evidence))
+
+
+def _table(report: Report, examples: Examples, datamodule: Table) -> None:
+    evidence = _baseline(datamodule, examples)
+    frame: pd.DataFrame = evidence.inputs
+    train = examples.of_split("train")
+    regression = not examples.classes
+    seen = [name for name in frame.columns if name in datamodule.frame.columns]
+    compared = frame.drop(columns=tables.numbering(frame.iloc[train], seen))
+    same, nearly = tables.repeated(examples, compared)
+    share = tables.coarse(examples, compared)
+    if share <= tables.COARSE and len(train) >= tables.FEW_ROWS:
+        report.add("rows in two splits", [*across_splits(examples, same, "rows"), *alike(examples, nearly)])
+    else:
+        why = f"{share:.0%} of the training rows are like another" if share > tables.COARSE else f"{len(train)} rows"
+        report.add(f"rows in two splits: not checked, these are alike by chance ({why})", [])
+    report.add("columns that number the rows or hardly change", tables.odd_columns(frame.iloc[train], seen))
+    found = tables.leaking(frame.iloc[train], examples.target[train], regression=regression)
+    report.add(f"columns that give the target away, one by one: {frame.shape[1]}", found)
+    wrong = labels.wrong_numbers if regression else labels.wrong_classes
+    report.add(*wrong(examples, evidence))
+
+
+def alike(examples: Examples, nearly: list[Any]) -> list[Finding]:
+    """Return the finding that rows differ in one column from one of an earlier split."""
+    if not nearly:
+        return []
+    shown = [f"{examples.name(pair.late)} = {examples.name(pair.early)} in {pair.how}" for pair in nearly]
+    title = f"rows of val and test that differ from one of an earlier split in a single column: {len(shown)}"
+    return [Finding(title, examples=tuple(shown))]
+
+
+def _baseline(datamodule: DataModule, examples: Examples) -> labels.Evidence:
+    """Return what scikit-learn's best baseline sees of all splits."""
+    parts: list[Any] = [datamodule.baseline_inputs(split) for split in examples.splits]
+    if isinstance(parts[0], pd.DataFrame):
+        inputs: Any = pd.concat(parts, ignore_index=True)
+    elif isinstance(parts[0], np.ndarray):
+        inputs = np.concatenate(parts)
+    else:
+        inputs = [text for part in parts for text in part]
+    name = list(estimators(inputs, regression=not examples.classes))[-1]
+    return labels.Evidence(name, inputs)

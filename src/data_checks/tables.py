@@ -1,0 +1,136 @@
+"""Tables: rows that stand in two splits, columns that give the target away, name the rows, or hardly ever change."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from src.data_checks.findings import Examples, Finding, Pair
+
+FEW_ROWS = 50
+"""Rows below which columns and rows are alike by chance."""
+GIVEN_AWAY = 0.99
+"""R2, or balanced accuracy, of one column alone from which on it is taken for the target in other words."""
+CONSTANT = 0.995
+"""Share of the rows with the same value from which on a column says next to nothing."""
+COARSE = 0.05
+"""Share of the training rows that are like another one above which a table is too coarse to tell rows apart."""
+DIGITS = 5
+FOLDS = 5
+
+
+def row_hashes(frame: pd.DataFrame) -> np.ndarray:
+    """Return a hash of each row and column, uint64 [rows, columns]; numbers that agree in five digits are the same."""
+    columns = [pd.util.hash_pandas_object(_rounded(frame[name]), index=False).to_numpy() for name in frame.columns]
+    salts = np.random.default_rng(0).integers(1, 2**63, len(columns), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    return np.stack(columns, 1) * salts
+
+
+def _rounded(column: pd.Series) -> pd.Series:
+    if not pd.api.types.is_numeric_dtype(column):
+        return column.astype(str)
+    values = column.to_numpy(float)
+    size = np.floor(np.log10(np.where(values == 0, 1, np.abs(values))))
+    scale = 10.0 ** (np.nan_to_num(size) - DIGITS + 1)
+    return pd.Series(np.round(values / scale) * scale)
+
+
+def repeated(examples: Examples, frame: pd.DataFrame) -> tuple[list[Pair], list[Pair]]:
+    """Return the rows of val and test that an earlier split has too, and those that differ in one column only.
+
+    All columns that the model sees count, the target does not.
+    """
+    cells = row_hashes(frame)
+    whole = cells.sum(1)
+    same = list(_equal(examples, whole, "the same"))
+    there = {(pair.early, pair.late) for pair in same}
+    nearly: dict[tuple[int, int], Pair] = {}
+    for column, name in enumerate(frame.columns):
+        for pair in _equal(examples, whole - cells[:, column], f"all but {name}"):
+            if (pair.early, pair.late) not in there:
+                nearly[pair.early, pair.late] = pair
+    return same, list(nearly.values())
+
+
+def _equal(examples: Examples, hashes: np.ndarray, how: str) -> Iterator[Pair]:
+    order = np.lexsort((examples.split, hashes))
+    starts = np.flatnonzero(np.diff(hashes[order]) != 0) + 1
+    for group in np.split(order, starts):
+        first = int(group[0])
+        yield from (Pair(first, int(row), how) for row in group[1:] if examples.split[row] > examples.split[first])
+
+
+def coarse(examples: Examples, frame: pd.DataFrame) -> float:
+    """Return the share of the training rows that are like another one, but for the target."""
+    hashes = row_hashes(frame.iloc[examples.of_split("train")]).sum(1)
+    _, counts = np.unique(hashes, return_counts=True)
+    return float(counts[counts > 1].sum() / len(hashes))
+
+
+def leaking(frame: pd.DataFrame, target: np.ndarray, *, regression: bool) -> list[Finding]:
+    """Return the columns that predict the target nearly perfectly, each by itself, on rows that were not fitted."""
+    if len(frame) < FEW_ROWS or frame.shape[1] < 2:  # one column that explains all is then the task itself
+        return []
+    found: list[tuple[float, str]] = []
+    for name in frame.columns:
+        if (score := alone(frame[[name]], target, regression=regression)) >= GIVEN_AWAY:
+            found.append((score, str(name)))
+    measure = "R2" if regression else "balanced accuracy"
+    return [
+        Finding(
+            f"column {name} alone gives the target away ({measure} {score:.3f}): is it known when you predict? "
+            f"Else --columns.ignored {name}",
+            wrong=True,
+        )
+        for score, name in sorted(found, reverse=True)
+    ]
+
+
+def alone(column: pd.DataFrame, target: np.ndarray, *, regression: bool) -> float:
+    """Return the cross-validated score of a decision tree that sees one column."""
+    tree: Any = DecisionTreeRegressor(random_state=0) if regression else DecisionTreeClassifier(random_state=0)
+    if isinstance(column.dtypes.iloc[0], pd.CategoricalDtype):
+        column = column.apply(lambda values: values.cat.codes)  # a tree tells them apart in whatever order
+    folds: Any = KFold(FOLDS, shuffle=True, random_state=0)
+    if not regression:
+        fewest = np.unique(target, return_counts=True)[1].min()
+        folds = StratifiedKFold(int(min(FOLDS, max(2, fewest))), shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes with one row, columns with one value: the score says it
+        scores = cross_val_score(tree, column, target, cv=folds, scoring="r2" if regression else "balanced_accuracy")
+    return float(np.mean(scores))
+
+
+def numbering(frame: pd.DataFrame, seen: Sequence[str]) -> list[str]:
+    """Return the columns, among those that the model sees, that number the rows."""
+    return [name for name in seen if len(frame) >= FEW_ROWS and _numbers_rows(frame[name])]
+
+
+def odd_columns(frame: pd.DataFrame, seen: Sequence[str]) -> list[Finding]:
+    """Return columns that number the rows and columns that hardly ever change, among those that the model sees."""
+    found = [
+        Finding(f"column {name} numbers the rows and tells nothing of others: --columns.ignored {name}")
+        for name in numbering(frame, seen)
+    ]
+    for name in seen if len(frame) >= FEW_ROWS else ():
+        shares = frame[name].value_counts(dropna=False, normalize=True)
+        if shares.iloc[0] >= CONSTANT:
+            most = "no value" if pd.isna(shares.index[0]) else shares.index[0]
+            found.append(Finding(f"column {name} hardly ever changes: {shares.iloc[0]:.1%} of the rows have {most}"))
+    return found
+
+
+def _numbers_rows(column: pd.Series) -> bool:
+    """Return whether a column has a whole number of its own for each row, in their order or without great gaps."""
+    if not pd.api.types.is_numeric_dtype(column) or column.isna().any() or column.nunique() < len(column):
+        return False
+    values = column.to_numpy(float)
+    steps = np.diff(values)
+    in_order = (steps > 0).all() or (steps < 0).all()
+    return bool((values == np.round(values)).all() and (in_order or np.ptp(values) < 2 * len(values)))

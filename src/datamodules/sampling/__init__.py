@@ -1,0 +1,1 @@
+"""Which examples make up a batch, and in which order."""

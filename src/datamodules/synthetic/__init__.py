@@ -1,0 +1,1 @@
+"""Images made on the spot."""

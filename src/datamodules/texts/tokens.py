@@ -1,0 +1,288 @@
+"""Texts as token ids: the tokenizer, the cut to a length, and what both made of all texts, memory-mapped."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from src.experiment import InputError, TextPrep, did_you_mean
+from src.resources import hub
+from src.resources.cache import cache_dir
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, it is kept when workers are forked, unwarned
+
+TRAINED = ("word", "wordpiece")
+"""Tokenizers that are trained on the training split; any other name is a pretrained one."""
+WORD = r"\w+(?:['\u2019]\w+)*|[!?]"
+"""What of a text becomes tokens: words, `didn't` among them, and the two signs that tell of feeling."""
+RECIPE = f"1 {WORD}"
+"""Names how tokenizers are trained: another recipe, another tokenizer in the cache."""
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+HEAD_SHARE = 0.25
+"""Share of the length that `head_tail` takes from the beginning of a long text."""
+CHUNK = 1000
+
+
+def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """Train a lower-case vocabulary on texts: whole words, or pieces of words (Schuster & Nakajima 2012).
+
+    Tokens seen only once are left out; `[PAD]` is 0 and `[UNK]` is 1. Ties among word pieces fall differently from one
+    training to the next (huggingface/tokenizers issue 1794); the cache and the run keep the one that was trained.
+    """
+    special = [PAD, UNKNOWN]
+    if kind == "word":
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, min_frequency=2, special_tokens=special, show_progress=False
+        )
+    else:
+        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        tokenizer.decoder = decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=vocab_size, min_frequency=2, special_tokens=special, show_progress=False
+        )
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Return a pretrained tokenizer.
+
+    Args:
+        name: a folder with `tokenizer.json` (such as a run's `tokenizer`), or an encoder, see `src/resources/hub.py`.
+
+    Raises:
+        InputError: there is none of that name, or it has no fast implementation.
+    """
+    path = Path(name) / "tokenizer.json"
+    try:
+        if path.is_file():
+            return Tokenizer.from_file(str(path))
+        return hub.load("tokenizer", name).backend_tokenizer
+    except InputError as error:
+        if hint := did_you_mean(name, list(TRAINED)):
+            raise InputError(f"--vocabulary.tokenizer {name}: no such tokenizer.{hint}") from error
+        raise
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise InputError(
+            f"--vocabulary.tokenizer {name}: no tokenizer can be read there ({str(error).strip()[:200]})."
+        ) from error
+
+
+def special_id(tokenizer: Tokenizer, *names: str) -> int:
+    """Return the id of the first of the names that the tokenizer knows, else 0."""
+    found = (tokenizer.token_to_id(name) for name in names)
+    return next((number for number in found if number is not None), 0)
+
+
+class TextEncoder:
+    """Turns texts into token ids with the tokenizer's own special tokens, cut to a length.
+
+    Args:
+        tokenizer: trained or loaded.
+        prep: `max_length`, the special tokens included, and `truncation`: keeping the head and the tail of a long text
+            is from Sun et al. 2019, https://arxiv.org/abs/1905.05583, section 5.3.1.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prep: TextPrep) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer, self.prep = tokenizer, prep
+        bare, full = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+        at = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+        self.before, self.after = full[:at], full[at + len(bare) :]
+        self.pad_id = special_id(tokenizer, PAD, "<pad>")
+        self.unknown_id = special_id(tokenizer, UNKNOWN, "<unk>")
+        room = prep.max_length - len(self.before) - len(self.after)
+        if room < 1:
+            own = len(full) - len(bare)
+            raise InputError(f"--prep.max-length {prep.max_length}: no room beside the tokenizer's own {own} tokens.")
+        self.head = round(room * HEAD_SHARE) if prep.truncation == "head_tail" else room
+        self.tail = room - self.head
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [[*self.before, *self._cut(encoding.ids), *self.after] for encoding in found]
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        if len(ids) <= self.head + self.tail:
+            return ids or [self.unknown_id]
+        return ids[: self.head] + ids[len(ids) - self.tail :]
+
+    def key(self) -> str:
+        """Name all that the result depends on but the texts."""
+        return f"{self.prep.max_length} {self.prep.truncation} {self.tokenizer.to_str()}"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The token ids of many texts, one after another."""
+
+    ids: Path | np.ndarray
+    """A file of unsigned integers, to be mapped, or the array itself."""
+    dtype: str
+    offsets: np.ndarray
+    """Where each text starts, and where the last ends."""
+
+    @functools.cached_property
+    def mapped(self) -> np.ndarray:
+        if isinstance(self.ids, np.ndarray):
+            return self.ids
+        return np.memmap(self.ids, self.dtype, "r") if self.offsets[-1] else np.empty(0, self.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send spawned workers the name of the file, not its contents."""
+        return {name: value for name, value in self.__dict__.items() if name != "mapped"}
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+def encode(texts: Iterable[str], encoder: TextEncoder) -> Encoded:
+    """Encode texts in memory."""
+    parts = list(_chunks(texts, encoder))
+    return Encoded(
+        np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in parts)]),
+        "uint32",
+        np.cumsum([0, *(length for _, lengths in parts for length in lengths)]),
+    )
+
+
+def encode_once(texts: Iterable[str], encoder: TextEncoder, key: str) -> Encoded:
+    """Encode texts into a file of the cache, unless it is there already; memory does not grow with their number.
+
+    Processes that ask for the same texts at the same time wait for one another. The result appears whole or not at all.
+
+    Args:
+        key: names the texts.
+
+    Raises:
+        InputError: the cache cannot be written.
+    """
+    name = hashlib.sha256(f"{key} {encoder.key()}".encode()).hexdigest()[:24]
+    dtype = "uint16" if encoder.tokenizer.get_vocab_size() <= 1 << 16 else "uint32"
+    folder = cache_dir() / "tokens" / name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            found = _open(folder, dtype)
+            if found is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                _fill(folder, texts, encoder, dtype)
+                found = _open(folder, dtype)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the tokens cannot be kept ({error.strerror or error}). Make room, or set LEYDEN_CACHE to "
+            "another folder."
+        ) from error
+    assert found is not None
+    return found
+
+
+def _open(folder: Path, dtype: str) -> Encoded | None:
+    """Map a finished cache; None where there is none or it is damaged."""
+    try:
+        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+        whole = (folder / "ids.bin").stat().st_size == offsets[-1] * np.dtype(dtype).itemsize
+        return Encoded(folder / "ids.bin", dtype, offsets) if whole else None
+    except (OSError, ValueError, EOFError, IndexError):
+        return None
+
+
+def _fill(folder: Path, texts: Iterable[str], encoder: TextEncoder, dtype: str) -> None:
+    temporary = folder.with_suffix(".part")  # the lock is held; mkdtemp's 0700 would lock colleagues out
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        lengths = [np.zeros(1, np.int64)]
+        with open(temporary / "ids.bin", "wb") as file:
+            for ids, counts in _chunks(texts, encoder):
+                file.write(ids.astype(dtype).tobytes())
+                lengths.append(np.array(counts, np.int64))
+        np.save(temporary / "offsets.npy", np.cumsum(np.concatenate(lengths)), allow_pickle=False)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _chunks(texts: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Yield the ids of some texts, joined, and the length of each."""
+    rest = iter(texts)
+    while chunk := list(itertools.islice(rest, CHUNK)):
+        found = encoder(chunk)
+        yield np.array(list(itertools.chain.from_iterable(found)), np.uint32), list(map(len, found))
+
+
+class Tokens(Dataset[dict[str, Any]]):
+    """Batches of token ids: {'tokens': int64 [batch, longest], 'mask': bool, True where a token is, 'target', 'index'}.
+
+    Args:
+        encoded: token ids of all texts.
+        rows: position of each example in `encoded`.
+        targets: class of each example.
+        pad_id: fills up the shorter texts of a batch.
+        pad_to: length of every batch; None pads to the longest of each.
+    """
+
+    def __init__(
+        self, encoded: Encoded, rows: np.ndarray, targets: Tensor, *, pad_id: int, pad_to: int | None = None
+    ) -> None:
+        self.encoded, self.rows, self.targets, self.pad_id, self.pad_to = encoded, rows, targets, pad_id, pad_to
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
+        index = np.asarray(keys, np.int64) % len(self.rows)
+        starts, ends = self.encoded.offsets[self.rows[index]], self.encoded.offsets[self.rows[index] + 1]
+        lengths = ends - starts
+        longest = self.pad_to or int(lengths.max(initial=1))
+        tokens = np.full((len(index), longest), self.pad_id, np.int64)
+        for row, start, end in zip(tokens, starts, ends, strict=True):
+            row[: end - start] = self.encoded.mapped[start:end]
+        where = torch.from_numpy(index)
+        return {
+            "tokens": torch.from_numpy(tokens),
+            "mask": torch.from_numpy(np.arange(longest) < lengths[:, None]),
+            "target": self.targets[where],
+            "index": where,
+        }
+
+
+class Inputs(Tokens):
+    """Texts to predict, as `Tokens` without targets; those with an error are named in 'error', {index: why}.
+
+    Args:
+        encoded: token ids of all inputs.
+        errors: input -> what is wrong with it.
+        pad_id: as for `Tokens`.
+    """
+
+    def __init__(self, encoded: Encoded, errors: Mapping[int, str], *, pad_id: int) -> None:
+        size = len(encoded)
+        super().__init__(encoded, np.arange(size), torch.zeros(size, dtype=torch.int64), pad_id=pad_id)
+        self.errors = errors
+
+    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
+        good = [key for key in keys if key not in self.errors]
+        return super().__getitem__(good) | {"error": {key: self.errors[key] for key in keys if key in self.errors}}

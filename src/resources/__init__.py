@@ -1,0 +1,1 @@
+"""What all packages share of the machine: files, cache, network and the hub's models."""

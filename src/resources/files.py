@@ -1,0 +1,63 @@
+"""Files that are written whole or not at all, and names of files that can be printed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def atomic_write(path: Path, data: bytes | str | Iterator[bytes]) -> None:
+    """Write a file so that a reader, a crash or a full disk never sees half of it: temporary sibling, fsync, rename."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        if isinstance(data, Iterator):
+            file.writelines(data)
+        else:
+            file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` to write to; it takes the name `path` on success and goes away on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would lock colleagues out of a shared disk
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails does not know
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def printable(path: Path | str) -> str:
+    r"""Return a path as text that can be printed and written: a byte that is not UTF-8 becomes `\xe9`."""
+    if isinstance(path, str) and path.isascii():
+        return path  # itself: of a million names there are no copies
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON; a path's bytes that are not UTF-8 become escapes, and are read back as the same path."""
+    encoder = json.JSONEncoder(indent=1, ensure_ascii=False, default=str)
+    parts = itertools.chain(encoder.iterencode(value), "\n")  # a million names would be a long text
+    atomic_write(path, (part.encode("utf-8", "backslashreplace") for part in parts))

@@ -1,0 +1,246 @@
+"""Runs that differ in nothing but the seed form a group; groups on the same data and split can be compared."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+from src.runs.compare.runs import Run
+
+LOWER_IS_BETTER = ("loss", "rmse", "mae", "ece")
+MAIN = ("acc", "rmse")
+"""The metrics of a split that the terminal has room for; files and the page have all."""
+LEVEL = 0.95
+STATES = ("done", "failed", "interrupted", "running", "died")
+
+
+class Estimate(NamedTuple):
+    """A metric over the seeds of a group."""
+
+    n: int
+    mean: float
+    sd: float | None
+    """Sample standard deviation; None for a single run."""
+    low: float | None
+    """Lower end of the 95 % interval of the mean, by Student's t; None for a single run."""
+    high: float | None
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return mean, deviation and interval of at least one value, of independent runs."""
+    n, mean = len(values), float(np.mean(values))
+    if n == 1:
+        return Estimate(1, mean, None, None, None)
+    sd = float(np.std(values, ddof=1))
+    half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * sd / math.sqrt(n)
+    return Estimate(n, mean, sd, mean - half, mean + half)
+
+
+def lower_is_better(metric: str) -> bool:
+    return metric.rpartition("/")[2] in LOWER_IS_BETTER
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs with the same settings."""
+
+    settings: dict[str, Any]
+    """All that made the runs what they are but the seed, flat: 'experiment', 'optim.lr', 'data', ..."""
+    runs: list[Run]
+
+    @property
+    def name(self) -> str:
+        return self.runs[0].experiment
+
+    @cached_property
+    def counted(self) -> list[Run]:
+        """The finished runs that the estimates are of: of a seed that ran twice the newer, as the same run again adds
+        no evidence."""
+        newest: dict[Any, Run] = {}
+        for run in sorted(self.runs, key=lambda run: (run.record.get("started", ""), run.path.name)):
+            if run.state == "done":
+                newest[run.seed] = run
+        return sorted(newest.values(), key=lambda run: (run.seed is None, run.seed))
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many runs are done, failed and so on."""
+        counts = Counter(run.state for run in self.runs)
+        return {state: counts[state] for state in STATES if counts[state]}
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """'best <monitored metric>', then each metric of the best checkpoint."""
+        values: dict[str, list[float]] = defaultdict(list)
+        for run in self.counted:
+            if run.best:
+                values[f"best {run.best['name']}"].append(run.best["value"])
+            for name, value in run.metrics.items():
+                values[name].append(value)
+        return {name: estimate(found) for name, found in values.items()}
+
+    @cached_property
+    def monitored(self) -> str:
+        """The metric that chose the checkpoints; '' where no run is done."""
+        return next((run.best["name"] for run in self.counted if run.best), "")
+
+    @cached_property
+    def best(self) -> Run | None:
+        """The finished run with the best value of the monitored metric."""
+        done = [run for run in self.counted if run.best]
+        if not done:
+            return None
+        return (min if lower_is_better(self.monitored) else max)(done, key=lambda run: run.best["value"])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Groups on the same data with the same splits: what may be compared, best first."""
+
+    groups: list[Group]
+    columns: list[str] = field(init=False)
+    """The settings in which the groups differ, beside 'experiment'."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", sorted(self.groups, key=_best_first))
+        object.__setattr__(self, "columns", differing(group.settings for group in self.groups))
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for group in self.groups for run in group.runs]
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the records say of the data; empty where no run came so far as to read them."""
+        return next((run.data for run in self.runs if run.data), {})
+
+    @property
+    def fallback(self) -> bool:
+        return any(run.data.get("stand_in") for run in self.runs)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of all estimates: what was monitored, val, then test where it was read."""
+        names = dict.fromkeys(name for group in self.groups for name in group.estimates)
+        return sorted(names, key=lambda name: (not name.startswith("best "), name.startswith("test/")))
+
+    @property
+    def main_metrics(self) -> list[str]:
+        """The few for the terminal: monitored, accuracy or RMSE; what was monitored is not shown twice."""
+        monitored = [name for name in self.metrics if name.startswith("best ")]
+        main = [f"{split}/{name}" for split in ("val", "test") for name in MAIN]
+        return monitored + [name for name in main if name in self.metrics and f"best {name}" not in monitored]
+
+    def title(self, group: Group) -> str:
+        """Return the group's experiment, with its module where another of the same name is beside it."""
+        same = {other.settings["experiment"] for other in self.groups if other.name == group.name}
+        return group.name if len(same) == 1 else group.settings["experiment"]
+
+    def label(self, group: Group) -> str:
+        """Return the experiment and what sets the group apart, in one line."""
+        parts = [f"{name} {shown_value(group.settings[name])}" for name in self.columns if name in group.settings]
+        return ", ".join([self.title(group), *parts])
+
+
+def compare(runs: Iterable[Run]) -> list[Block]:
+    """Group runs by all their settings but the seed, and the groups by their data and split.
+
+    A run that ended before it had read its data is counted to the group of the same experiment and fields, where there
+    is just one.
+    """
+    groups: dict[str, list[Run]] = defaultdict(list)
+    asked: dict[str, set[str]] = defaultdict(set)
+    early: list[Run] = []
+    for run in runs:
+        if run.data:
+            key = _group_key(run)
+            groups[key].append(run)
+            asked[_key(_asked(run))].add(key)
+        else:
+            early.append(run)
+    for run in early:
+        same = asked[_key(_asked(run))]
+        groups[next(iter(same)) if len(same) == 1 else _group_key(run)].append(run)
+    blocks: dict[str, list[Group]] = defaultdict(list)
+    for found in groups.values():
+        blocks[_key(comparable_by(found[0]))].append(Group(settings(found[0]), found))
+    return sorted(map(Block, blocks.values()), key=lambda block: (not block.data, block.groups[0].name))
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """Return all that a group's runs have in common, flat.
+
+    The precision is the one that was used, which `--precision auto` leaves to the machine; folds are those of a
+    cross-validation, whose numbers are means over them; of an ensemble's members those of their average.
+    """
+    record, data = run.record, run.data
+    found = {
+        "data": data.get("source"),
+        "fingerprint": data.get("fingerprint"),
+        "split": data.get("split"),
+        "weights_source": record.get("weights", {}).get("source"),
+        "precision_used": record.get("precision"),
+        "folds": record.get("folds"),
+        "ensemble": record.get("ensemble"),
+    }
+    return _asked(run) | {name: value for name, value in found.items() if value is not None}
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    return {"experiment": run.record["experiment"], **flat(run.record["fields"], without=("seed",))}
+
+
+def flat(fields: Mapping[str, Any], *, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return nested fields with dotted names, as they are on the command line."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in without:
+            found |= {f"{name}.{k}": v for k, v in flat(value).items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
+def comparable_by(run: Run) -> dict[str, Any]:
+    """Return what two runs must share for their numbers to be compared: the data, and which of them are val and test.
+
+    The ids of large splits are too much to read for a table; their sizes stand for them (`diff` reads the ids).
+    """
+    sizes = run.data.get("sizes", {})
+    return {name: run.data.get(name) for name in ("fingerprint", "split")} | {
+        split: sizes.get(split) for split in ("val", "test")
+    }
+
+
+def _group_key(run: Run) -> str:
+    return _key([settings(run), comparable_by(run)])
+
+
+def differing(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the settings that are not the same everywhere, or not everywhere there."""
+    several = list(found)
+    names = dict.fromkeys(name for one in several for name in one if name != "experiment")
+    return [name for name in names if len({_key(one.get(name, "<not there>")) for one in several}) > 1]
+
+
+def shown_value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _best_first(group: Group) -> tuple[bool, str, float, str]:
+    if group.best is None:
+        return True, "", 0.0, group.name
+    mean = group.estimates[f"best {group.monitored}"].mean
+    return False, group.monitored, mean if lower_is_better(group.monitored) else -mean, group.name

@@ -1,0 +1,113 @@
+"""The runs to compare: found below folders, read from their run.json alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.runs import state
+from src.runs import records
+from src.experiment import InputError
+
+KINDS: dict[str, type] = {"fields": dict, "metrics": dict, "best": dict, "data": dict, "weights": dict, "git": dict}
+"""What the entries of a record are, where they are there: a run that failed early has not all of them."""
+WRITTEN = ("done", "failed", "interrupted", "running")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory as it was read."""
+
+    path: Path
+    record: dict[str, Any]
+    state: str
+    """done, failed, interrupted, running, or died: see `state.state_of`."""
+
+    @property
+    def experiment(self) -> str:
+        """The class's name, without its module."""
+        return self.record["experiment"].rpartition(".")[2]
+
+    @property
+    def seed(self) -> int | None:
+        return self.record.get("seed")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.record.get("metrics", {})
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """Name and value of the monitored metric at its best; empty before the end of the training."""
+        return self.record.get("best", {})
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self.record.get("data", {})
+
+    def trouble(self) -> str:
+        """Return why the run is not done and how far it came; '' for one that is done."""
+        if self.state == "done":
+            return ""
+        rows = records.metrics(self.path)
+        far = f"last at epoch {rows[-1][0]}, step {rows[-1][1]}" if rows else "no step recorded"
+        return "; ".join(part for part in (self.record.get("reason", ""), far) if part)
+
+
+def find(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Return the runs at or below `places`, and a line for each that cannot be read.
+
+    A run's children, the folds of a cross-validation, belong to it and are found only where they are named themselves.
+
+    Raises:
+        InputError: a place is not there, or no run was found.
+    """
+    paths: dict[Path, Path] = {}
+    skipped: list[str] = []
+    for place in places:
+        if not place.exists():
+            raise InputError(f"{place}: not there. Name runs, runs/<Experiment>/<id>, or folders that hold some.")
+        for path in _below(place, skipped) if place.is_dir() else ():  # a glob names the files beside runs too
+            paths.setdefault(path.resolve(), path)
+    found: list[Run] = []
+    for path in paths.values():
+        try:
+            found.append(read(path))
+        except (InputError, OSError) as error:
+            skipped.append(str(error))
+    if not found:
+        why = "".join(f"\n  {line}" for line in skipped)
+        raise InputError(f"{', '.join(map(str, places))}: no run found (a run is a directory with run.json).{why}")
+    return found, skipped
+
+
+def read(path: Path) -> Run:
+    """Return the run of a directory.
+
+    Raises:
+        InputError: it is no run, or its record is damaged.
+    """
+    record = records.load(path)
+    wrong = [name for name, kind in KINDS.items() if not isinstance(record.get(name, kind()), kind)]
+    wrong += ["experiment"] if not isinstance(record["experiment"], str) else []
+    wrong += ["state"] if record["state"] not in WRITTEN else []
+    wrong += [name for name, value in record.get("metrics", {}).items() if not isinstance(value, int | float)]
+    if "best" in record and not ("name" in record["best"] and isinstance(record["best"].get("value"), int | float)):
+        wrong.append("best")
+    if (data := record.get("data")) and not {"source", "split", "fingerprint"} <= set(data):
+        wrong.append("data")
+    if wrong:
+        raise InputError(f"{path / 'run.json'}: damaged record ({', '.join(wrong)}).")
+    return Run(path, record, state.state_of(path, record))
+
+
+def _below(place: Path, skipped: list[str]) -> Iterator[Path]:
+    """Yield the run directories at or below a folder."""
+    for folder, below, files in os.walk(place, onerror=lambda error: skipped.append(str(error))):
+        if "run.json" in files:
+            yield Path(folder)
+            below.clear()
+        below[:] = sorted(name for name in below if not name.startswith("."))

@@ -1,0 +1,96 @@
+"""The comparison in the terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from src.runs.compare.caution import split_of
+from src.runs.compare.groups import Block, Estimate, Group, shown_value
+from src.runs.compare.runs import Run
+
+MOST_LINES = 20
+LOUD = "bold white on red"
+
+
+def console() -> Console:
+    """Return the terminal; into a pipe or a file, lines are as long as they are."""
+    return Console(
+        width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False, emoji=False, soft_wrap=False
+    )
+
+
+def show(blocks: Sequence[Block], cautions: Sequence[str], skipped: Sequence[str]) -> None:
+    """Print a table for each set of data, then what is not done, then what to beware of."""
+    out = console()
+    for block in blocks:
+        out.print(heading(block))
+        out.print(table(block))
+    _lines(out, [_unfinished(run) for block in blocks for run in block.runs if run.state != "done"])
+    for line in cautions:
+        out.print(Text.assemble(("WARNING  ", "bold yellow"), line))
+    _lines(out, [Text.assemble(("SKIPPED  ", "bold red"), line) for line in skipped])
+
+
+def heading(block: Block) -> Text:
+    if not block.data:
+        return Text("ended before the data were read", style="bold")
+    loud = [(" STAND-IN ", LOUD), " "] if block.fallback else []
+    return Text.assemble(*loud, (block.data["source"], "bold"), f"; splits {split_of(block)}")
+
+
+def table(block: Block) -> Table:
+    """Return the groups of a block, best first: what differs, the runs' states, mean, deviation and interval."""
+    found = Table(box=SIMPLE_HEAD, pad_edge=False)
+    found.add_column("experiment", overflow="fold")
+    for name in block.columns:
+        found.add_column(name, overflow="fold")
+    found.add_column("runs")
+    found.add_column("n", justify="right")
+    for name in block.main_metrics:
+        found.add_column(f"{name}{' (STAND-IN)' if block.fallback else ''}")
+    for group in block.groups:
+        columns = [shown_value(group.settings[name]) if name in group.settings else "" for name in block.columns]
+        cells = [shown(group.estimates.get(name), len(group.counted)) for name in block.main_metrics]
+        found.add_row(block.title(group), *columns, states(group), str(len(group.counted)), *cells)
+    return found
+
+
+def states(group: Group) -> str:
+    return ", ".join(f"{count} {state}" for state, count in group.states.items())
+
+
+def shown(found: Estimate | None, runs: int) -> str:
+    """Return 'mean ± sd  [low, high]'; how many runs have it is said where not all of `runs` do."""
+    if found is None:
+        return ""
+    few = f"  (n {found.n})" if found.n < runs else ""
+    if found.sd is None or found.low is None or found.high is None:
+        return number(found.mean) + few
+    return f"{number(found.mean)} ± {number(found.sd)}  [{number(found.low)}, {number(found.high)}]{few}"
+
+
+def number(value: float) -> str:
+    """Return a number at a readable length: four decimals for shares, none for large ones."""
+    size = abs(value)
+    if not math.isfinite(value) or (0 < size < 1e-3):
+        return f"{value:.2g}"
+    return f"{value:.4f}" if size < 10 else f"{value:.2f}" if size < 1000 else f"{value:,.0f}"
+
+
+def _unfinished(run: Run) -> Text:
+    style = {"running": "cyan", "interrupted": "yellow"}.get(run.state, "red")
+    return Text.assemble((f"{run.state:<12}", style), f"{run.path}  {run.trouble()}")
+
+
+def _lines(out: Console, lines: Sequence[Text]) -> None:
+    for line in lines[:MOST_LINES]:
+        out.print(line)
+    if len(lines) > MOST_LINES:
+        out.print(f"... and {len(lines) - MOST_LINES} more")

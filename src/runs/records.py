@@ -1,0 +1,181 @@
+"""The run directory: made, written and read. Every file but the append-only metrics is written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.metadata
+import inspect
+import itertools
+import json
+import os
+import platform
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from src.experiment import Experiment, InputError
+from src.resources import files
+from src.resources.files import atomic_write, write_json
+from src.runs import state
+
+VERSIONS = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "timm",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "scikit-learn",
+    "scipy",
+)
+
+
+def runs_dir() -> Path:
+    """Return the folder that holds the runs: LEYDEN_RUNS, else `runs` of the working directory."""
+    return Path(os.environ.get("LEYDEN_RUNS") or "runs")
+
+
+def create(experiment: type[Experiment]) -> Path:
+    """Make a new directory `runs/<Experiment>/<time>-<random>` that no other run can have, and return it."""
+    while True:
+        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        run = runs_dir() / experiment.__name__ / stamp
+        try:
+            run.parent.mkdir(parents=True, exist_ok=True)
+            run.mkdir()
+        except OSError as error:
+            if isinstance(error, FileExistsError) and run.is_dir():  # another run's, of the same second
+                continue
+            raise InputError(
+                f"{run}: cannot make the run directory ({error.strerror}). Set LEYDEN_RUNS to another folder."
+            ) from error
+        return run
+
+
+def head(experiment: Experiment, asked: Experiment) -> dict[str, Any]:
+    """Return the first part of a record: what runs, and what of the fields asked for had to be replaced."""
+    fields, wanted = experiment.to_json(), asked.to_json()
+    return {
+        "experiment": experiment.dotted_name(),
+        "fields": fields,
+        "asked": {name: value for name, value in wanted.items() if value != fields[name]},
+        "seed": experiment.seed,
+    }
+
+
+def start(run: Path, experiment: Experiment, asked: Experiment) -> None:
+    """Write the first record of a run, with a copy of its experiment file and of the uncommitted changes."""
+    commit, dirty = git_state()
+    record = (
+        head(experiment, asked)
+        | state.process()
+        | {
+            "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "git": {"commit": commit, "dirty": bool(dirty)},
+            "versions": versions(),
+            "command": sys.argv,
+            "tests_read": 0,
+        }
+    )
+    write_json(run / "run.json", record)
+    if (source := inspect.getsourcefile(type(experiment))) is not None:
+        shutil.copyfile(source, run / Path(source).name)
+    if dirty:
+        atomic_write(run / "uncommitted.diff", dirty)
+
+
+def update(run: Path, **changes: Any) -> None:
+    write_json(run / "run.json", load(run) | changes)
+
+
+def load(run: Path) -> dict[str, Any]:
+    """Return a run's record.
+
+    Raises:
+        InputError: the directory is no run, or its record is damaged.
+    """
+    path = run / "run.json"
+    try:
+        record = json.loads(path.read_text())
+        if missing := {"experiment", "fields", "state"} - set(record):
+            raise KeyError(*missing)
+    except (FileNotFoundError, NotADirectoryError):
+        known = [str(p.parent) for p in sorted(run.parent.glob("*/run.json"))][-3:] if run.parent.is_dir() else []
+        there = f" There: {', '.join(known)}." if known else " A run is a directory runs/<Experiment>/<id>."
+        raise InputError(f"{run}: no run (it has no run.json).{there}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged record ({error}).") from None
+    return record
+
+
+@contextlib.contextmanager
+def explain_record_errors(run: Path, record: dict[str, Any]) -> Iterator[None]:
+    """While a record is turned into objects: an error names the run, and the code that made it if that is known.
+
+    Raises:
+        InputError: the record is of other code, or damaged.
+    """
+    try:
+        yield
+    except (InputError, LookupError, TypeError, ValueError, AttributeError) as error:
+        why = str(error) if isinstance(error, InputError) else f"damaged record ({type(error).__name__}: {error})."
+        git = record.get("git")
+        commit = git.get("commit") if isinstance(git, dict) else ""
+        way_out = f" The run was made at commit {commit[:12]}: `git checkout {commit[:12]}`." if commit else ""
+        raise InputError(f"{run / 'run.json'}: {why}{way_out}") from error
+
+
+def metrics(run: Path) -> list[tuple[int, int, str, float]]:
+    """Return the rows (epoch, step, name, value) of metrics.csv; a last row cut short by a crash is left out."""
+    path, rows = run / "metrics.csv", []
+    if not path.is_file():
+        return rows
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            with contextlib.suppress(TypeError, ValueError):
+                rows.append((int(row["epoch"]), int(row["step"]), row["name"], float(row["value"])))
+    return rows
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_state() -> tuple[str, str]:
+    """Return the checkout's commit and its uncommitted diff, new files included; both empty without git or a commit."""
+    commit = _git("rev-parse", "HEAD").strip()
+    if not commit:
+        return "", ""
+    new = _git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.pyi").splitlines()
+    return commit, _git("diff", "HEAD") + "".join(_git("diff", "--no-index", os.devnull, name) for name in new)
+
+
+def _git(*args: str) -> str:
+    try:
+        done = subprocess.run(["git", *args], cwd=files.ROOT, capture_output=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = done.returncode == 0 or (done.returncode == 1 and args[0] == "diff")  # 1: files differ
+    return done.stdout.decode(errors="replace") if found else ""

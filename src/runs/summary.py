@@ -1,0 +1,227 @@
+"""What a run says before and after: one resolved plan, one result, and the commands that come next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.runs import state
+from src.runs import records
+
+PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
+MUCH_WAITING = 0.2
+"""Share of the training's time above which waiting for data is worth a line."""
+MOST_CLASSES = 10
+"""Classes whose figures are printed, the rarest first."""
+
+
+def before(record: Mapping[str, Any], folder: Path | None) -> None:
+    """Print the resolved plan of a run; `folder` is None for a dry run."""
+    fields, data, model = record["fields"], record["data"], record["model"]
+    module, _, name = record["experiment"].rpartition(".")
+    print(f"{name}, seed {record['seed']}  ({module})", flush=True)
+    _line("data", f"{data['source']}; splits {data['split']}")
+    for split, size in data["sizes"].items():
+        counts = data["class_counts"].get(split, {})
+        shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:8])
+        more = f", {len(counts) - 8} more classes" if len(counts) > 8 else ""
+        _line("", f"{split:<5} {size:>6}{f'  ({shown}{more})' if counts else ''}")
+    for note in data["notes"]:
+        _line("NOTE", note)
+    if data["stand_in"]:
+        _line(
+            "STAND-IN",
+            "no folder and no network: these data only stand in; no score on them holds for real ones (--data-dir)",
+        )
+    backbone = f" {fields['backbone']}" if "backbone" in fields else ""
+    trained = f", {model['trained']:,} trained" if model["trained"] < model["parameters"] else ""
+    if name := record["spec"]["target"]["name"] if not record["spec"]["classes"] else "":
+        target = record["spec"]["target"]
+        _line("target", f"{name}{', its logarithm' if target['log'] else ''}")
+    _line("model", f"{model['name']}{backbone}, {model['parameters']:,} parameters{trained}")
+    _line("weights", record["weights"]["source"])
+    for name, wanted in record["asked"].items():
+        _line("STAND-IN", f"{name} {fields[name]} in place of {wanted}, whose weights cannot be had here")
+    _line("recipe", recipe(fields, record["steps"]))
+    speeds = [f"{name} {speed:.3g}" for name, speed in record.get("precision_speeds", {}).items()]
+    measured = f" (measured in examples/s: {', '.join(speeds)})" if speeds else ""
+    _line("device", f"{record['device']}, precision {record['precision']}{measured}")
+    _line("run", str(folder) if folder else "none (dry run)")
+
+
+def recipe(fields: Mapping[str, Any], steps: int) -> str:
+    """Return optimiser, rate, schedule, epochs, batch and steps in one line."""
+    parts = [f"batch {fields['batch_size']}", f"up to {fields['max_epochs']} epochs, {steps} steps"]
+    if fields["accumulate"] > 1:
+        parts.append(f"{fields['accumulate']} batches a step")
+    if fields["patience"] is not None:
+        parts.append(f"patience {fields['patience']}")
+    if fields.get("averaging", "none") != "none":  # a run of before had no such field
+        parts.append(f"weights averaged ({fields['averaging']})")
+    if optim := fields.get("optim"):
+        warmup = f" after {optim['warmup']:.0%} warm-up" if optim["warmup"] else ""
+        decay = f", x{optim['layer_decay']:g} a layer down" if optim["layer_decay"] < 1 else ""
+        parts.insert(0, f"{optim['name']}, lr {optim['lr']:g}{decay}, {optim['schedule']}{warmup}")
+    return ", ".join(parts)
+
+
+def after(record: Mapping[str, Any], folder: Path) -> None:
+    """Print the result of a finished run and what can be done with it."""
+    best, metrics = record["best"], record["metrics"]
+    when = f"at epoch {best['epoch']}" if best["epoch"] else "before training, with the solved head"
+    _line("best", f"{best['name']} {best['value']:.4f} {when}; stopped: {record['reason']}{_stand_in(record)}")
+    for split in ("val", "test"):
+        found = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{split}/")}
+        if found:
+            _line(split, "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    for line in of_classes(record):
+        _line("", line)
+    if found := record.get("calibration"):
+        _line("calibrated", of_calibration(found))
+    speed = f", {record['samples_per_s']:.3g} samples/s while training" if record["samples_per_s"] else ""
+    for line in table(record):
+        _line("", line)
+    _line("time", f"{record['wall_s']:.1f} s{speed}")
+    if spent := record.get("time"):
+        _line("", "training: " + ", ".join(f"{PARTS.get(part, part)} {share:.0%}" for part, share in spent.items()))
+        if spent["data"] > MUCH_WAITING:
+            _line("NOTE", faster_data(record))
+    if record["tests_read"] > 1:
+        _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
+    _line("run", str(folder))
+    _line("next", f"{installed('tensorboard')} --logdir {folder.parent.parent}")
+    _line("", f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
+    if not record["tests_read"] and "test" in record["data"]["sizes"]:
+        _line("", f"{installed('python')} scripts/run.py --resume {folder} --test")
+
+
+def faster_data(record: Mapping[str, Any]) -> str:
+    """Return how a run that waits for its data can wait less, by flags that it has."""
+    fields = record["fields"]
+    workers = fields["num_workers"] or 0
+    auto = fields["num_workers"] is None and not record["device"].startswith("cpu")  # as many as the cores, or 8
+    ways = [f"more workers (--num-workers{'' if auto else f' {max(2, 2 * workers)}'})"]
+    if "image_size" in fields:
+        smaller = fields["image_size"] * 3 // 4
+        ways += [f"smaller pictures (--image-size {smaller})", "LEYDEN_CACHE on a fast disk with room for all pictures"]
+    if "max_length" in fields.get("prep", {}):
+        ways.append(f"shorter texts (--prep.max-length {fields['prep']['max_length'] * 3 // 4})")
+    return f"{record['time']['data']:.0%} of the training was waiting for data; try {', '.join(ways)}"
+
+
+def of_calibration(found: Mapping[str, Any]) -> str:
+    """Return temperature, calibration error and threshold in one line."""
+    cut = f", threshold {found['threshold']:.3f}" if found["threshold"] is not None else ""
+    ece = f"val/ece {found['ece_before']:.4f} -> {found['ece_after']:.4f}"
+    return f"temperature {found['temperature']:.3f}, {ece}{cut}"
+
+
+def of_classes(record: Mapping[str, Any]) -> list[str]:
+    """Return a line for each class, the rarest first, at most `MOST_CLASSES`, from the figures of test, or of val."""
+    splits = record.get("per_class", {})
+    found = splits.get("test") or splits.get("val")
+    if not found:
+        return []
+    order = sorted(found["classes"].items(), key=lambda item: item[1]["support"])
+    lines = [["", "recall", "precision", "f1", "examples"]]
+    for name, row in order[:MOST_CLASSES]:
+        shown = (f"{row[key]:.4f}" for key in ("recall", "precision", "f1"))
+        lines.append([name, *shown, f"{row['support']:.0f}"])
+    more = len(order) - MOST_CLASSES
+    return rows_as_lines(lines) + ([f"{more} more classes in run.json"] if more > 0 else [])
+
+
+def after_folds(record: Mapping[str, Any], folder: Path) -> None:
+    """Print the result of a finished cross-validation."""
+    of_what = f"each tested on what it has not seen: mean and deviation{_stand_in(record)}"
+    print(f"\n{record['folds']} folds, {of_what}", flush=True)
+    for line in table(record) or rows_as_lines(rows(record)):
+        _line("", line)
+    _line("time", f"{record['wall_s']:.1f} s")
+    _line("run", f"{folder}; out-of-fold predictions in predictions_folds.csv")
+
+
+def after_ensemble(record: Mapping[str, Any], folder: Path) -> None:
+    """Print the result of a finished ensemble."""
+    of_what = f"of the seeds from {record['seed']} on, averaged{_stand_in(record)}"
+    print(f"\n{record['ensemble']} members, {of_what}", flush=True)
+    for line in rows_as_lines(rows_of_ensemble(record)) + of_classes(record) + table(record):
+        _line("", line)
+    if found := record.get("calibration"):
+        _line("calibrated", of_calibration(found))
+    _line("time", f"{record['wall_s']:.1f} s")
+    _line("run", str(folder))
+    _line("next", f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
+
+
+def rows_of_ensemble(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return a header and a row for each metric: the members' mean and deviation, the ensemble's, the gain."""
+    mean, spread = record["members"]["mean"], record["members"]["spread"]
+    return [["", "members", "ensemble", "gain"]] + [
+        [name, f"{mean[name]:.4g} ± {spread[name]:.2g}", f"{value:.4g}", f"{record['gain'][name]:+.2g}"]
+        for name, value in record["metrics"].items()
+    ]
+
+
+def rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return a header and a row for the run and for each baseline, with the metrics of test, or of val without it."""
+    shown = [name for name in record["metrics"] if name.startswith("test/") and not name.endswith("/loss")]
+    shown = shown or [name for name in record["metrics"] if name.startswith("val/") and not name.endswith("/loss")]
+    baselines, spreads = record.get("baselines", {}), record.get("baselines_spread", {})
+    name = record["experiment"].rpartition(".")[2]
+    lines = [(name, record["metrics"], record.get("spread", {}))]
+    lines += [(other, found, spreads.get(other, {})) for other, found in baselines.items()]
+    found = [["", *shown]]
+    for label, values, spread in lines:
+        cells = (
+            f"{values[key]:.4g}" + (f" ± {spread[key]:.2g}" if key in spread else "") if key in values else ""
+            for key in shown
+        )
+        found.append([label, *cells])
+    return found
+
+
+def table(record: Mapping[str, Any]) -> list[str]:
+    """Return the lines that show the run beside its baselines; none where it has no baselines."""
+    return rows_as_lines(rows(record)) if record.get("baselines") else []
+
+
+def rows_as_lines(found: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*found, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in found]
+
+
+def interrupted(folder: Path) -> None:
+    """Print how to go on with a run that was stopped."""
+    if (folder / "checkpoints" / "last.ckpt").exists() or state.children(folder):
+        _line("stopped", f"saved; go on with: {installed('python')} scripts/run.py --resume {folder}")
+    else:
+        _line("stopped", f"before the first step was saved; nothing to go on with in {folder}")
+
+
+def comparable(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return flat fields, and final and best metrics, for TensorBoard's HPARAMS tab."""
+    flat = {"data": record["data"]["source"], "weights_source": record["weights"]["source"]}
+    for name, value in record["fields"].items():
+        flat |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    final = {name: value for _, _, name, value in records.metrics(folder) if name.startswith("val/")}
+    best = {f"best/{name}": value for name, value in record["metrics"].items()}
+    return flat, {f"final/{name}": value for name, value in final.items()} | best
+
+
+def installed(name: str) -> str:
+    """Return how to call a program of this environment: its name where the shell finds it, else its path."""
+    program = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) == str(program) else os.path.relpath(program)
+
+
+def _stand_in(record: Mapping[str, Any]) -> str:
+    return "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
+
+
+def _line(label: str, text: str) -> None:
+    print(f"{label:<10} {text}", flush=True)

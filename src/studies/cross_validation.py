@@ -1,0 +1,97 @@
+"""Cross-validation: a parent run whose children are trained on all folds but one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.callbacks import Every
+from src.datamodules import Fold
+from src.experiment import Experiment
+from src.resources.files import atomic_write
+from src.runs import records, summary
+from src.studies.multi_run import child, mean_and_spread, parent
+from src.training.runner import is_rank_zero
+
+
+def cross_validate(
+    asked: Experiment,
+    count: int,
+    *,
+    baselines: bool = False,
+    resume: Path | None = None,
+    checkpoint_every: Every | None = None,
+) -> Path:
+    """Train and test an experiment once a fold; return the parent run's directory.
+
+    The parent's record has the mean and the standard deviation of the children's metrics; `predictions_folds.csv` has
+    each example's prediction by the child that has not seen it.
+
+    Args:
+        asked: as the user wants it.
+        count: folds.
+        baselines: fit scikit-learn's baselines on the same folds.
+        resume: the directory of a cross-validation to go on with; children that are done stay as they are.
+        checkpoint_every: how often to save within an epoch.
+
+    Raises:
+        InputError: as for `run`, or all is done already.
+    """
+    baselines = baselines or (resume is not None and records.load(resume)["with_baselines"])
+    with parent(asked, resume, folds=count, with_baselines=baselines) as folder:
+        children = [
+            child(
+                asked,
+                folder / f"fold-{number}",
+                folder / "fold-1",
+                test=True,
+                baselines=baselines,
+                fold=Fold(number, count),
+                checkpoint_every=checkpoint_every,
+            )
+            for number in range(1, count + 1)
+        ]
+        if is_rank_zero():
+            atomic_write(folder / "predictions_folds.csv", join(children))
+            records.update(folder, **together([records.load(one) for one in children]))
+            summary.after_folds(records.load(folder), folder)
+    return folder
+
+
+def together(children: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the parent's record says of its children: means, and standard deviations over the folds."""
+    mean, spread = mean_and_spread([child["metrics"] for child in children])
+    names = children[0].get("baselines", {})
+    baselines = {name: mean_and_spread([child["baselines"][name] for child in children]) for name in names}
+    best = [child["best"] for child in children]
+    first = children[0]
+    return {
+        "state": "done",
+        "reason": f"{len(children)} folds done",
+        "metrics": mean,
+        "spread": spread,
+        "baselines": {name: found[0] for name, found in baselines.items()},
+        "baselines_spread": {name: found[1] for name, found in baselines.items()},
+        "best": {"name": best[0]["name"], "value": statistics.mean(one["value"] for one in best)},
+        "data": first["data"] | {"split": f"{len(children)} folds", "sizes": {}, "class_counts": {}},
+        "weights": first["weights"],
+        "wall_s": round(sum(child["wall_s"] for child in children), 1),
+        "tests_read": 1,
+    }
+
+
+def join(children: Sequence[Path]) -> str:
+    """Return the children's test predictions one after the other, with a column `fold`."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    for number, run in enumerate(children, 1):
+        with open(run / "predictions_test.csv", newline="") as predictions:
+            header, *rows = csv.reader(predictions)
+        if number == 1:
+            writer.writerow([*header, "fold"])
+        writer.writerows([*row, number] for row in rows)
+    return file.getvalue()

@@ -1,0 +1,133 @@
+"""Ensembles: a parent run whose children differ in the seed alone, and the average of what they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from src.callbacks import Evaluation, Every
+from src.datamodules import DataModule
+from src.experiment import Experiment, replace
+from src.runs import records, summary
+from src.runs.tensorboard import TensorBoard
+from src.studies.multi_run import child, mean_and_spread, parent
+from src.tasks.classification import classification_metrics
+from src.tasks.regression import regression_metrics, update
+from src.training.runner import build_data, is_rank_zero, per_class
+
+
+def ensemble(
+    asked: Experiment,
+    count: int,
+    *,
+    test: bool = False,
+    baselines: bool = False,
+    resume: Path | None = None,
+    checkpoint_every: Every | None = None,
+) -> Path:
+    """Train an experiment with the seeds from its own on and average what the members predict; return the directory.
+
+    Classes have the mean of the members' probabilities, numbers the mean of their predictions and of either end of
+    their intervals (averaging quantiles: Lichtendahl et al. 2013, https://doi.org/10.1287/mnsc.1120.1667). The parent
+    is evaluated as a run is; its record has the members' mean, their spread, and the gain over the mean besides.
+
+    Args:
+        asked: as the user wants it.
+        count: members.
+        test: read the test set too.
+        baselines: fit scikit-learn's baselines to the split, once.
+        resume: the directory of an ensemble to go on with; members that are done stay as they are.
+        checkpoint_every: how often to save within an epoch.
+
+    Raises:
+        InputError: as for `run`, or all is done already.
+    """
+    before = records.load(resume) if resume else {}
+    again = test and not before.get("with_test")
+    test, baselines = test or before.get("with_test", False), baselines or before.get("with_baselines", False)
+    with parent(asked, resume, again=again, ensemble=count, with_test=test, with_baselines=baselines) as folder:
+        children = [
+            child(
+                replace(asked, seed=asked.seed + number),
+                folder / f"member-{number + 1}",
+                folder / "member-1",
+                test=test,
+                baselines=baselines and number == 0,
+                checkpoint_every=checkpoint_every,
+            )
+            for number in range(count)
+        ]
+        if is_rank_zero():
+            finish(asked.resolve(), folder, children, ("val", "test") if test else ("val",))
+    return folder
+
+
+def finish(experiment: Experiment, folder: Path, children: Sequence[Path], splits: Sequence[str]) -> None:
+    """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard."""
+    datamodule = build_data(experiment)
+    board = TensorBoard(folder)
+    evaluation = Evaluation(folder, datamodule, board)
+    metrics: dict[str, float] = {}
+    for split in splits:
+        columns = average([member_columns(one, split, datamodule) for one in children])
+        metrics |= {f"{split}/{name}": value for name, value in scores(columns, datamodule.spec.num_classes).items()}
+        evaluation.leave(split, columns)
+    found = [records.load(one) for one in children]
+    mean, spread = mean_and_spread([one["metrics"] for one in found])
+    first, name = found[0], found[0]["best"]["name"]
+    result: dict[str, Any] = {part: first[part] for part in ("data", "spec", "weights", "model", "device", "precision")}
+    result |= {
+        "state": "done",
+        "reason": f"{len(children)} members done",
+        "metrics": metrics,
+        "members": {"mean": mean, "spread": spread},
+        "gain": {name: value - mean[name] for name, value in metrics.items()},
+        "wall_s": round(sum(one["wall_s"] for one in found), 1),
+        "tests_read": max(one["tests_read"] for one in found),
+    }
+    if name in metrics:  # the average has no loss, of which every task has its own
+        result["best"] = {"name": name, "value": metrics[name]}
+    if "baselines" in first:
+        result["baselines"] = first["baselines"]
+    if datamodule.spec.classes:
+        result["per_class"] = per_class(folder, datamodule, splits)
+    records.update(folder, **result)
+    record = records.load(folder)
+    board.log_table("ensemble", summary.rows_of_ensemble(record))
+    board.log_run(*summary.comparable(record, folder))
+    summary.after_ensemble(record, folder)
+
+
+def member_columns(run: Path, split: str, datamodule: DataModule) -> dict[str, torch.Tensor]:
+    """Return a member's saved predictions of a split: 'index', 'target', and 'prob' or 'prediction' and its ends."""
+    path, classes = run / f"predictions_{split}.csv", datamodule.spec.classes
+    rows = pd.read_csv(path, dtype={"id": str, "target": str, "label": str}, keep_default_na=False)
+    place = {str(name): position for position, name in enumerate(datamodule.ids(split))}
+    found: dict[str, Any] = {"index": np.array([place[name] for name in rows["id"]])}
+    if classes:
+        found["target"] = np.array([classes.index(name) for name in rows["target"]])
+        found["prob"] = rows[[f"prob_{name}" for name in classes]].to_numpy(np.float32)
+    else:
+        found |= {name: rows[name].to_numpy(np.float32) for name in rows.columns if name not in ("id", "label")}
+    return {name: torch.from_numpy(column) for name, column in found.items()}
+
+
+def average(found: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the means of all members' columns; 'index' and 'target' are the same for all."""
+    fixed = {name: found[0][name] for name in ("index", "target")}
+    return fixed | {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0] if name not in fixed}
+
+
+def scores(columns: dict[str, torch.Tensor], num_classes: int) -> dict[str, float]:
+    """Return a run's own metrics, without the loss."""
+    target = columns["target"]
+    if num_classes:
+        return {n: float(value) for n, value in classification_metrics(num_classes)(columns["prob"], target).items()}
+    metrics = regression_metrics(with_interval="lower" in columns)
+    update(metrics, columns, target, middle=target.mean())
+    return {name: float(value) for name, value in metrics.compute().items()}

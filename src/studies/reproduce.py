@@ -1,0 +1,96 @@
+"""The same run once more: the same experiment, fields, seed and data; are its numbers the same?"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.callbacks import Every
+from src.experiment import Experiment, InputError
+from src.runs import records, state
+from src.training.runner import run
+
+OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
+"""Metrics that say how fast it went."""
+
+
+def reproduce(original: Path, experiment: Experiment, *, test: bool = False, every: Every | None = None) -> bool:
+    """Run an experiment again with the fields of a finished run, print what differs, and return whether nothing does.
+
+    The new run's record has `reproduction`: the original, and what differs from it.
+
+    Raises:
+        InputError: the original is not finished, or its data are not these.
+    """
+    before = records.load(original)
+    if before["state"] != "done":
+        raise InputError(f"--reproduce {original}: that run is {before['state']}. Name one that is done.")
+    if parts := state.children(original):
+        raise InputError(f"--reproduce {original}: a run with children. Name one of them, such as {parts[0]}.")
+    folder = run(experiment, test=test, checkpoint_every=every, same_data_as=original)
+    after = records.load(folder)
+    elsewhere, found = circumstances(before, after), differences(original, folder)
+    records.update(folder, reproduction={"of": str(original), "differences": found, "circumstances": elsewhere})
+    if found:
+        print(f"reproduced {original}: {len(found)} differences", *found, sep="\n           ", flush=True)
+        print("because    " + "\n           ".join(elsewhere or ["nothing that the records know of"]), flush=True)
+    else:
+        count = len(records.metrics(original))
+        print(f"reproduced {original}: {count} logged values, weights and predictions are equal to the bit", flush=True)
+    return not found
+
+
+def circumstances(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return what of code, machine and libraries is not as it was for the original run."""
+    found: list[str] = []
+    commits = before["git"]["commit"], after["git"]["commit"]
+    if commits[0] != commits[1]:
+        found.append(f"commit {commits[1][:8]}, then {commits[0][:8]}: git checkout {shlex.quote(commits[0])}")
+    if before["git"]["dirty"]:
+        found.append("uncommitted changes then: uncommitted.diff in its directory")
+    if after["git"]["dirty"]:
+        found.append("uncommitted changes now")
+    for name, version in before["versions"].items():
+        if after["versions"].get(name) != version:
+            found.append(f"{name} {after['versions'].get(name)}, then {version}")
+    for name in ("device", "precision", "host", "reproducible"):
+        if before.get(name) != after.get(name):
+            found.append(f"{name} {after.get(name)}, then {before.get(name)}")
+    return found
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Return what differs between two finished runs: logged values, final metrics, predictions, weights."""
+    found: list[str] = []
+    first, second = (
+        {(name, epoch, step): value for epoch, step, name, value in records.metrics(run) if name not in OF_TIME}
+        for run in (one, other)
+    )
+    unequal = [key for key in first.keys() | second.keys() if not same(first.get(key), second.get(key))]
+    if unequal:
+        name, epoch, step = min(unequal, key=lambda key: (key[2], key[0]))
+        values = f"{first.get((name, epoch, step))} then, {second.get((name, epoch, step))} now"
+        found.append(f"{len(unequal)} logged values, the first at step {step} (epoch {epoch}): {name} {values}")
+    metrics = [records.load(run)["metrics"] for run in (one, other)]
+    for name in sorted(metrics[0].keys() & metrics[1].keys()):
+        if not same(metrics[0][name], metrics[1][name]):
+            found.append(f"{name} {metrics[0][name]} then, {metrics[1][name]} now")
+    for name in ("predictions_val.csv", "predictions_test.csv"):
+        files = [run / name for run in (one, other)]
+        if all(file.is_file() for file in files) and files[0].read_bytes() != files[1].read_bytes():
+            found.append(name)
+    weights = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)]
+    if weights[0].keys() != weights[1].keys():
+        found.append("the names of the weights")
+    elif apart := [name for name, value in weights[0].items() if not torch.equal(value, weights[1][name])]:
+        found.append(f"{len(apart)} of {len(weights[0])} tensors of weights, {apart[0]} first")
+    return found
+
+
+def same(one: float | None, other: float | None) -> bool:
+    """Return whether two values are the same to the bit, NaN too."""
+    return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))

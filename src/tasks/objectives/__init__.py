@@ -1,0 +1,1 @@
+"""What is predicted: loss, metrics and columns of predictions."""

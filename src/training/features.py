@@ -1,0 +1,84 @@
+"""Features of a frozen backbone: computed once, kept in the cache, trained on as tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from src.datamodules import DataModule
+from src.experiment import replace
+from src.resources.cache import cache_dir, say_not_kept
+from src.resources.files import replacing
+from src.tasks import Task
+
+Kept = dict[str, dict[str, Tensor]]
+"""Split -> 'features' [examples, num_features] float32 and 'target' [examples]."""
+
+
+def cache_features(
+    task: Task, datamodule: DataModule, trainer: Trainer, splits: Sequence[str] = ("train", "val")
+) -> Kept:
+    """Run the frozen part of a task over the splits, unaugmented, unless the cache has the result already."""
+    key = _key(task, datamodule, trainer)
+    kept: Kept = {}
+    task.to(trainer.strategy.root_device).eval()
+    for split in splits:
+        ids = hashlib.sha256("\n".join(datamodule.ids(split)).encode()).hexdigest()[:16]
+        path = cache_dir() / "features" / f"{key}-{ids}.npz"
+        features = _read(path, len(datamodule.ids(split)))
+        if features is None or not _holds(features, *next(_compute(task, datamodule, trainer, split))):
+            index, found = (torch.cat(parts) for parts in zip(*_compute(task, datamodule, trainer, split), strict=True))
+            features = found[index.argsort()]
+            try:
+                with replacing(path) as temporary, open(temporary, "wb") as file:
+                    np.savez(file, features=features.numpy())  # with a checksum, unlike .npy
+            except OSError as error:
+                say_not_kept(path.parent, error, "the next run computes these features again")
+        kept[split] = {"features": features, "target": datamodule.targets(split)}
+    task.train()
+    return kept
+
+
+def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield index and features of each batch, with the data module's own hooks on the way."""
+    for batch in datamodule.loader(split):
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            moved = datamodule.transfer_batch_to_device(batch, task.device, 0)
+            features = task.features(datamodule.on_after_batch_transfer(moved, 0)).float().cpu()
+            yield batch["index"], features
+
+
+def _holds(kept: Tensor, index: Tensor, first: Tensor) -> bool:
+    """Return whether kept features agree with today's first batch: code that no key can name may have changed."""
+    return kept.shape[1:] == first.shape[1:] and torch.allclose(kept[index], first, rtol=0.05, atol=0.05)
+
+
+def _read(path: Path, rows: int) -> Tensor | None:
+    """Return the kept features; None where there are none or the file is damaged."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = arrays["features"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile):
+        return None
+    return torch.from_numpy(found) if len(found) == rows else None
+
+
+def _key(task: Task, datamodule: DataModule, trainer: Trainer) -> str:
+    """Name the result by all that it depends on: the weights, the data, how they are prepared, and the arithmetic."""
+    digest = hashlib.sha256()
+    state: Mapping[str, Tensor] = task.model.state_dict()
+    for name, value in state.items():
+        if not name.startswith("head."):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    spec = replace(datamodule.spec, class_counts=())  # they are of the split, and nothing of a feature
+    for part in (datamodule.fingerprint, datamodule.preparation, spec, trainer.precision):
+        digest.update(repr(part).encode())
+    return digest.hexdigest()[:24]

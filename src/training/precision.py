@@ -1,0 +1,139 @@
+"""Which arithmetic is faster for a task, where no flag of the processor tells: timed once, then kept in the cache."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+import time
+
+import torch
+from filelock import FileLock
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from src.datamodules import DataModule
+from src.experiment import Experiment
+from src.resources.cache import cache_dir
+from src.resources.files import write_json
+from src.tasks import Task
+
+CLEARLY = 1.1
+"""Times as fast as 32-true that bf16-mixed has to be; it is less exact."""
+EXAMPLES, STEP = 2, 0.25
+"""Steps of so many examples are tried first, then of twice as many, until one takes so many seconds or has a batch."""
+WORTH = 60.0
+"""Seconds that the training has to take, by its first examples, for a measurement; else the flags decide."""
+ROUNDS, SECONDS = 5, 1.0
+"""At most so many timed steps of each arithmetic, and none after so many seconds."""
+PRECISIONS = ("32-true", "bf16-mixed")
+Speeds = dict[str, float]
+"""Precision -> training examples a second, without data and optimiser."""
+
+
+def undecided(experiment: Experiment, trainer: Trainer) -> bool:
+    """Return whether only a measurement can tell 'auto' the faster precision: on a CPU with instructions for bfloat16
+    but no tiles, the network decides. Several machines may differ, and stay with what their flags say.
+    """
+    cpu = torch.cpu.get_capabilities()
+    return (
+        experiment.precision == "auto"
+        and "precision" not in experiment.trainer_kwargs()
+        and trainer.strategy.root_device.type == "cpu"
+        and trainer.num_nodes == 1
+        and bool(cpu.get("avx512_bf16") and not cpu.get("amx_bf16"))
+    )
+
+
+def measured_speeds(experiment: Experiment, task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
+    """Return the speeds of 32-true and bf16-mixed on this CPU: kept from an earlier run, else measured.
+
+    The result is kept for a network's shapes, its inputs', the batch size and the machine. So a second run decides as
+    the first, and so do all processes of a distributed one: who asks while another measures waits. The task, the data's
+    position and the random state stay as they were.
+
+    Returns:
+        Nothing where the flags decide: they tell, or the training is short, or the cache cannot be written and two
+        processes could disagree.
+    """
+    if not undecided(experiment, trainer):
+        return {}
+    path = cache_dir() / "precision" / f"{_key(task, datamodule)}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")), isolate_rng():
+            kept = json.loads(path.read_text()) if path.is_file() else {}
+            trial = functools.cache(lambda: Trial(task, datamodule, trainer))  # a copy and some steps: if asked for
+            if not kept:
+                kept = {"seconds_an_example": trial().seconds_an_example}
+                write_json(path, kept)
+            if kept["seconds_an_example"] * examples(task, datamodule, trainer) < WORTH:
+                return {}
+            if "bf16-mixed" not in kept:
+                kept |= trial().speeds()
+                write_json(path, kept)
+    except (OSError, ValueError):
+        return {}
+    return {precision: kept[precision] for precision in PRECISIONS}
+
+
+def examples(task: Task, datamodule: DataModule, trainer: Trainer) -> float:
+    """Return how many examples a training takes through the network in all its epochs, or for the features it keeps."""
+    batches = datamodule.batches("train", train=True)
+    limit = trainer.limit_train_batches
+    share = min(1.0, limit / len(batches)) if isinstance(limit, int) else limit
+    epochs = 1 if task.cached_features == "probe" else trainer.max_epochs or 1
+    return share * len(datamodule.ids("train")) * epochs
+
+
+def faster(speeds: Speeds) -> str:
+    """Return bf16-mixed where it is clearly the faster, else 32-true."""
+    return "bf16-mixed" if speeds["bf16-mixed"] >= CLEARLY * speeds["32-true"] else "32-true"
+
+
+def _key(task: Task, datamodule: DataModule) -> str:
+    shapes = [(name, tuple(p.shape), p.requires_grad) for name, p in task.model.named_parameters()]
+    machine = torch.cpu.get_capabilities(), torch.__version__  # not its threads: each of several processes has fewer
+    found = type(task.model).__name__, shapes, datamodule.spec.input_shape, datamodule.batch_size, machine
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:24]
+
+
+class Trial:
+    """A copy of a task that takes steps on the training's first examples, of which a timed step has `count`.
+
+    The task and the data stay as they are; `seconds_an_example` is of 32-true.
+    """
+
+    def __init__(self, task: Task, datamodule: DataModule, trainer: Trainer) -> None:
+        self.task, self.datamodule = copy.deepcopy(task), datamodule
+        self.task.trainer = trainer  # which knows how many epochs there will be
+        self.task.log = self.task.log_dict = lambda *_, **__: None  # there is no loop to log in
+        self.data = datamodule.dataset("train", train=True)
+        self.keys = next(iter(datamodule.batches("train", train=True)))
+        self.count = min(EXAMPLES, len(self.keys))
+        self.seconds("32-true")  # what is done once only
+        while (spent := self.seconds("32-true")) < STEP and self.count < len(self.keys):
+            self.count = min(2 * self.count, len(self.keys))
+        self.seconds_an_example = spent / self.count
+
+    def seconds(self, precision: str) -> float:
+        """Return what forward and backward of the first `count` examples take."""
+        batch = self.datamodule.on_after_batch_transfer(self.data[self.keys[: self.count]], 0)
+        started = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = self.task._step(batch, "train")["loss"]
+        loss.backward()
+        return time.perf_counter() - started
+
+    def speeds(self) -> Speeds:
+        """Time both arithmetics in turns, and take the best time of each."""
+        best = dict.fromkeys(PRECISIONS, float("inf"))
+        started = time.perf_counter()
+        for number in range(1 + ROUNDS):
+            for precision, before in best.items():
+                spent = self.seconds(precision)
+                best[precision] = min(before, spent) if number else before  # the first of a new size allocates too
+            if number and time.perf_counter() - started > SECONDS:
+                break
+        return {precision: round(self.count / spent, 3) for precision, spent in best.items()}
