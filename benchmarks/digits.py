@@ -29,7 +29,7 @@ from benchmarks import report
 from benchmarks.loops import Train, by_hand, ours, tutorial
 from benchmarks.turns import Contender, Turns
 from experiments.fashion import FashionCNN
-from src.tasks.task import build_optimizer
+from src.tasks.optim import build_optimizer
 from src.training import runner
 from src.training.trainer import choose_precision
 

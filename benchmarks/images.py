@@ -41,7 +41,7 @@ from src.datamodules import ImageFolder
 from src.datamodules.synthetic.images import draw_folder
 from src.experiment import Augment, DataSpec, Experiment, Optim
 from src.models.pretrained import PACKAGED_BACKBONE
-from src.tasks.task import build_optimizer
+from src.tasks.optim import build_optimizer
 from src.training import runner
 from src.training.trainer import build_callbacks, build_trainer, choose_precision, keep_memory, quieten
 

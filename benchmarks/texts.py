@@ -34,7 +34,7 @@ from experiments.texts import TextData
 from src.datamodules import Imdb
 from src.experiment import TextPrep, Vocabulary
 from src.resources import hub
-from src.tasks.task import build_optimizer
+from src.tasks.optim import build_optimizer
 from src.training import runner
 from src.training.trainer import choose_precision, quieten
 

@@ -27,7 +27,8 @@ from experiments.tables import TableLinear
 from src import cli, tasks
 from src.cli import commands
 from src.datamodules import Fold
-from src.experiment import Columns, DataSpec, InputError, load
+from src.experiment import Columns, DataSpec, InputError
+from src.loading import load
 from src.runs import records
 from src.studies.multi_run import mean_and_spread
 from src.tasks.task import Batch

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from experiments.cats_dogs_finetune import CatsDogs, CatsDogsFinetune, CatsDogsProbe
 from experiments.images import Images
-from src.experiment import Augment, DataSpec, Experiment, InputError, Optim, field, load, replace
+from src.experiment import Augment, DataSpec, Experiment, InputError, Optim, field, replace
+from src.loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from conftest import Script, Tiny
 
-from src.experiment import Experiment, load
+from src.experiment import Experiment
+from src.loading import load
 from src.runs import records
 from src.studies.reproduce import differences
 from src.training import runner

@@ -13,7 +13,8 @@ from conftest import Tiny
 from lightning.pytorch import Trainer
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
-from src.experiment import Experiment, load
+from src.experiment import Experiment
+from src.loading import load
 from src.training import runner
 from src.training.trainer import build_callbacks, build_trainer, quieten
 

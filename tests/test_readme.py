@@ -23,7 +23,8 @@ from conftest import Script, Tiny, own_home
 
 from src import cli
 from src.cli.commands import run_all
-from src.experiment import Experiment, load
+from src.experiment import Experiment
+from src.loading import load
 from src.runs import records
 from src.training import runner
 

@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from typing_extensions import override
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 from src.resources.files import replacing
 
 

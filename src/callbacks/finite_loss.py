@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 
 
 class FiniteLoss(Callback):

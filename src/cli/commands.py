@@ -11,8 +11,9 @@ import torch
 from src.callbacks import Every, Interrupted
 from src.callbacks.graceful_stop import handling, interrupt
 from src.cli.parser import RunFlags
+from src.configs.errors import InputError
 from src.datamodules import Fold
-from src.experiment import Experiment, InputError
+from src.experiment import Experiment
 from src.runs import records, summary
 from src.studies.cross_validation import cross_validate
 from src.studies.ensemble import ensemble

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from src.experiment import Accelerator, Experiment, InputError, load, replace
+from src.configs.errors import InputError
+from src.configs.training import Accelerator
+from src.experiment import Experiment
+from src.loading import load
 from src.resources import files
 from src.runs import records
 

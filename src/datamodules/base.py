@@ -14,11 +14,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from src.configs.errors import InputError
+from src.configs.spec import DataSpec
 from src.datamodules import quarantine
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.splits import SPLIT_SEED, assign_folds
-from src.experiment import DataSpec, InputError
 
 Samples = TypeVar("Samples", bound=Sized)
 SPLITS = ("train", "val", "test")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 from src.resources.files import atomic_write
 
 SPLITS = ("train", "val", "test")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from src.configs.spec import DataSpec
 from src.datamodules.base import DataModule, LoadedSplits
-from src.experiment import DataSpec
 
 
 class Slices(Dataset[dict[str, Tensor]]):

@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,14 @@ import torch
 from sklearn.metrics import r2_score
 
 from src.callbacks.evaluation import predictions_csv
+from src.configs.errors import InputError
+from src.configs.jsonable import from_json
+from src.configs.spec import DataSpec
+from src.configs.training import Accelerator
 from src.datamodules import DataModule
 from src.datamodules.splits import is_number
-from src.experiment import Accelerator, DataSpec, Experiment, InputError, from_json, load, replace
+from src.experiment import Experiment
+from src.loading import load
 from src.resources.files import atomic_write
 from src.runs import records, state
 from src.tasks import Task

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 
 L2_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Tried for a classifier by `Head.solve`; per example, on standardised features."""

@@ -20,7 +20,7 @@ from huggingface_hub import (
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from src.experiment import InputError, did_you_mean
+from src.configs.errors import InputError, did_you_mean
 from src.models.state_dicts import load_file
 from src.resources.network import reachable
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 
 
 def load_file(model: nn.Module, path: Path, *, prefix: str, drop: tuple[str, ...] = ()) -> str:

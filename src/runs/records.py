@@ -6,26 +6,20 @@ import contextlib
 import csv
 import importlib.metadata
 import inspect
-import itertools
 import json
 import os
 import platform
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from src.experiment import Experiment, InputError
+from src.configs.errors import InputError
+from src.experiment import Experiment
 from src.resources import files
 from src.resources.files import atomic_write, write_json
 from src.runs import state

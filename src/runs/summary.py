@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.runs import state
-from src.runs import records
+from src.runs import records, state
 
 PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
 MUCH_WAITING = 0.2

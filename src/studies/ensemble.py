@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from src.callbacks import Evaluation, Every
 from src.datamodules import DataModule
-from src.experiment import Experiment, replace
+from src.experiment import Experiment
 from src.runs import records, summary
 from src.runs.tensorboard import TensorBoard
 from src.studies.multi_run import child, mean_and_spread, parent

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from src.callbacks import Every, Interrupted
+from src.configs.errors import InputError
 from src.datamodules import Fold
-from src.experiment import Experiment, InputError
+from src.experiment import Experiment
 from src.runs import records, state, summary
 from src.training.runner import is_rank_zero, record_failure, refuse_running, run
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from src.callbacks import Every
-from src.experiment import Experiment, InputError
+from src.configs.errors import InputError
+from src.experiment import Experiment
 from src.runs import records, state
 from src.training.runner import run
 

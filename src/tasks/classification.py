@@ -19,7 +19,10 @@ from torchmetrics.classification import (
 )
 from typing_extensions import override
 
-from src.experiment import DataSpec, Imbalance, InputError, Optim
+from src.configs.errors import InputError
+from src.configs.optim import Optim
+from src.configs.spec import DataSpec
+from src.configs.training import Imbalance
 from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
 from src.tasks.task import Batch, Stage, Task
 

@@ -11,7 +11,11 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from typing_extensions import override
 
-from src.experiment import Augment, DataSpec, Imbalance, InputError, Optim, Views
+from src.configs.errors import InputError
+from src.configs.image import Augment, Views
+from src.configs.optim import Optim
+from src.configs.spec import DataSpec
+from src.configs.training import Imbalance
 from src.tasks.classification import Classification
 from src.tasks.task import Batch
 

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection, R2Score, SpearmanCorrCoef
 from typing_extensions import override
 
-from src.experiment import DataSpec, InputError, Optim
+from src.configs.errors import InputError
+from src.configs.optim import Optim
+from src.configs.spec import DataSpec
 from src.tasks.task import Batch, Stage, Task
 
 Loss = Literal["mse", "mae", "huber", "quantile", "gaussian"]

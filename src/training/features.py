@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from src.datamodules import DataModule
-from src.experiment import replace
 from src.resources.cache import cache_dir, say_not_kept
 from src.resources.files import replacing
 from src.tasks import Task

@@ -25,9 +25,11 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from src.callbacks import Evaluation, Every, Interrupted
 from src.callbacks.evaluation import figures
+from src.configs.errors import InputError
+from src.configs.training import Imbalance
 from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.base import SPLITS
-from src.experiment import ClassificationExperiment, Experiment, Imbalance, InputError
+from src.experiment import ClassificationExperiment, Experiment
 from src.resources.files import write_json
 from src.runs import records, state, summary
 from src.runs.metrics_csv import MetricsCsv

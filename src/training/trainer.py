@@ -32,7 +32,8 @@ from src.callbacks import (
     WholeCheckpointIO,
 )
 from src.callbacks.stopwatch import Stopwatch
-from src.experiment import Experiment, InputError
+from src.configs.errors import InputError
+from src.experiment import Experiment
 
 QUIET = (
     ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare

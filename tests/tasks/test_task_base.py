@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim
 from src.tasks import Task
-from src.tasks.task import Batch, Stage, build_optimizer, rate_factor
+from src.tasks.optim import build_optimizer, rate_factor
+from src.tasks.task import Batch, Stage
 from src.training.trainer import quieten
 
 NAMES = ("adamw", "adam", "sgd")

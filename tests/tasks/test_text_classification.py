@@ -14,7 +14,8 @@ from src.datamodules import Tensors
 from src.experiment import DataSpec, Optim, Recurrent
 from src.models import LSTM, Bert
 from src.tasks import Classification, ImageClassification, TextClassification
-from src.tasks.task import Batch, Model, build_optimizer
+from src.tasks.optim import build_optimizer
+from src.tasks.task import Batch, Model
 from src.training.trainer import quieten
 
 SPEC = DataSpec(classes=("a", "b", "c"), input_shape=(9,), vocab_size=30, unknown_id=1)

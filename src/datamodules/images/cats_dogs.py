@@ -11,13 +11,13 @@ import numpy as np
 from filelock import FileLock
 from torchvision.datasets import OxfordIIITPet
 
+from src.configs.errors import InputError
 from src.datamodules.base import LoadedSplits
 from src.datamodules.images.class_folders import Chosen, scan
 from src.datamodules.images.image_folder import ImageFolder
 from src.datamodules.images.listing import Listing
 from src.datamodules.splits import SPLIT_SEED, VAL_SHARE
 from src.datamodules.synthetic import images
-from src.experiment import InputError
 from src.resources.cache import cache_dir
 from src.resources.network import reachable
 

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from src.configs.errors import InputError
+from src.configs.image import Augment
 from src.datamodules.images.decoding import UNREADABLE, decode, open_regular, why_unreadable
-from src.experiment import Augment, InputError
 from src.resources.cache import cache_dir, say_not_kept
 from src.resources.files import printable, write_json
 

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import MNIST, FashionMNIST
 from typing_extensions import override
 
+from src.configs.errors import InputError
+from src.configs.spec import DataSpec
 from src.datamodules.base import SPLITS, DataModule, LoadedSplits, fingerprint
 from src.datamodules.images.decoded import Files
 from src.datamodules.images.idx_files import Sheet, read_sheet
@@ -26,7 +28,6 @@ from src.datamodules.images.listing import files_of
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
 from src.datamodules.tensors import Slices
-from src.experiment import DataSpec, InputError
 from src.resources.cache import cache_dir
 from src.resources.files import printable
 from src.resources.network import reachable

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.datasets.utils import extract_archive
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 
 
 @dataclass(frozen=True)

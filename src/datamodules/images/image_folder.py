@@ -13,13 +13,15 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from src.configs.errors import InputError
+from src.configs.image import Augment
+from src.configs.spec import DataSpec
 from src.datamodules.base import DataModule, LoadedSplits, fingerprint
 from src.datamodules.images.class_folders import Chosen, scan
 from src.datamodules.images.decoded import Decoded, Files, Pictures, decode_all
 from src.datamodules.images.listing import Listing, files_of
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.synthetic import images
-from src.experiment import Augment, DataSpec, InputError
 from src.resources.files import printable
 
 

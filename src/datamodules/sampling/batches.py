@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 
 
 class Batches(Sampler[list[int]]):

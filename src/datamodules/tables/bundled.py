@@ -10,9 +10,9 @@ import pandas as pd
 from filelock import FileLock
 from sklearn import datasets
 
+from src.configs.errors import InputError
 from src.datamodules.base import LoadedSplits
 from src.datamodules.tables.table import Table, read
-from src.experiment import InputError
 from src.resources.cache import cache_dir
 from src.resources.files import replacing
 from src.resources.network import reachable

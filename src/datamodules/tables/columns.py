@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from src.experiment import Columns, InputError, did_you_mean, from_json
+from src.configs.errors import InputError, did_you_mean
+from src.configs.jsonable import from_json
+from src.configs.table import Columns
 from src.resources.files import write_json
 
 MOSTLY = 0.95

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from src.configs.errors import InputError, did_you_mean
+from src.configs.spec import DataSpec, Target
+from src.configs.table import Columns, TablePrep
 from src.datamodules.base import DataModule, LoadedSplits
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows, is_number
 from src.datamodules.tables.columns import Encoder, absent, as_numbers, fit, infer, some, words
 from src.datamodules.tensors import Slices
-from src.experiment import Columns, DataSpec, InputError, TablePrep, Target, did_you_mean
 from src.resources.files import printable
 
 SUFFIXES = (".csv", ".tsv", ".parquet")

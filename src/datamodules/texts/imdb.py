@@ -9,12 +9,12 @@ from typing import ClassVar
 from filelock import FileLock
 from huggingface_hub import constants
 
+from src.configs.errors import InputError
 from src.datamodules.base import LoadedSplits
 from src.datamodules.splits import blocks
 from src.datamodules.texts.text_files import TextFile
 from src.datamodules.texts.text_parts import Part
 from src.datamodules.texts.text_table import TextTable
-from src.experiment import InputError
 from src.resources.cache import cache_dir
 from src.resources.network import reachable
 

@@ -16,8 +16,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from src.configs.errors import InputError, did_you_mean
 from src.datamodules.splits import SPLIT_NAMES
-from src.experiment import InputError, did_you_mean
 
 csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KB
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.configs.errors import InputError
 from src.datamodules.base import SPLITS
 from src.datamodules.texts.text_files import Scan, TextFile
-from src.experiment import InputError
 
 UNUSABLE_LIMIT = 0.05
 """Greatest share of rows without text or label before the run stops."""

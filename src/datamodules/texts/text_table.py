@@ -16,6 +16,9 @@ from filelock import FileLock
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
+from src.configs.errors import InputError
+from src.configs.spec import DataSpec
+from src.configs.text import TextPrep, Vocabulary
 from src.datamodules.base import SPLITS, DataModule, LoadedSplits
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
@@ -35,7 +38,6 @@ from src.datamodules.texts.tokens import (
     train_tokenizer,
 )
 from src.datamodules.texts.vectors import own_vectors, read_vectors
-from src.experiment import DataSpec, InputError, TextPrep, Vocabulary
 from src.resources import hub
 from src.resources.cache import cache_dir
 from src.resources.files import atomic_write, printable

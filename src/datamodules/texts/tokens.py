@@ -19,7 +19,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.experiment import InputError, TextPrep, did_you_mean
+from src.configs.errors import InputError, did_you_mean
+from src.configs.text import TextPrep
 from src.resources import hub
 from src.resources.cache import cache_dir
 

@@ -11,9 +11,9 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from tokenizers import Tokenizer
 
+from src.configs.errors import InputError
 from src.datamodules.splits import is_number
 from src.datamodules.texts.tokens import Encoded
-from src.experiment import InputError
 from src.resources.cache import cache_dir
 from src.resources.files import replacing
 

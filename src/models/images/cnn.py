@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from src.experiment import InputError
+from src.configs.errors import InputError
 from src.models.heads import Head
 from src.models.state_dicts import load_file
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.experiment import DataSpec
+from src.configs.spec import DataSpec
 from src.models.heads import Head
 from src.models.state_dicts import load_file
 

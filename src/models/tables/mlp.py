@@ -9,7 +9,8 @@ import torch
 from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 from torch import Tensor, nn
 
-from src.experiment import DataSpec, Perceptron
+from src.configs.spec import DataSpec
+from src.configs.table import Perceptron
 from src.models.heads import Head
 from src.models.state_dicts import load_file
 

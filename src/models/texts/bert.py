@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from src.experiment import DataSpec, InputError
+from src.configs.errors import InputError
+from src.configs.spec import DataSpec
 from src.models.heads import Head, require_share
 from src.models.state_dicts import load_file
 from src.resources import hub

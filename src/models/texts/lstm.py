@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.experiment import DataSpec, InputError, Recurrent
+from src.configs.errors import InputError
+from src.configs.spec import DataSpec
+from src.configs.text import Recurrent
 from src.models.heads import Head
 from src.models.state_dicts import load_file
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from src.configs.errors import InputError
 from src.runs.compare.runs import Run
-from src.experiment import InputError
 
 RESAMPLES = 10_000
 CHUNK = 2_000_000

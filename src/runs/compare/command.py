@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.configs.errors import InputError
 from src.resources.files import atomic_write
 from src.runs import records
 from src.runs.compare import files, table
 from src.runs.compare.caution import cautions
 from src.runs.compare.groups import compare
 from src.runs.compare.runs import find
-from src.experiment import InputError
 
 
 def write(places: Sequence[Path], *, csv: Path | None, json: Path | None, html: Path | None) -> int:

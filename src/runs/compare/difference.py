@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from src.configs.errors import InputError
 from src.runs.compare.bootstrap import RESAMPLES, Paired, paired
 from src.runs.compare.caution import cautions
 from src.runs.compare.groups import compare, flat, shown_value
 from src.runs.compare.runs import Run, read
 from src.runs.compare.table import console, number
-from src.experiment import InputError
 
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 

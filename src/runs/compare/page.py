@@ -12,11 +12,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from src.configs.errors import InputError
 from src.runs.compare import curves, table
 from src.runs.compare.bootstrap import RESAMPLES, Paired, paired
 from src.runs.compare.caution import split_of
 from src.runs.compare.groups import Block, Group, shown_value
-from src.experiment import InputError
 
 MOST_CURVES = len(curves.COLOURS)
 """Groups of a set of data whose curves are drawn, the best: more could not be told apart."""

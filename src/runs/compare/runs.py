@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.runs import state
-from src.runs import records
-from src.experiment import InputError
+from src.configs.errors import InputError
+from src.runs import records, state
 
 KINDS: dict[str, type] = {"fields": dict, "metrics": dict, "best": dict, "data": dict, "weights": dict, "git": dict}
 """What the entries of a record are, where they are there: a run that failed early has not all of them."""

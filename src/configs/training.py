@@ -1,0 +1,10 @@
+"""Choices of a training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Accelerator = Literal["auto", "cpu", "gpu", "tpu", "mps"]
+Averaging = Literal["none", "ema", "swa"]
+Imbalance = Literal["none", "weights", "sampler", "focal", "logit_adjust"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]

@@ -1,0 +1,1 @@
+"""The run directory: its record, state, metrics and summary."""

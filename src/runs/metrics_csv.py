@@ -1,0 +1,69 @@
+"""`metrics.csv`, which everything else reads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from typing_extensions import override
+
+from src.resources.files import atomic_write
+
+
+class MetricsCsv(Logger):
+    """Appends `time,epoch,step,name,value` to the run's `metrics.csv`, also when a run is resumed, where Lightning's
+    CSVLogger begins anew. Epochs count from 1; 0 is before training.
+
+    Args:
+        run: the run directory.
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.path = run / "metrics.csv"
+        self.epoch = 0
+
+    @property
+    @override
+    def name(self) -> str:
+        return ""
+
+    @property
+    @override
+    def version(self) -> str:
+        return ""
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.epoch = int(metrics.get("epoch", self.epoch - 1)) + 1
+        now = round(time.time(), 3)
+        rows = [
+            f"{now},{self.epoch},{step or 0},{name},{float(value)!r}\n"
+            for name, value in metrics.items()
+            if name != "epoch"
+        ]
+        with open(self.path, "ab+") as file:
+            if file.tell() == 0:
+                file.write(b"time,epoch,step,name,value\n")
+            else:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a crash cut the last row short
+                    file.write(b"\n")
+            file.write("".join(rows).encode())
+
+    def cut(self, step: int) -> None:
+        """Remove the rows of this step and later ones: a run that goes on from there writes them again."""
+        if self.path.is_file():
+            header, *rows = self.path.read_bytes().splitlines(keepends=True) or [b""]
+            kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[2]) < step]
+            atomic_write(self.path, b"".join([header, *kept]))
+
+    @override
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: fields are in run.json."""
