@@ -59,7 +59,7 @@ LAYERS = (
     ("src.configs",),
     ("src.experiment", "src.loading"),
     ("src.resources",),
-    ("src.runs.records", "src.runs.state", "src.runs.metrics_csv", "src.runs.tensorboard"),
+    ("src.runs.records", "src.runs.state", "src.runs.metrics_csv", "src.runs.tensorboard", "src.runs.predictions"),
     ("src.datamodules", "src.models"),
     ("src.tasks",),
     ("src.callbacks",),

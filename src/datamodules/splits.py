@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from array import array
 from collections import Counter, defaultdict
@@ -152,11 +151,3 @@ def few(labels: Sequence[str], count: int, seed: int) -> list[int]:
     for name in sorted(sizes):
         chosen += rng.choice(np.flatnonzero(names == name), count, replace=False).tolist()
     return sorted(chosen)
-
-
-def is_number(label: str) -> bool:
-    """Return whether a label is a number; nan and inf, which have no place in an order, are words."""
-    try:
-        return math.isfinite(float(label))
-    except ValueError:
-        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import json
@@ -12,19 +11,17 @@ import shutil
 import socket
 import statistics
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.utilities import rank_zero_only
 
 from src.callbacks import Evaluation, Every, Interrupted
-from src.callbacks.evaluation import figures
 from src.configs.errors import InputError
 from src.configs.training import Imbalance
 from src.datamodules import DataModule, Fold, Tensors
@@ -34,7 +31,7 @@ from src.resources.files import write_json
 from src.runs import records, state, summary
 from src.runs.metrics_csv import MetricsCsv
 from src.runs.tensorboard import TensorBoard
-from src.tasks import Classification, Task
+from src.tasks import Objective, Task
 from src.training.features import cache_features
 from src.training.precision import faster, measured_speeds
 from src.training.trainer import build_callbacks, build_trainer
@@ -310,10 +307,7 @@ def build_parts(
     imbalance = imbalance_of(experiment)
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     task = experiment.task(datamodule.spec)
-    if isinstance(task, Classification):
-        task.set_imbalance_strategy(imbalance)
-    elif imbalance != "none":
-        raise InputError(f"--imbalance {imbalance}: {type(task).__name__} predicts no class.")
+    task.set_imbalance_strategy(imbalance)
     task.try_out(experiment.max_epochs)
     return datamodule, task
 
@@ -359,7 +353,7 @@ def evaluate(
         'metrics' and 'per_class' for the record.
     """
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    callbacks.append(Evaluation(folder, datamodule, board(trainer)))
+    callbacks.append(Evaluation(folder, datamodule, task.objective, board(trainer)))
     loggers, trainer.loggers = trainer.loggers, []  # these numbers are no point of the training's curves
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or str(folder / "checkpoints" / "best.ckpt")
     if test and trainer.is_global_zero:  # counted before anything of it can be seen
@@ -369,21 +363,14 @@ def evaluate(
         metrics |= evaluated(task, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)[0]
     trainer.loggers = loggers
     splits = (("val", "test") if test else ("val",)) if trainer.is_global_zero else ()
-    return {"metrics": metrics} | (
-        {"per_class": per_class(folder, datamodule, splits)} if datamodule.spec.classes else {}
-    )
+    per_class = {split: found for split in splits if (found := report(folder, split, task.objective))}
+    return {"metrics": metrics} | ({"per_class": per_class} if per_class else {})
 
 
-def per_class(folder: Path, datamodule: DataModule, splits: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of each split from the predictions just written, maybe by a spawned process."""
-    classes = datamodule.spec.classes
-    found: dict[str, Any] = {}
-    for split in splits:
-        with open(folder / f"predictions_{split}.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        target, label = (np.array([classes.index(row[name]) for row in rows]) for name in ("target", "label"))
-        found[split] = figures(target, label, classes)
-    return found
+def report(folder: Path, split: str, objective: Objective) -> dict[str, Any]:
+    """Return the objective's figures of each class, from the predictions just written, maybe by a spawned process."""
+    rows = pd.read_csv(folder / f"predictions_{split}.csv", dtype=str, keep_default_na=False)
+    return objective.report(*objective.read(rows))
 
 
 def describe(experiment: Experiment, datamodule: DataModule, task: Task, trainer: Trainer) -> dict[str, Any]:
