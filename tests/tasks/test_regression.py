@@ -20,13 +20,13 @@ from sklearn.metrics import (
     r2_score,
     root_mean_squared_error,
 )
+from src.tasks.regression import Loss
 from torch import Tensor, nn
 
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim, Target
 from src.models import Linear
 from src.tasks import OUTPUTS, Regression
-from src.tasks.regression import Loss
 from src.tasks.task import Batch
 from src.training.trainer import quieten
 
