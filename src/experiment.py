@@ -201,7 +201,7 @@ class Experiment:
 class ClassificationExperiment(Experiment):
     """Base of the experiments that predict one class of an example."""
 
-    target_kind: ClassVar[TargetKind] = "single_label"
+    predicts: ClassVar[TargetKind] = "single_label"
 
     label_smoothing: float = 0.0
     """Share of each target that is spread over all classes."""
@@ -218,7 +218,7 @@ class ClassificationExperiment(Experiment):
 class MultiLabelExperiment(Experiment):
     """Base of the experiments that predict any number of labels of an example."""
 
-    target_kind: ClassVar[TargetKind] = "multi_label"
+    predicts: ClassVar[TargetKind] = "multi_label"
     monitor = "val/map"
     mode = "max"
 
@@ -231,7 +231,7 @@ class MultiLabelExperiment(Experiment):
 class RegressionExperiment(Experiment):
     """Base of the experiments that predict a number."""
 
-    target_kind: ClassVar[TargetKind] = "regression"
+    predicts: ClassVar[TargetKind] = "regression"
     monitor = "val/rmse"
 
     loss: Literal["mse", "mae", "huber", "quantile", "gaussian"] = "mse"

@@ -87,7 +87,7 @@ class Targets:
         return Target(kind="regression", name=self.name, log=scale == "log", mean=mean, std=std)
 
     def encode(self, rows: Sequence[int] | np.ndarray, classes: Sequence[str]) -> Tensor:
-        """Return positions in `classes`, int64 [rows]; 0s and 1s, float32 [rows, labels]; or numbers, float32 [rows]."""
+        """Return positions in `classes`, int64 [rows]; 0s and 1s, float32 [rows, labels]; or numbers [rows]."""
         if self.kind == "regression":
             return torch.from_numpy(np.asarray(self.values)[np.asarray(rows)].astype(np.float32))
         number = {name: position for position, name in enumerate(classes)}
@@ -139,6 +139,14 @@ def parse_targets(
     of_row = zip(*taken, strict=True)
     labels = [tuple(name for name, there in zip(columns, row, strict=True) if there) for row in of_row]
     return Targets(kind, ", ".join(columns), labels)
+
+
+def require_kind(predicts: TargetKind, target_kind: TargetKind | None) -> None:
+    """Raise an InputError where `--target-kind` asks for another kind than the experiment predicts."""
+    if target_kind not in (None, predicts):
+        raise InputError(
+            f"--target-kind {target_kind}: this experiment predicts {predicts}. Name one that predicts {target_kind}."
+        )
 
 
 def other_reading(targets: Targets) -> str:
