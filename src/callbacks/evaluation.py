@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from src.datamodules import DataModule
+from src.datamodules.capabilities import ShowsExamples
 from src.resources.files import atomic_write
 from src.runs import records
 from src.runs.predictions import predictions_csv
@@ -100,7 +101,7 @@ class Evaluation(Callback):
         for name, figure in objective.figures(columns, target, calibration):
             writer.add_figure(f"{split}/{name}", figure)
         worst, titles = objective.mistakes(columns, target, MOST_MISTAKES)
-        if len(worst):
+        if len(worst) and isinstance(self.datamodule, ShowsExamples):
             examples = self.datamodule.examples(split, [index[i] for i in worst])
             if isinstance(examples, Tensor):
                 writer.add_figure(f"{split}/worst", draw_images(examples, titles))

@@ -5,6 +5,7 @@ from .images.cats_dogs import CatsDogs as CatsDogs
 from .images.cats_dogs import RareDogs as RareDogs
 from .images.digits import Digits as Digits
 from .images.image_folder import ImageFolder as ImageFolder
+from .plain import Plain as Plain
 from .sampling.balanced import Balanced as Balanced
 from .sampling.batches import Batches as Batches
 from .sampling.like_length import LikeLength as LikeLength

@@ -17,6 +17,7 @@ from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.training import Accelerator
 from src.datamodules import DataModule
+from src.datamodules.capabilities import PredictsFiles, require
 from src.experiment import Experiment
 from src.loading import load
 from src.resources.files import atomic_write
@@ -134,6 +135,8 @@ def outputs(run: Path, inputs: Sequence[Path], accelerator: Accelerator) -> Outp
     record = records.load(run)
     experiment, spec, task = load_run(run)
     datamodule = experiment.datamodule()
+    require(datamodule, PredictsFiles, str(run), "cannot read files to predict.")
+    assert isinstance(datamodule, PredictsFiles)
     datamodule.restore(run)
     ids = datamodule.prepare_prediction(inputs, spec)
     trainer = build_trainer(

@@ -26,6 +26,7 @@ from src.configs.errors import InputError
 from src.configs.training import Imbalance
 from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.base import SPLITS
+from src.datamodules.capabilities import FitsBaselines, require
 from src.experiment import ClassificationExperiment, Experiment
 from src.resources.files import write_json
 from src.runs import records, state, summary
@@ -158,7 +159,7 @@ def _run(
     if test:
         datamodule.require_test()
     if baselines:
-        datamodule.baseline_inputs("val")  # what cannot be is said before the training
+        require(datamodule, FitsBaselines, "--baselines", "offers scikit-learn nothing to fit.")
     if "data" in earlier and earlier["data"]["fingerprint"] != datamodule.fingerprint:
         raise InputError(
             f"{same_data_as or folder}: the data has changed since the run began ({earlier['data']['source']}); "
@@ -309,6 +310,7 @@ def build_parts(
     task = experiment.task(datamodule.spec)
     task.set_imbalance_strategy(imbalance)
     task.try_out(experiment.max_epochs)
+    task.require_outputs(next(iter(datamodule.loader("val"))))
     return datamodule, task
 
 
