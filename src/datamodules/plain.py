@@ -81,12 +81,12 @@ class Plain(DataModule):
     def setup(self, stage: str) -> None:
         if hasattr(self, "loaded"):
             return
-        self.loaded = self.find()
         datasets = list(self._datasets.values())
         if all(isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2 for dataset in datasets):
             self._inputs, targets = (torch.cat(parts) for parts in zip(*(d.tensors for d in datasets), strict=True))
             self._targets = without_last(targets)
         self._all = ConcatDataset(datasets)
+        self.loaded = self.find()
         first = {split: self._examples(split)[list(range(min(FIRST, size)))] for split, size in self.sizes().items()}
         self.spec = self._spec(first["train"])
         for split, batch in first.items():

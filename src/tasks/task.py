@@ -25,6 +25,7 @@ from src.tasks.optim import OneCycle, build_optimizer, is_decayed, rate_factor, 
 Batch = dict[str, Any]
 Stage = Literal["train", "val", "test"]
 CachedFeatures = Literal["no", "start", "probe"]
+DEFAULT_OPTIM = Optim()
 
 
 @runtime_checkable
@@ -66,7 +67,7 @@ class Task(LightningModule):
         network: nn.Module,
         objective: Objective,
         input: Input,
-        optim: Optim,
+        optim: Optim = DEFAULT_OPTIM,
         *,
         cached_features: CachedFeatures = "no",
     ) -> None:
