@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from src.callbacks.drawings import (
 )
 from src.datamodules import DataModule
 from src.resources.files import atomic_write
-from src.runs import records
+from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
 from src.tasks.objectives import calibration
 
@@ -40,13 +39,13 @@ class Evaluation(Callback):
     applies the temperature.
 
     Args:
-        run: the run directory.
+        record: the run's.
         datamodule: the data that is evaluated; names the examples and shows them.
-        board: where the pictures go.
+        board: where the pictures go; None: none are drawn.
     """
 
-    def __init__(self, run: Path, datamodule: DataModule, board: TensorBoard) -> None:
-        self.run, self.datamodule, self.board = run, datamodule, board
+    def __init__(self, record: Record, datamodule: DataModule, board: TensorBoard | None) -> None:
+        self.record, self.datamodule, self.board = record, datamodule, board
         self.rows: list[dict[str, Tensor]] = []
 
     def _collect(self, outputs: Any) -> None:
@@ -100,12 +99,16 @@ class Evaluation(Callback):
         classes, names = self.datamodule.spec.classes, self.datamodule.ids(split)
         shown_target = [classes[i] for i in target] if classes else target.tolist()
         csv_text = predictions_csv([str(names[i]) for i in index], found, classes, target=shown_target)
-        atomic_write(self.run / f"predictions_{split}.csv", csv_text)
+        atomic_write(self.record.folder / f"predictions_{split}.csv", csv_text)
         if classes:
             self._calibrate(split, target, found["prob"])
-            worst, titles = self._classes(split, target, found["prob"])
+        if self.board is None:
+            return
+        if classes:
+            self._draw_reliability(self.board, split, target, found["prob"])
+            worst, titles = self._classes(self.board, split, target, found["prob"])
         else:
-            worst, titles = self._numbers(split, target, found)
+            worst, titles = self._numbers(self.board, split, target, found)
         if len(worst):
             shown = self.datamodule.examples(split, [index[i] for i in worst])
             if isinstance(shown, Tensor):
@@ -114,32 +117,38 @@ class Evaluation(Callback):
                 self.board.experiment.add_text(f"{split}/worst", write_texts(shown, titles))
 
     def _calibrate(self, split: str, target: np.ndarray, prob: np.ndarray) -> None:
-        """Choose temperature and threshold on val, see what they give on test; keep both in the record, and draw."""
+        """Choose temperature and threshold on val, see what they give on test; keep both in the record."""
         if split == "val":
-            before = records.load(self.run).get("calibration", {})
+            before = self.record.get("calibration", {})
             kept = calibration.calibrate(prob, target) | ({"test": before["test"]} if "test" in before else {})
         else:
-            kept = records.load(self.run)["calibration"]
-            kept["test"] = calibration.judge(prob, target, kept)
-        records.update(self.run, calibration=kept)
+            kept = self.record["calibration"] | {"test": calibration.judge(prob, target, self.record["calibration"])}
+        self.record.update(calibration=kept)
+
+    def _draw_reliability(self, board: TensorBoard, split: str, target: np.ndarray, prob: np.ndarray) -> None:
+        kept = self.record["calibration"]
         after = calibration.with_temperature(prob, kept["temperature"])
         figure = draw_reliability(prob, after, target, kept["temperature"])
-        self.board.experiment.add_figure(f"{split}/reliability", figure)
+        board.experiment.add_figure(f"{split}/reliability", figure)
 
-    def _classes(self, split: str, target: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    def _classes(
+        self, board: TensorBoard, split: str, target: np.ndarray, prob: np.ndarray
+    ) -> tuple[np.ndarray, list[str]]:
         """Draw the confusion matrix; return the positions of the worst mistakes, and a title for each."""
         classes, label = self.datamodule.spec.classes, prob.argmax(1)
         counts = confusion_matrix(target, label, labels=range(len(classes)))
-        self.board.experiment.add_figure(f"{split}/confusion", draw_confusion(counts, classes))
+        board.experiment.add_figure(f"{split}/confusion", draw_confusion(counts, classes))
         wrong = np.flatnonzero(label != target)
         worst = wrong[np.argsort(prob[wrong, target[wrong]])][:MOST_MISTAKES]
         return worst, [f"{classes[target[i]]}, not {classes[label[i]]} {prob[i].max():.2f}" for i in worst]
 
-    def _numbers(self, split: str, target: np.ndarray, found: dict[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
+    def _numbers(
+        self, board: TensorBoard, split: str, target: np.ndarray, found: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, list[str]]:
         """Draw predictions and residuals; return the positions of the worst mistakes, and a title for each."""
         prediction, name = found["prediction"], self.datamodule.spec.target.name
         ends = np.stack([found["lower"], found["upper"]]) if "lower" in found else None
-        self.board.experiment.add_figure(f"{split}/predictions", draw_regression(target, prediction, name, ends))
+        board.experiment.add_figure(f"{split}/predictions", draw_regression(target, prediction, name, ends))
         worst = np.argsort(-np.abs(target - prediction))[:MOST_MISTAKES]
         return worst, [f"{name} {target[i]:g}, predicted {prediction[i]:g}" for i in worst]
 
