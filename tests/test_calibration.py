@@ -34,6 +34,7 @@ from src.tasks.objectives.calibration import (
     with_temperature,
 )
 from src.training import runner
+from src.training.options import RunOptions
 from src.training.trainer import quieten
 
 
@@ -134,12 +135,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, houses: Path) -> Path:
     """A tested run of two classes."""
     home = tmp_path_factory.mktemp("calibrated")
     with own_home(home):
-        return runner.run(TableClassification(data_dir=houses, target="size", batch_size=8, max_epochs=2), test=True)
+        return runner.run(
+            TableClassification(data_dir=houses, target="size", batch_size=8, max_epochs=2), RunOptions(test=True)
+        )
 
 
 def changed(run: Path, folder: Path, **calibration: Any) -> Path:
     copied = shutil.copytree(run, folder / "run")
-    records.update(copied, calibration=records.load(run)["calibration"] | calibration)
+    records.Record.read(copied).update(calibration=records.load(run)["calibration"] | calibration)
     return copied
 
 

@@ -35,8 +35,9 @@ from src.resources.cache import cache_dir
 from src.resources.files import write_json
 from src.runs import records
 from src.runs.compare import runs as compared
-from src.training import runner
+from src.training import build, runner
 from src.training.features import cache_features
+from src.training.options import RunOptions
 from src.training.trainer import build_trainer
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -149,7 +150,7 @@ def test_classes_of_any_script(pictures: Path, tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         for old, new in zip(("cat", "dog"), names, strict=True):
             (data / split / old).rename(data / split / new)
-    run = runner.run(small(data), test=True)
+    run = runner.run(small(data), RunOptions(test=True))
     assert records.load(run)["spec"]["classes"] == [*names]
     found = rows(predict(run, [data / "val"]).text)
     assert {row["label"] for row in found} <= {*names}
@@ -205,7 +206,7 @@ def saved_array(array: np.ndarray) -> bytes:
 )
 def test_damaged_kept_features_are_computed_again(pictures: Path, harm: Callable[[Path], object]) -> None:
     asked = small(pictures).resolve()
-    datamodule, task = runner.build_parts(asked)
+    datamodule, task = build.build_parts(asked)
     trainer = build_trainer(asked, [], logger=False)
     first = cache_features(task, datamodule, trainer)
     files = list((cache_dir() / "features").glob("*.npz"))

@@ -30,7 +30,7 @@ from src.models import Linear
 from src.runs import records
 from src.tasks import TabularClassification
 from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
-from src.training import runner
+from src.training import build, runner
 from src.training.trainer import quieten
 
 METHODS: tuple[Imbalance, ...] = get_args(Imbalance)
@@ -288,7 +288,7 @@ def test_the_field_reaches_data_and_task(pictures: Path, texts: Path, houses: Pa
         TableLogistic(data_dir=houses, target="size", **small),
         DigitsCNN(source="sklearn", **small),
     ):
-        datamodule, task = runner.build_parts(experiment)
+        datamodule, task = build.build_parts(experiment)
         assert isinstance(datamodule.batches("train", train=True), Balanced)
         assert not isinstance(datamodule.batches("train", train=False), Balanced)
         assert not isinstance(datamodule.batches("val", train=False), Balanced)
@@ -305,7 +305,7 @@ def test_kept_features_are_drawn_evenly_too() -> None:
 
 
 def test_so_many_tokens_a_batch_cannot_be_balanced(texts: Path) -> None:
-    datamodule, _ = runner.build_parts(TextsLstm(data_dir=texts, imbalance="sampler", prep=TextPrep(max_tokens=100)))
+    datamodule, _ = build.build_parts(TextsLstm(data_dir=texts, imbalance="sampler", prep=TextPrep(max_tokens=100)))
     with pytest.raises(InputError, match=r"--imbalance sampler and --prep.max-tokens"):
         datamodule.batches("train", train=True)
 

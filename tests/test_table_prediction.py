@@ -23,6 +23,7 @@ from src.experiment import Columns, Experiment, InputError, Optim, Perceptron, T
 from src.inference.predictor import compare_numbers, predict
 from src.runs import records
 from src.training import runner
+from src.training.options import RunOptions
 from src.training.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +48,7 @@ def table(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(experiment: Experiment, home: Path) -> Path:
     """Train and test, and take the caches away."""
     with own_home(home):
-        run = runner.run(experiment, test=True)
+        run = runner.run(experiment, RunOptions(test=True))
     shutil.rmtree(home / "cache", ignore_errors=True)
     return run
 

@@ -35,6 +35,7 @@ from src.resources.cache import cache_dir
 from src.runs import records
 from src.tasks.task import Batch
 from src.training import runner
+from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -360,7 +361,7 @@ def test_a_run_goes_on_with_its_own_tokenizer(table: Path, monkeypatch: pytest.M
     kept, before = (run / "tokenizer" / "tokenizer.json").read_bytes(), records.load(run)["metrics"]
     shutil.rmtree(cache_dir())
     monkeypatch.setattr(text_table, "train_tokenizer", lambda *_: pytest.fail("its ids would be others"))
-    runner.run(asked, resume=run, test=True)
+    runner.run(asked, RunOptions(resume=run, test=True))
     assert (run / "tokenizer" / "tokenizer.json").read_bytes() == kept
     after = records.load(run)["metrics"]
     assert {name: after[name] for name in before} == before
@@ -371,7 +372,9 @@ def test_a_run_does_not_go_on_with_another_encoder(table: Path, encoder: Path, t
     run = runner.run(KeptBert(data_dir=table, offline_encoder=str(first), max_epochs=1))
     before = (run / "run.json").read_bytes()
     with pytest.raises(InputError, match=f"--encoder {first}: the run was begun with it"):
-        runner.run(KeptBert(data_dir=table, offline_encoder=str(second), max_epochs=1), resume=run, test=True)
+        runner.run(
+            KeptBert(data_dir=table, offline_encoder=str(second), max_epochs=1), RunOptions(resume=run, test=True)
+        )
     assert json.loads((run / "run.json").read_bytes())["fields"] == json.loads(before)["fields"]
     with pytest.raises(InputError, match=rf"--encoder {tmp_path}/typo: no such folder"):
         runner.run(KeptBert(data_dir=table, encoder=str(tmp_path / "typo"), offline_encoder=str(first)))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from typing_extensions import override
 
 from src.configs.errors import InputError
@@ -133,8 +133,9 @@ class Checkpoints(ModelCheckpoint):
         self.best_model_path = self.kth_best_model_path = path
         self.best_model_score = self.kth_value = score
         self.best_k_models = {path: score}
-        if trainer.early_stopping_callback is not None:
-            trainer.early_stopping_callback.best_score = score
+        for callback in trainer.early_stopping_callbacks:
+            if isinstance(callback, EarlyStopping) and callback.monitor == self.monitor:
+                callback.best_score = score
         trainer.save_checkpoint(path)
         for logger in trainer.loggers:
             logger.log_metrics({name: float(value) for name, value in values.items()} | {"epoch": -1}, step=0)

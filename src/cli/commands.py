@@ -18,8 +18,11 @@ from src.runs import records, summary
 from src.studies.cross_validation import cross_validate
 from src.studies.ensemble import ensemble
 from src.studies.reproduce import reproduce
+from src.training.build import build_parts
+from src.training.evaluate import describe
+from src.training.options import RunOptions
 from src.training.precision import faster, measured_speeds
-from src.training.runner import build_parts, describe, explain, run
+from src.training.runner import explain, run
 from src.training.trainer import build_trainer, quieten
 
 
@@ -36,35 +39,25 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
             if number:
                 print(flush=True)
             try:
-                every = Every.parse(flags.checkpoint_every)
+                options = RunOptions(
+                    test=flags.test,
+                    baselines=flags.baselines,
+                    resume=flags.resume,
+                    checkpoint_every=Every.parse(flags.checkpoint_every),
+                )
                 before = records.load(flags.resume) if flags.resume else {}
                 folds, members = before.get("folds", flags.folds), before.get("ensemble", flags.ensemble)
                 if flags.dry_run:
                     plan(experiment, Fold(1, folds) if folds else None)
                 elif flags.reproduce:
-                    same = reproduce(flags.reproduce, experiment, test=flags.test, every=every)
+                    same = reproduce(flags.reproduce, experiment, options)
                     failed += not same
                 elif folds:
-                    cross_validate(
-                        experiment, folds, baselines=flags.baselines, resume=flags.resume, checkpoint_every=every
-                    )
+                    cross_validate(experiment, folds, options)
                 elif members:
-                    ensemble(
-                        experiment,
-                        members,
-                        test=flags.test,
-                        baselines=flags.baselines,
-                        resume=flags.resume,
-                        checkpoint_every=every,
-                    )
+                    ensemble(experiment, members, options)
                 else:
-                    run(
-                        experiment,
-                        test=flags.test,
-                        baselines=flags.baselines,
-                        resume=flags.resume,
-                        checkpoint_every=every,
-                    )
+                    run(experiment, options)
             except Interrupted as stop:
                 return stop.exit_code
             except Exception as error:
@@ -79,13 +72,13 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
     return 1 if failed else 0
 
 
-def plan(asked: Experiment, fold: Fold | None = None) -> None:
+def plan(requested: Experiment, fold: Fold | None = None) -> None:
     """Print what a run, or a fold of it, would be; train nothing and write no run directory."""
-    experiment = asked.resolve()
-    trainer = build_trainer(experiment, [], logger=False)
-    datamodule, task = build_parts(experiment, fold)
-    speeds = measured_speeds(experiment, task, datamodule, trainer)
+    resolved = requested.resolve()
+    trainer = build_trainer(resolved, [], logger=False)
+    datamodule, task = build_parts(resolved, fold)
+    speeds = measured_speeds(resolved, task, datamodule, trainer)
     if speeds:
-        trainer = build_trainer(experiment, [], logger=False, precision=faster(speeds))
-    record = records.head(experiment, asked) | describe(experiment, datamodule, task, trainer)
+        trainer = build_trainer(resolved, [], logger=False, precision=faster(speeds))
+    record = records.head(requested, resolved) | describe(resolved, datamodule, task, trainer)
     summary.before(record | {"precision_speeds": speeds}, None)

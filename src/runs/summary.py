@@ -92,10 +92,13 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     if record["tests_read"] > 1:
         _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
     _line("run", str(folder))
-    _line("next", f"{installed('tensorboard')} --logdir {folder.parent.parent}")
-    _line("", f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
+    commands = [f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv"]
+    if "tensorboard" in record["fields"].get("logger", ["tensorboard"]):  # a run of before had no such field
+        commands.insert(0, f"{installed('tensorboard')} --logdir {folder.parent.parent}")
     if not record["tests_read"] and "test" in record["data"]["sizes"]:
-        _line("", f"{installed('python')} scripts/run.py --resume {folder} --test")
+        commands.append(f"{installed('python')} scripts/run.py --resume {folder} --test")
+    for number, command in enumerate(commands):
+        _line("" if number else "next", command)
 
 
 def faster_data(record: Mapping[str, Any]) -> str:

@@ -38,8 +38,6 @@ LARGE = 128
 GREY = 127
 """What is erased becomes; the mean of ImageNet's pictures is near it."""
 
-cv2.setNumThreads(1)  # the threads are ours, and a process forked from OpenCV's own would wait for them for ever
-
 
 @dataclass(frozen=True)
 class Decoded:
@@ -252,6 +250,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
         windows, mirrored, angles = self._drawn(keys)
         size = self.image_size
         pixels = np.empty((len(keys), size, size, 3), np.uint8)
+        cv2.setNumThreads(1)  # the threads are ours; a process forked from OpenCV's own would wait for them for ever
 
         def fill(rows: range) -> None:
             for row in rows:
