@@ -12,13 +12,14 @@ from src.callbacks import Every, Interrupted
 from src.callbacks.graceful_stop import handling, interrupt
 from src.cli.parser import RunFlags
 from src.configs.errors import InputError
-from src.datamodules import Fold
+from src.datamodules import DataModule, Fold
 from src.experiment import Experiment
 from src.runs import records, summary
 from src.studies.cross_validation import cross_validate
 from src.studies.ensemble import ensemble
 from src.studies.reproduce import reproduce
-from src.training.build import build_parts
+from src.tasks import Task
+from src.training.build import build_task, make_datamodule
 from src.training.evaluate import describe
 from src.training.options import RunOptions
 from src.training.precision import faster, measured_speeds
@@ -75,9 +76,12 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
 def plan(requested: Experiment, fold: Fold | None = None) -> None:
     """Print what a run, or a fold of it, would be; train nothing and write no run directory."""
     resolved = requested.resolve()
+    datamodule = make_datamodule(resolved, fold)
     trainer = build_trainer(resolved, [], logger=False)
-    datamodule, task = build_parts(resolved, fold)
-    speeds = measured_speeds(resolved, task, datamodule, trainer)
+    task = build_task(resolved, datamodule)
+    speeds: dict[str, float] = {}
+    if isinstance(task, Task) and isinstance(datamodule, DataModule):
+        speeds = measured_speeds(resolved, task, datamodule, trainer)
     if speeds:
         trainer = build_trainer(resolved, [], logger=False, precision=faster(speeds))
     record = records.head(requested, resolved) | describe(resolved, datamodule, task, trainer)

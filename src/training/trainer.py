@@ -120,6 +120,7 @@ def build_trainer(
     *,
     logger: list[Logger] | Literal[False],
     precision: str | None = None,
+    distributed_sampler: bool = False,
 ) -> Trainer:
     """Return Lightning's Trainer with the experiment's fields and its `trainer_kwargs`, whose loggers and callbacks are
     added in training alone. On a CPU the process keeps its memory from then on.
@@ -129,6 +130,8 @@ def build_trainer(
         callbacks: of `build_callbacks`; none outside training.
         logger: the run's loggers; False outside training.
         precision: what was found out for 'auto'; None: what the hardware says.
+        distributed_sampler: whether Lightning shards the data over processes. Leyden's data modules do so themselves,
+            and repeat no example in validation.
 
     Raises:
         InputError: the accelerator, device, strategy or precision is not to be had here.
@@ -154,7 +157,7 @@ def build_trainer(
         "enable_checkpointing": any(isinstance(callback, Checkpoints) for callback in callbacks),
         "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         "enable_model_summary": False,
-        "use_distributed_sampler": False,  # our batches are sharded, and repeat no example in validation
+        "use_distributed_sampler": distributed_sampler,
         "callbacks": callbacks,
         "logger": [*logger, *added["logger"]] if logger else False,
         "profiler": Stopwatch(),
