@@ -23,7 +23,7 @@ from src.tasks.regression import regression_metrics, update
 from src.training.build import build_data
 from src.training.evaluate import per_class
 from src.training.options import RunOptions
-from src.training.runner import is_rank_zero
+from src.training.ranks import is_rank_zero
 
 
 def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions()) -> Path:
