@@ -24,7 +24,7 @@ from src.configs.errors import InputError, did_you_mean
 from src.configs.image import Augment, Views
 from src.configs.jsonable import from_json, to_json
 from src.configs.optim import Optim
-from src.configs.spec import DataSpec, Target
+from src.configs.spec import DataSpec, Target, TargetKind
 from src.configs.table import Columns, Perceptron, TablePrep
 from src.configs.text import Recurrent, TextPrep, Vocabulary
 from src.configs.training import Accelerator, Averaging, Imbalance, Logger, Precision
@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
     from src.datamodules import DataModule
-    from src.tasks import Task
+    from src.tasks import Objective, Task
+    from src.tasks.objectives import MultiLabel, Regression, SingleLabel
+
+
+def _is_method(value: object) -> bool:
+    return isinstance(value, FunctionType | classmethod | staticmethod | property)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -164,6 +169,12 @@ class Experiment:
         """Build the model and its training. Receives the data's spec only, so that prediction needs no data."""
         raise InputError(f"{type(self).__name__} has no task(): it is a base for other experiments.")
 
+    def objective(self, spec: DataSpec) -> Objective:
+        """Return what is predicted. The bases below give one for each kind of target."""
+        raise InputError(
+            f"{type(self).__name__} has no objective(): derive it from ClassificationExperiment or the like."
+        )
+
     def callbacks(self) -> list[Callback]:
         """Return further Lightning callbacks for the training."""
         return []
@@ -193,17 +204,50 @@ class Experiment:
 
 
 class ClassificationExperiment(Experiment):
-    """Base of the experiments that predict a class. `runner.build_parts` hands its field to the data and to the task,
-    so that a subclass need not.
-    """
+    """Base of the experiments that predict one class of an example."""
 
+    predicts: ClassVar[TargetKind] = "single_label"
+
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all classes."""
     imbalance: Imbalance = "none"
     """Against rare classes, in training alone: weights or sampler (all classes count alike), focal (hard examples count
     more), logit_adjust (Menon et al. 2021). Metrics, validation loss and the choice of the best stay as they are."""
 
+    def objective(self, spec: DataSpec) -> SingleLabel:
+        from src.tasks.objectives import SingleLabel
 
-def _is_method(value: object) -> bool:
-    return isinstance(value, FunctionType | classmethod | staticmethod | property)
+        return SingleLabel(spec, label_smoothing=self.label_smoothing)
+
+
+class MultiLabelExperiment(Experiment):
+    """Base of the experiments that predict any number of labels of an example."""
+
+    predicts: ClassVar[TargetKind] = "multi_label"
+    monitor = "val/map"
+    mode = "max"
+
+    def objective(self, spec: DataSpec) -> MultiLabel:
+        from src.tasks.objectives import MultiLabel
+
+        return MultiLabel(spec)
+
+
+class RegressionExperiment(Experiment):
+    """Base of the experiments that predict a number."""
+
+    predicts: ClassVar[TargetKind] = "regression"
+    monitor = "val/rmse"
+
+    loss: Literal["mse", "mae", "huber", "quantile", "gaussian"] = "mse"
+    """What the training minimises. The last two give an interval along with the prediction."""
+    interval: float = 0.9
+    """Share of the targets that should lie in the interval."""
+
+    def objective(self, spec: DataSpec) -> Regression:
+        from src.tasks.objectives import Regression
+
+        return Regression(spec, loss=self.loss, interval=self.interval)
 
 
 __all__ = [
@@ -217,9 +261,11 @@ __all__ = [
     "Imbalance",
     "InputError",
     "Logger",
+    "MultiLabelExperiment",
     "Optim",
     "Perceptron",
     "Recurrent",
+    "RegressionExperiment",
     "TablePrep",
     "Target",
     "TextPrep",

@@ -59,7 +59,7 @@ LAYERS = (
     ("src.configs",),
     ("src.experiment", "src.loading"),
     ("src.resources",),
-    ("src.runs.records", "src.runs.state", "src.runs.metrics_csv", "src.runs.tensorboard"),
+    ("src.runs.records", "src.runs.state", "src.runs.metrics_csv", "src.runs.tensorboard", "src.runs.predictions"),
     ("src.datamodules", "src.models"),
     ("src.tasks",),
     ("src.callbacks",),
@@ -72,8 +72,8 @@ LAYERS = (
 )
 """The order of the packages: a module imports only what stands in its own line or above. Data modules and models, which
 share a line, never import each other."""
-FOR_TYPES = {("src.experiment", "src.datamodules.DataModule"), ("src.experiment", "src.tasks.Task")}
-"""What an experiment builds stands above it; it is imported for the type checker alone."""
+BUILT_BY_EXPERIMENTS = ("src.datamodules.DataModule", "src.tasks")
+"""What the methods of `src.experiment` build stands above it: imported for types, and when a method is called."""
 OUTSIDE = ("experiments", "scripts", "tests", "leyden")
 
 
@@ -97,7 +97,8 @@ def one_way(text: str, module: str) -> list[str]:
     own = layer_of(module)
     found: list[str] = []
     for line, name in imports(text, module.rpartition(".")[0]):
-        layer = None if (module, name) in FOR_TYPES else layer_of(name)
+        built = module == "src.experiment" and within(name, BUILT_BY_EXPERIMENTS)
+        layer = None if built else layer_of(name)
         if within(name, (*barred,)) or (own is not None and layer is not None and layer > own):
             found.append(f"line {line}: {module} imports {name}")
     return found

@@ -1,39 +1,30 @@
-"""What evaluating the best checkpoint leaves behind: predictions, per-class figures, and pictures of them."""
+"""What evaluating the best checkpoint leaves behind: predictions, calibration, and figures of them."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from src.callbacks.drawings import (
-    MOST_NAMES,
-    draw_confusion,
-    draw_pictures,
-    draw_regression,
-    draw_reliability,
-    write_texts,
-)
 from src.datamodules import DataModule
 from src.resources.files import atomic_write
+from src.runs.predictions import predictions_csv
 from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
-from src.tasks.objectives import calibration
+from src.tasks import Objective
+from src.tasks.objectives.figures import draw_images, write_texts
 
 MOST_MISTAKES = 16
 
 
 class Evaluation(Callback):
     """Collects the outputs of `Trainer.validate` and `Trainer.test` (not of the validations while training) and writes
-    `predictions_<split>.csv`, a confusion matrix, or a plot of predictions and residuals, and the worst mistakes. A
-    validation of classes also leaves temperature and threshold in the record, and reliability diagrams of either split.
+    `predictions_<split>.csv`, the objective's figures and the worst mistakes. What the objective chooses on validation,
+    such as a temperature or thresholds, goes to the record.
 
     The CSV has the network's own probabilities, from which the metrics can be computed again: `predict.py` is what
     applies the temperature.
@@ -41,11 +32,15 @@ class Evaluation(Callback):
     Args:
         record: the run's.
         datamodule: the data that is evaluated; names the examples and shows them.
-        board: where the pictures go; None: none are drawn.
+        objective: what is predicted.
+        tensorboard_logger: where the figures go; None: none are drawn.
     """
 
-    def __init__(self, record: Record, datamodule: DataModule, board: TensorBoard | None) -> None:
-        self.record, self.datamodule, self.board = record, datamodule, board
+    def __init__(
+        self, record: Record, datamodule: DataModule, objective: Objective, tensorboard_logger: TensorBoard | None
+    ) -> None:
+        self.record, self.datamodule, self.objective = record, datamodule, objective
+        self.tensorboard_logger = tensorboard_logger
         self.rows: list[dict[str, Tensor]] = []
 
     def _collect(self, outputs: Any) -> None:
@@ -87,73 +82,58 @@ class Evaluation(Callback):
         if trainer.is_global_zero:
             self.leave(split, columns)
 
-    def leave(self, split: str, columns: dict[str, Tensor]) -> None:
+    def leave(self, split: str, columns: dict[str, np.ndarray]) -> None:
         """Write and draw what a split's predictions are.
 
         Args:
             split: 'val' or 'test'.
-            columns: 'index' and 'target' [examples], and what the task's step returns besides.
+            columns: 'index' and 'target' [examples, ...], and the objective's predictions.
         """
-        index, target = columns.pop("index").tolist(), columns.pop("target").numpy()
-        found = {name: column.numpy() for name, column in columns.items()}
-        classes, names = self.datamodule.spec.classes, self.datamodule.ids(split)
-        shown_target = [classes[i] for i in target] if classes else target.tolist()
-        csv_text = predictions_csv([str(names[i]) for i in index], found, classes, target=shown_target)
-        atomic_write(self.record.folder / f"predictions_{split}.csv", csv_text)
-        if classes:
-            self._calibrate(split, target, found["prob"])
-        if self.board is None:
-            return
-        if classes:
-            self._draw_reliability(self.board, split, target, found["prob"])
-            worst, titles = self._classes(self.board, split, target, found["prob"])
-        else:
-            worst, titles = self._numbers(self.board, split, target, found)
+        index, target = columns.pop("index").tolist(), columns.pop("target")
+        names, objective = self.datamodule.ids(split), self.objective
+        calibration = self._calibrate(split, columns, target)
+        shown = objective.columns(columns, decided=objective.decide(columns, calibration))
+        text = predictions_csv([str(names[i]) for i in index], shown, target=objective.target_column(target))
+        atomic_write(self.record.folder / f"predictions_{split}.csv", text)
+        if self.tensorboard_logger is not None:
+            self._show(self.tensorboard_logger.experiment, split, columns, target, calibration, index)
+
+    def _show(
+        self,
+        writer: Any,
+        split: str,
+        columns: dict[str, np.ndarray],
+        target: np.ndarray,
+        calibration: dict[str, Any],
+        index: list[int],
+    ) -> None:
+        """Draw the objective's figures and show the worst mistakes in TensorBoard."""
+        objective = self.objective
+        for name, figure in objective.figures(columns, target, calibration):
+            writer.add_figure(f"{split}/{name}", figure)
+        worst, titles = objective.mistakes(columns, target, MOST_MISTAKES)
         if len(worst):
-            shown = self.datamodule.examples(split, [index[i] for i in worst])
-            if isinstance(shown, Tensor):
-                self.board.experiment.add_figure(f"{split}/worst", draw_pictures(shown, titles))
+            examples = self.datamodule.examples(split, [index[i] for i in worst])
+            if isinstance(examples, Tensor):
+                writer.add_figure(f"{split}/worst", draw_images(examples, titles))
             else:
-                self.board.experiment.add_text(f"{split}/worst", write_texts(shown, titles))
+                writer.add_text(f"{split}/worst", write_texts(examples, titles))
 
-    def _calibrate(self, split: str, target: np.ndarray, prob: np.ndarray) -> None:
-        """Choose temperature and threshold on val, see what they give on test; keep both in the record."""
+    def _calibrate(self, split: str, predicted: dict[str, np.ndarray], target: np.ndarray) -> dict[str, Any]:
+        """Choose the calibration on val, see what it gives on test, and keep both in the record."""
+        before = self.record.get("calibration", {})
         if split == "val":
-            before = self.record.get("calibration", {})
-            kept = calibration.calibrate(prob, target) | ({"test": before["test"]} if "test" in before else {})
+            kept = self.objective.calibrate(predicted, target)
+            kept |= {"test": before["test"]} if "test" in before else {}
         else:
-            kept = self.record["calibration"] | {"test": calibration.judge(prob, target, self.record["calibration"])}
-        self.record.update(calibration=kept)
-
-    def _draw_reliability(self, board: TensorBoard, split: str, target: np.ndarray, prob: np.ndarray) -> None:
-        kept = self.record["calibration"]
-        after = calibration.with_temperature(prob, kept["temperature"])
-        figure = draw_reliability(prob, after, target, kept["temperature"])
-        board.experiment.add_figure(f"{split}/reliability", figure)
-
-    def _classes(
-        self, board: TensorBoard, split: str, target: np.ndarray, prob: np.ndarray
-    ) -> tuple[np.ndarray, list[str]]:
-        """Draw the confusion matrix; return the positions of the worst mistakes, and a title for each."""
-        classes, label = self.datamodule.spec.classes, prob.argmax(1)
-        counts = confusion_matrix(target, label, labels=range(len(classes)))
-        board.experiment.add_figure(f"{split}/confusion", draw_confusion(counts, classes))
-        wrong = np.flatnonzero(label != target)
-        worst = wrong[np.argsort(prob[wrong, target[wrong]])][:MOST_MISTAKES]
-        return worst, [f"{classes[target[i]]}, not {classes[label[i]]} {prob[i].max():.2f}" for i in worst]
-
-    def _numbers(
-        self, board: TensorBoard, split: str, target: np.ndarray, found: dict[str, np.ndarray]
-    ) -> tuple[np.ndarray, list[str]]:
-        """Draw predictions and residuals; return the positions of the worst mistakes, and a title for each."""
-        prediction, name = found["prediction"], self.datamodule.spec.target.name
-        ends = np.stack([found["lower"], found["upper"]]) if "lower" in found else None
-        board.experiment.add_figure(f"{split}/predictions", draw_regression(target, prediction, name, ends))
-        worst = np.argsort(-np.abs(target - prediction))[:MOST_MISTAKES]
-        return worst, [f"{name} {target[i]:g}, predicted {prediction[i]:g}" for i in worst]
+            judged = self.objective.judge(predicted, target, before)
+            kept = before | ({"test": judged} if judged else {})
+        if kept:
+            self.record.update(calibration=kept)
+        return kept
 
 
-def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, Tensor]:
+def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, np.ndarray]:
     """Join the batches of all devices, in the order of 'index'."""
     parts = [{name: torch.cat([row[name] for row in rows]) for name in rows[0]}] if rows else []
     if world_size > 1:
@@ -162,58 +142,4 @@ def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, Tens
         parts = [part for shard in everyone for part in shard]
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     order = joined["index"].argsort()
-    return {name: column[order] for name, column in joined.items()}
-
-
-def predictions_csv(
-    ids: Sequence[str],
-    found: Mapping[str, np.ndarray],
-    classes: Sequence[str],
-    *,
-    target: Sequence[Any] | None = None,
-    errors: Sequence[str] | None = None,
-    label: np.ndarray | None = None,
-) -> str:
-    """Return the CSV `id[,target],label,prob_<class>...[,error]`, or `id[,target],prediction[,lower,upper][,error]`
-    where there are no classes. A row with an error has nothing else.
-
-    Args:
-        ids: of the examples.
-        found: 'prob' [examples, classes]; or 'prediction', and maybe 'lower' and 'upper', [examples].
-        classes: their names.
-        target: the true classes or numbers.
-        errors: why an example has no prediction, '' where it has one.
-        label: the predicted classes, where they are not the likeliest.
-    """
-    ids = [name.replace("\r", "\\r") for name in ids]  # csv does not quote it, and reads the end of a line
-    columns: dict[str, list[Any]] = {"id": ids} | ({"target": list(target)} if target is not None else {})
-    if classes:
-        columns["label"] = [classes[i] for i in (found["prob"].argmax(1) if label is None else label)]
-        # with all digits of a float32: an ensemble's temperature is fitted to what stands here
-        columns |= {f"prob_{name}": [f"{p:.9g}" for p in found["prob"][:, i]] for i, name in enumerate(classes)}
-    else:
-        columns |= {name: found[name].tolist() for name in ("prediction", "lower", "upper") if name in found}
-    if errors is not None:
-        for name in columns.keys() - {"id", "target"}:
-            columns[name] = ["" if why else value for value, why in zip(columns[name], errors, strict=True)]
-        columns["error"] = list(errors)
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return file.getvalue()
-
-
-def figures(target: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Return precision, recall, f1 and support of each class and, where it is of a readable size, the confusion matrix
-    with rows of true classes."""
-    labels = list(range(len(classes)))
-    columns = precision_recall_fscore_support(target, label, labels=labels, zero_division=0.0)  # pyright: ignore[reportArgumentType]
-    names = ("precision", "recall", "f1", "support")
-    by_class = {
-        c: {n: round(float(np.asarray(column)[i]), 6) for n, column in zip(names, columns, strict=True)}
-        for i, c in enumerate(classes)
-    }
-    if len(classes) > MOST_NAMES:
-        return {"classes": by_class}
-    return {"classes": by_class, "confusion": confusion_matrix(target, label, labels=labels).tolist()}
+    return {name: column[order].numpy() for name, column in joined.items()}

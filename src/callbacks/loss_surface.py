@@ -53,7 +53,7 @@ class LossSurface(Callback):
         data: Any = trainer.train_dataloader
         columns = data.dataset.columns
         path = np.array(self.path)
-        figure = draw_surface(columns["numbers"][:, 0].numpy(), task.scaled(columns["target"]).numpy(), path)
+        figure = draw_surface(columns["numbers"][:, 0].numpy(), task.objective.scaled(columns["target"]).numpy(), path)
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
                 file = io.BytesIO()
@@ -62,7 +62,7 @@ class LossSurface(Callback):
             elif isinstance(logger, TensorBoard):
                 logger.experiment.add_figure("train/loss_surface", figure)
         with torch.no_grad():
-            found = task.unscaled(task.model(torch.tensor([[self.at]])))[0, 0].item()
+            found = task.objective.unscaled(task.model(torch.tensor([[self.at]])))[0, 0].item()
         weight, bias = path[-1]
         print(
             f"line       weight {weight:.4f}, bias {bias:.4f}; for x = {self.at:g} it predicts {found:.4f}", flush=True

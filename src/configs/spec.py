@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+TargetKind = Literal["single_label", "multi_label", "regression"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The number that a regression predicts, and its scale, fitted on the training split."""
+    """What is predicted: one class, several labels or a number. A number's scale is fitted on the training split."""
 
+    kind: TargetKind = "single_label"
+    """One class of an example, any number of labels, or a number."""
     name: str = ""
-    """Column of the target."""
+    """Column of the target, if it has one."""
     log: bool = False
     """The model sees the logarithm."""
     mean: float = 0.0
@@ -24,9 +29,9 @@ class DataSpec:
     """All that a model and a task may know of the data. Saved in the run, so that prediction needs no data."""
 
     classes: tuple[str, ...] = ()
-    """Class names; position is the target's value."""
+    """Class or label names; the position is the target's value, or its column."""
     class_counts: tuple[int, ...] = ()
-    """Training examples of each class."""
+    """Training examples of each class or label."""
     input_shape: tuple[int, ...] = ()
     """One example without the batch: for pictures (channels, height, width), for texts (most tokens,)."""
     vocab_size: int = 0
@@ -44,7 +49,7 @@ class DataSpec:
     bins: tuple[tuple[float, ...], ...] = ()
     """For each number the edges of its bins, where the model asks for them; quantiles of the training split."""
     target: Target = Target()
-    """What a regression predicts."""
+    """What is predicted."""
 
     @property
     def num_classes(self) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from src.configs.spec import TargetKind
 from src.datamodules import DataModule
 from src.datamodules.quarantine import Entry
 
@@ -24,6 +25,7 @@ class Examples:
     target: np.ndarray
     """int [examples], positions in `classes`; floats where numbers are predicted."""
     classes: tuple[str, ...]
+    kind: TargetKind
 
     @classmethod
     def of(cls, datamodule: DataModule) -> Examples:
@@ -34,6 +36,7 @@ class Examples:
             [name for split in sizes for name in datamodule.ids(split)],
             np.concatenate([datamodule.targets(split).numpy() for split in sizes]),
             datamodule.spec.classes,
+            datamodule.spec.target.kind,
         )
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class Examples:
         return name if name.startswith(f"{split}/") else f"{split} {name}"
 
     def label(self, position: int) -> str:
-        return self.classes[self.target[position]] if self.classes else f"{self.target[position]:g}"
+        return f"{self.target[position]:g}" if self.kind == "regression" else self.classes[self.target[position]]
 
     def entry(self, position: int, why: str) -> Entry:
         return Entry(self.ids[position], self.split_of(position), why)
@@ -125,6 +128,6 @@ def across_splits(examples: Examples, pairs: Iterable[Pair], what: str) -> list[
 
 def _labels(examples: Examples, pair: Pair) -> str:
     """Say so where the two have different labels."""
-    if not examples.classes or examples.target[pair.early] == examples.target[pair.late]:
+    if examples.kind == "regression" or examples.target[pair.early] == examples.target[pair.late]:
         return ""
     return f"; labelled {examples.label(pair.late)} and {examples.label(pair.early)}"

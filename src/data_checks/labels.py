@@ -110,7 +110,7 @@ def out_of_fold(evidence: Evidence, rows: np.ndarray, target: np.ndarray, folds:
         inputs = [inputs[row] for row in rows]
     elif not isinstance(inputs, pd.DataFrame):
         inputs = inputs[rows]
-    model = list(estimators(inputs, regression=method == "predict").values())[-1]
+    model = list(estimators(inputs, "regression" if method == "predict" else "single_label").values())[-1]
     if isinstance(model, Pipeline):
         inputs, model = model[:-1].fit_transform(inputs), model[-1]
     with warnings.catch_warnings():

@@ -58,7 +58,7 @@ def _side(datamodule: DataModule) -> int:
 def balance(examples: Examples) -> list[Finding]:
     """Return classes with few examples, and splits in which one class is far commoner than another."""
     found: list[Finding] = []
-    for split in examples.splits if examples.classes else ():
+    for split in examples.splits if examples.kind == "single_label" else ():
         rows = examples.of_split(split)
         counts = np.bincount(examples.target[rows], minlength=len(examples.classes))
         least, most = int(counts.argmin()), int(counts.argmax())
@@ -111,7 +111,7 @@ def _table(report: Report, examples: Examples, datamodule: Table) -> None:
     evidence = _baseline(datamodule, examples)
     frame: pd.DataFrame = evidence.inputs
     train = examples.of_split("train")
-    regression = not examples.classes
+    regression = examples.kind == "regression"
     seen = [name for name in frame.columns if name in datamodule.frame.columns]
     compared = frame.drop(columns=tables.numbering(frame.iloc[train], seen))
     same, nearly = tables.repeated(examples, compared)
@@ -146,5 +146,5 @@ def _baseline(datamodule: DataModule, examples: Examples) -> labels.Evidence:
         inputs = np.concatenate(parts)
     else:
         inputs = [text for part in parts for text in part]
-    name = list(estimators(inputs, regression=not examples.classes))[-1]
+    name = list(estimators(inputs, examples.kind))[-1]
     return labels.Evidence(name, inputs)

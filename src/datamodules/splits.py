@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from src.configs.errors import InputError
@@ -61,7 +61,7 @@ def divide_rows(
     shares: Mapping[str, float],
     where: str,
     *,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | np.ndarray | None = None,
     groups: Sequence[str] | None = None,
 ) -> dict[str, list[int]]:
     """Divide positions at random, no group over two splits; by class as far as the groups allow it.
@@ -70,14 +70,14 @@ def divide_rows(
         size: how many positions.
         shares: split -> share; train has the rest.
         where: names the data in the error.
-        labels: the class of each example, if there are classes.
+        labels: the class of each example, or 0s and 1s [examples, labels], if there are any.
         groups: the group of each example.
 
     Raises:
         InputError: too few examples or groups for every split.
     """
     total = max(1 + len(shares), min(PARTS, len(set(groups)) if groups is not None else size))
-    if labels is not None:
+    if labels is not None and not isinstance(labels, np.ndarray):
         total = max(1 + len(shares), min(total, max(Counter(labels).values())))
     parts = assign_folds(size, total, labels=labels, groups=groups, where=where)
     found: dict[str, list[int]] = {}
@@ -92,14 +92,17 @@ def assign_folds(
     size: int,
     count: int,
     *,
-    labels: Sequence[str] | None,
+    labels: Sequence[str] | np.ndarray | None,
     groups: Sequence[str] | None,
     where: str,
     shuffle: bool = True,
 ) -> list[list[int]]:
-    """Deal positions into `count` parts of about equal size, no group in two of them, with equal shares of each class.
+    """Return `count` parts of the positions, of about equal size, no group in two of them, equal shares of each class.
+
+    Several labels an example are stratified iteratively (Sechidis et al. 2011), unless groups decide.
 
     Args:
+        labels: the class of each example; 0s and 1s [examples, labels]; or None.
         shuffle: else each part is a block of neighbours, within each class.
 
     Raises:
@@ -110,7 +113,12 @@ def assign_folds(
         what = "groups" if groups is not None else "examples"
         raise InputError(f"{where}: {there} {what} cannot be divided into {count} parts.")
     seed = {"shuffle": shuffle, "random_state": SPLIT_SEED if shuffle else None}
-    if groups is None:
+    several = isinstance(labels, np.ndarray) and labels.ndim == 2
+    if several and groups is None:
+        splitter = MultilabelStratifiedKFold(count, **seed)
+    elif several:
+        splitter, labels = GroupKFold(count, **seed), None
+    elif groups is None:
         splitter = KFold(count, **seed) if labels is None else StratifiedKFold(count, **seed)
     else:
         splitter = GroupKFold(count, **seed) if labels is None else StratifiedGroupKFold(count, **seed)
@@ -152,11 +160,3 @@ def few(labels: Sequence[str], count: int, seed: int) -> list[int]:
     for name in sorted(sizes):
         chosen += rng.choice(np.flatnonzero(names == name), count, replace=False).tolist()
     return sorted(chosen)
-
-
-def is_number(label: str) -> bool:
-    """Return whether a label is a number; nan and inf, which have no place in an order, are words."""
-    try:
-        return math.isfinite(float(label))
-    except ValueError:
-        return False

@@ -12,21 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.metrics import r2_score
 
-from src.callbacks.evaluation import predictions_csv
 from src.configs.errors import InputError
-from src.configs.jsonable import from_json
 from src.configs.spec import DataSpec
 from src.configs.training import Accelerator
 from src.datamodules import DataModule
-from src.datamodules.splits import is_number
 from src.experiment import Experiment
 from src.loading import load
 from src.resources.files import atomic_write
 from src.runs import records, state
-from src.tasks import Task
-from src.tasks.objectives import calibration
+from src.runs.predictions import predictions_csv
+from src.tasks import Objective, Task
 from src.training.trainer import build_trainer, quieten
 
 
@@ -42,7 +38,7 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
         raise InputError(f"{path}: not there; the run is {record['state']} and has saved no best checkpoint.")
     with records.explain_record_errors(run, record):
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
-        spec = replace(from_json(DataSpec, record["spec"]), vectors="")  # the checkpoint has what became of them
+        spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
     task = experiment.task(spec)
     try:
         task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
@@ -89,24 +85,17 @@ def predict(
     """
     quieten()
     record = records.load(run)
-    kept = record.get("calibration", {"temperature": 1.0, "threshold": None})
-    if threshold and kept["threshold"] is None:
+    calibration = record.get("calibration", {})
+    if threshold and calibration.get("threshold") is None:
         raise InputError(f"--threshold: {run} has none; only a finished run of two classes chooses one. Leave it out.")
     parts = [outputs(part, inputs, accelerator) for part in parts_of(run, record, inputs)]
-    datamodule, spec, ids = parts[0].datamodule, parts[0].spec, parts[0].ids
+    datamodule, objective, ids = parts[0].datamodule, parts[0].objective, parts[0].ids
     errors = [next(filter(None, each), "") for each in zip(*(part.errors for part in parts), strict=True)]
-    found = {name: np.mean([part.found[name] for part in parts], axis=0) for name in parts[0].found}
-    usable = [not why for why in errors]
-    predicted = None
-    if spec.classes:
-        calibrated = calibration.with_temperature(found["prob"], kept["temperature"])
-        predicted = calibration.labels(calibrated, kept["threshold"]) if threshold else found["prob"].argmax(1)
-        found["prob"] = calibrated if calibrate else found["prob"]
-        label = np.where(usable, predicted, -1).tolist()
-        notes = compare(label, datamodule.expected, spec.classes)
-    else:
-        notes = compare_numbers(found["prediction"], datamodule.expected, usable, spec.target.name)
-    text = predictions_csv(ids, found, spec.classes, errors=errors, label=predicted)
+    predicted = {name: np.mean([part.predicted[name] for part in parts], axis=0) for name in parts[0].predicted}
+    decided = objective.decide(predicted, calibration, threshold=threshold)
+    notes = objective.agreement(predicted, decided, datamodule.expected, [not why for why in errors])
+    shown = objective.calibrated(predicted, calibration) if calibrate else predicted
+    text = predictions_csv(ids, objective.columns(shown, decided=decided), errors=errors)
     return Predictions(text, sum(map(bool, errors)), [*datamodule.notes, *notes])
 
 
@@ -133,9 +122,9 @@ class Outputs(NamedTuple):
     """What one network says of the inputs."""
 
     datamodule: DataModule
-    spec: DataSpec
+    objective: Objective
     ids: Sequence[str]
-    found: dict[str, np.ndarray]
+    predicted: dict[str, np.ndarray]
     """What the task's `predict_step` returns, [inputs, ...]; 0 where there is an error."""
     errors: list[str]
 
@@ -154,48 +143,15 @@ def outputs(run: Path, inputs: Sequence[Path], accelerator: Accelerator) -> Outp
         precision=record["precision"] if "precision_speeds" in record else None,  # flags do not tell what was measured
     )
     errors = [""] * len(ids)
-    found: dict[str, np.ndarray] = {}
+    predicted: dict[str, np.ndarray] = {}
     batches: list[Any] = trainer.predict(task, datamodule=datamodule) or []
     for batch in batches:
         for position, why in batch.pop("error").items():
             errors[position] = why
         index = batch.pop("index")
         for name, values in batch.items():
-            found.setdefault(name, np.zeros((len(ids), *values.shape[1:]), np.float32))[index] = values.float()
-    return Outputs(datamodule, spec, ids, found, errors)
-
-
-def compare(label: Sequence[int], expected: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Say how many predicted classes are those that the inputs came with, and which of these the run does not know.
-
-    Numbers are taken for positions among the classes where no class is a number itself.
-    """
-    known = {name: target for target, name in enumerate(classes)}
-    if not any(is_number(name) for name in classes):
-        known |= {str(target): target for target in range(len(classes))}
-    there = [(found, name) for found, name in zip(label, expected, strict=False) if name and found >= 0]
-    strange = sorted({name for _, name in there if name not in known})
-    right = [found == known[name] for found, name in there if name in known]
-    notes = [f"accuracy {sum(right) / len(right):.4f} on {len(right)} rows with a label"] if right else []
-    if strange:
-        left_out = len(there) - len(right)
-        shown = ", ".join(strange[:5])
-        notes.append(f"{left_out} rows have labels that training had not ({shown}); it knew {', '.join(classes)}")
-    return notes
-
-
-def compare_numbers(found: np.ndarray, expected: Sequence[str], usable: Sequence[bool], name: str) -> list[str]:
-    """Say how far the predictions are from the numbers that the inputs came with, where there are two at least."""
-    pairs = [
-        (value, float(true))
-        for value, true, there in zip(found, expected, usable, strict=False)
-        if there and is_number(true)
-    ]
-    if len(pairs) < 2:
-        return []
-    prediction, target = np.array(pairs, np.float64).T
-    rmse = float(np.sqrt(np.mean((prediction - target) ** 2)))
-    return [f"rmse {rmse:.4g}, r2 {r2_score(target, prediction):.4f} on {len(pairs)} rows with a {name}"]
+            predicted.setdefault(name, np.zeros((len(ids), *values.shape[1:]), np.float32))[index] = values.float()
+    return Outputs(datamodule, task.objective, ids, predicted, errors)
 
 
 def write(

@@ -21,6 +21,8 @@ from typing import Any, TypedDict, Unpack
 from typing_extensions import override
 
 from src.configs.errors import InputError
+from src.configs.jsonable import from_json
+from src.configs.spec import DataSpec
 from src.experiment import Experiment
 from src.resources import files
 from src.resources.files import atomic_write, write_json
@@ -225,6 +227,15 @@ def load(run: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged record ({error}).") from None
     return record
+
+
+def spec_of(record: dict[str, Any]) -> DataSpec:
+    """Return the data's spec of a run. One from before targets had a kind predicts a number if it has no classes."""
+    spec = record["spec"]
+    if "kind" not in spec["target"]:
+        kind = "single_label" if spec["classes"] else "regression"
+        spec = spec | {"target": spec["target"] | {"kind": kind}}
+    return from_json(DataSpec, spec)
 
 
 @contextlib.contextmanager

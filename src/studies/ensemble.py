@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from src.callbacks import Evaluation
 from src.datamodules import DataModule
@@ -18,10 +17,9 @@ from src.runs import records, summary
 from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
 from src.studies.multi_run import child, mean_and_spread, parent
-from src.tasks.classification import classification_metrics
-from src.tasks.regression import regression_metrics, update
+from src.tasks.objectives import Objective, default_objective
 from src.training.build import build_data
-from src.training.evaluate import per_class
+from src.training.evaluate import report
 from src.training.options import RunOptions
 from src.training.ranks import is_rank_zero
 
@@ -66,12 +64,14 @@ def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions
 def finish(experiment: Experiment, record: Record, children: Sequence[Path], splits: Sequence[str]) -> None:
     """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard."""
     datamodule = build_data(experiment)
-    board = TensorBoard(record.folder) if "tensorboard" in experiment.logger else None
-    evaluation = Evaluation(record, datamodule, board)
+    objective = default_objective(datamodule.spec)
+    tensorboard = TensorBoard(record.folder) if "tensorboard" in experiment.logger else None
+    evaluation = Evaluation(record, datamodule, objective, tensorboard)
     metrics: dict[str, float] = {}
     for split in splits:
-        columns = average([member_columns(one, split, datamodule) for one in children])
-        metrics |= {f"{split}/{name}": value for name, value in scores(columns, datamodule.spec.num_classes).items()}
+        columns = average([member_columns(one, split, datamodule, objective) for one in children])
+        predicted = {name: values for name, values in columns.items() if name not in ("index", "target")}
+        metrics |= {f"{split}/{name}": value for name, value in objective.score(predicted, columns["target"]).items()}
         evaluation.leave(split, columns)
     found = [records.load(one) for one in children]
     mean, spread = mean_and_spread([one["metrics"] for one in found])
@@ -90,40 +90,25 @@ def finish(experiment: Experiment, record: Record, children: Sequence[Path], spl
         result["best"] = {"name": name, "value": metrics[name]}
     if "baselines" in first:
         result["baselines"] = first["baselines"]
-    if datamodule.spec.classes:
-        result["per_class"] = per_class(record.folder, datamodule, splits)
+    if per_class := {split: found for split in splits if (found := report(record.folder, split, objective))}:
+        result["per_class"] = per_class
     record.update(**result)
-    if board:
-        board.log_table("ensemble", summary.rows_of_ensemble(record))
-        board.log_run(*summary.comparable(record, record.folder))
+    if tensorboard:
+        tensorboard.log_table("ensemble", summary.rows_of_ensemble(record))
+        tensorboard.log_run(*summary.comparable(record, record.folder))
     summary.after_ensemble(record, record.folder)
 
 
-def member_columns(run: Path, split: str, datamodule: DataModule) -> dict[str, torch.Tensor]:
-    """Return a member's saved predictions of a split: 'index', 'target', and 'prob' or 'prediction' and its ends."""
-    path, classes = run / f"predictions_{split}.csv", datamodule.spec.classes
-    rows = pd.read_csv(path, dtype={"id": str, "target": str, "label": str}, keep_default_na=False)
+def member_columns(run: Path, split: str, datamodule: DataModule, objective: Objective) -> dict[str, np.ndarray]:
+    """Return a member's saved predictions of a split: 'index', 'target' and the objective's predictions."""
+    rows = pd.read_csv(run / f"predictions_{split}.csv", dtype=str, keep_default_na=False)
     place = {str(name): position for position, name in enumerate(datamodule.ids(split))}
-    found: dict[str, Any] = {"index": np.array([place[name] for name in rows["id"]])}
-    if classes:
-        found["target"] = np.array([classes.index(name) for name in rows["target"]])
-        found["prob"] = rows[[f"prob_{name}" for name in classes]].to_numpy(np.float32)
-    else:
-        found |= {name: rows[name].to_numpy(np.float32) for name in rows.columns if name not in ("id", "label")}
-    return {name: torch.from_numpy(column) for name, column in found.items()}
+    predicted, target = objective.read(rows)
+    return {"index": np.array([place[name] for name in rows["id"]]), "target": target, **predicted}
 
 
-def average(found: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def average(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return the means of all members' columns; 'index' and 'target' are the same for all."""
-    fixed = {name: found[0][name] for name in ("index", "target")}
-    return fixed | {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0] if name not in fixed}
-
-
-def scores(columns: dict[str, torch.Tensor], num_classes: int) -> dict[str, float]:
-    """Return a run's own metrics, without the loss."""
-    target = columns["target"]
-    if num_classes:
-        return {n: float(value) for n, value in classification_metrics(num_classes)(columns["prob"], target).items()}
-    metrics = regression_metrics(with_interval="lower" in columns)
-    update(metrics, columns, target, middle=target.mean())
-    return {name: float(value) for name, value in metrics.compute().items()}
+    fixed = {name: members[0][name] for name in ("index", "target")}
+    means = {name: np.stack([one[name] for one in members]).mean(0) for name in members[0] if name not in fixed}
+    return fixed | means

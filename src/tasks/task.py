@@ -1,10 +1,10 @@
-"""What every task shares: one step for training, validation and test, and the optimiser that an `Optim` describes."""
+"""The task: a network, an objective and an input, trained by one step for training, validation and test."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,71 +14,168 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
+from src.configs.errors import InputError
 from src.configs.optim import Optim
+from src.configs.spec import DataSpec
+from src.configs.training import Imbalance
+from src.tasks.inputs import Input
+from src.tasks.objectives import Objective
 from src.tasks.optim import OneCycle, build_optimizer, is_decayed, rate_factor, require_optimizer
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 Stage = Literal["train", "val", "test"]
+CachedFeatures = Literal["no", "start", "probe"]
 
 
-class Model(Protocol):
-    """What a task asks of a network besides being a `nn.Module`."""
-
-    weights_source: str
+@runtime_checkable
+class HasLayerGroups(Protocol):
+    """A network that tells its parameters by depth. Any other is one group."""
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return the parameters by depth, from the input to the head."""
         ...
 
 
+@runtime_checkable
+class HasWeightsSource(Protocol):
+    """A network that tells where its first weights came from, for the record."""
+
+    weights_source: str
+
+
 class Task(LightningModule):
-    """Base of the tasks. A subclass gives `_step`; the rest of the training follows from `optim`.
+    """Joins a network, what is predicted and what goes in, and trains them as `optim` says.
+
+    The parts know nothing of one another. `ImageClassification` and its like are combinations of them.
 
     Args:
-        model: the network.
+        network: maps the input's tensors to `objective.num_outputs` numbers an example. It needs `features` and `head`
+            where features are cached.
+        objective: loss, metrics and predictions.
+        input: what the network takes of a batch.
         optim: optimiser and schedule.
+        cached_features: what the features of a frozen backbone, computed once, are for: nothing, a solved head to start
+            from, or that and all of the training (a linear probe).
 
     Raises:
-        InputError: there is no such optimiser.
+        InputError: there is no such optimiser, or the parts cannot be combined.
     """
 
-    cached_features: Literal["no", "start", "probe"] = "no"
-    """What the features of a frozen backbone, computed once, are for: nothing, a solved head to start from, or that and
-    all of the training. The runner computes them with `features` and hands them to `start_from_features`."""
-
-    def __init__(self, model: nn.Module, optim: Optim) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        input: Input,
+        optim: Optim,
+        *,
+        cached_features: CachedFeatures = "no",
+    ) -> None:
         super().__init__()
         require_optimizer(optim.name)
-        self.model = model
-        self.optim = optim
-        self.train_metrics = MetricCollection({})
-        """Of a training epoch; `_step` updates them."""
+        input.adapt(network)
+        input.require_mixable(mixes_targets=objective.mixes_targets)
+        if cached_features == "probe":
+            input.require_raw_batches()
+            network.requires_grad_(False)
+            cast(Any, network).head.requires_grad_(True)
+        self.model, self.objective, self.input, self.optim = network, objective, input, optim
+        self.cached_features: CachedFeatures = cached_features
+        self.train_metrics = objective.train_metrics().clone(prefix="train/")
+        """Of a training epoch."""
+        metrics = objective.metrics()
+        self.metrics = nn.ModuleDict({stage: metrics.clone(prefix=f"{stage}/") for stage in ("val", "test")})
         self._sums = torch.zeros(2)  # losses and examples of the epoch so far
         self._last_loss = torch.zeros(())
 
     @property
-    def weights_source(self) -> str:
-        """Where the model's first weights came from."""
-        return cast(Model, self.model).weights_source
+    def spec(self) -> DataSpec:
+        """What the task knows of the data."""
+        return self.objective.spec
 
-    def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
-        """Return 'loss', and for validation and test what predictions are made of; log the stage's metrics."""
-        raise NotImplementedError
+    @property
+    def head(self) -> Any:
+        """The network's last layer."""
+        return self.model.head
+
+    @property
+    def weights_source(self) -> str:
+        """Where the network's first weights came from."""
+        return self.model.weights_source if isinstance(self.model, HasWeightsSource) else "as given"
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return the network's parameters by depth, from the input to the head."""
+        return self.model.layer_groups() if isinstance(self.model, HasLayerGroups) else [list(self.model.parameters())]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the outputs [batch, num_outputs] for a batch, or for its cached 'features' [batch, num_features]."""
+        if "features" in batch:
+            return self.head(batch["features"])
+        views = [batch] if self.training else self.input.views(batch)
+        outputs = [self.model(*self.input.tensors(view, self._network_dtype())) for view in views]
+        return outputs[0] if len(outputs) == 1 else self.objective.mean_outputs(torch.stack(outputs))
+
+    def _network_dtype(self) -> torch.dtype:
+        return cast(torch.dtype, self.dtype)
 
     def features(self, batch: Batch) -> Tensor:
-        """Return what the frozen part of the model makes of a batch."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no features")
+        """Return what the frozen part of the network makes of a batch, [batch, num_features]."""
+        return cast(Any, self.model).features(*self.input.tensors(batch, self._network_dtype()))
 
-    def start_from_features(self, kept: Mapping[str, Mapping[str, Tensor]]) -> str:
-        """Take the features of 'train' and 'val' before training; return a line for the summary."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no features")
+    def start_from_features(self, cached: Mapping[str, Mapping[str, Tensor]]) -> str:
+        """Solve the head on the cached features of 'train' and 'val' before training; return a line for the summary."""
+        return self.objective.solve_head(self.head, cached["train"], cached["val"])
+
+    def set_imbalance_strategy(self, strategy: Imbalance) -> None:
+        """Choose what the training does about rare classes; the data module draws the batches of 'sampler'.
+
+        Raises:
+            InputError: it cannot be done here.
+        """
+        if strategy == "focal" and self.cached_features == "start":
+            raise InputError(
+                "--imbalance focal: this experiment starts from a head solved for cross-entropy. Choose weights, "
+                "sampler or logit_adjust, or an experiment that does not."
+            )
+        self.input.require_mixable(mixes_targets=self.objective.mixes_targets, imbalance=strategy)
+        self.objective.set_imbalance_strategy(strategy)
 
     def try_out(self, epochs: int) -> None:
         """Raise an InputError where the network cannot take what a training of so many epochs would give it."""
+        self.input.try_out(self.model, epochs=epochs, dtype=self._network_dtype())
+
+    def augmented(self, batch: Batch) -> Batch:
+        """Return a training batch as it is trained on."""
+        if "features" in batch:
+            return batch
+        return {**self.input.augmented(batch, epoch=self.current_epoch, epochs=self.trainer.max_epochs or 1)}
+
+    def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
+        """Return 'loss', and for validation and test 'index', 'target' and the predictions; count in the metrics."""
+        batch = self.augmented(batch) if stage == "train" else batch
+        target = batch["target"]
+        outputs = self(batch).float()
+        if stage == "train":
+            if len(self.train_metrics):
+                self.objective.update(self.train_metrics, self.objective.predictions(outputs.detach()), target)
+            return {"loss": self.objective.training_loss(outputs, target)}
+        loss = self.objective.loss(outputs, target)
+        predicted = self.objective.predictions(outputs.detach())
+        metrics = cast(MetricCollection, self.metrics[stage])
+        self.objective.update(metrics, predicted, target)
+        count = self.objective.count(target)
+        self.log(f"{stage}/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=count)
+        return {"loss": loss, "target": target, "index": batch["index"], **predicted}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Return 'index', the predictions of these examples, and the batch's 'error' {index: why}."""
+        if not len(batch["index"]):
+            return {"index": batch["index"], "error": batch["error"]}
+        return {"index": batch["index"], "error": batch["error"], **self.objective.predictions(self(batch).float())}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._step(batch, "train")["loss"]
-        mean, examples = loss.detach(), len(batch["index"])
+        mean, examples = loss.detach(), self.objective.count(batch["target"])
         self._sums += torch.stack([mean * examples, torch.full_like(mean, examples)])
         self._last_loss = mean
         if self.optim.l1:
@@ -140,10 +237,6 @@ class Task(LightningModule):
             for part, value in so_far["metrics"][name].items():
                 setattr(metric, part, value)
 
-    def log_loss(self, stage: Stage, loss: Tensor, examples: int) -> None:
-        """Log the mean loss of a validation or test."""
-        self.log(f"{stage}/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=examples)
-
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._step(batch, "val")
 
@@ -155,7 +248,7 @@ class Task(LightningModule):
         return [p for p in self.parameters() if p.requires_grad and is_decayed(p)]
 
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
-        optimizer = build_optimizer(cast(Model, self.model).layer_groups(), self.optim)
+        optimizer = build_optimizer(self.layer_groups(), self.optim)
         if self.optim.schedule == "constant" and not self.optim.warmup and not self.optim.unfreeze:
             return {"optimizer": optimizer}
         total = self.trainer.estimated_stepping_batches  # inf where neither epochs nor steps end the training

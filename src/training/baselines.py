@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -16,13 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from torchmetrics import MetricCollection
 
+from src.configs.spec import DataSpec, TargetKind
 from src.datamodules import DataModule
-from src.tasks.classification import classification_metrics
-from src.tasks.regression import regression_metrics
+from src.tasks.objectives import default_objective
 
 
 def fit_baselines(datamodule: DataModule, splits: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -38,36 +37,45 @@ def fit_baselines(datamodule: DataModule, splits: Sequence[str]) -> dict[str, di
     Raises:
         InputError: the data offer nothing that scikit-learn could fit.
     """
+    spec, objective = datamodule.spec, default_objective(datamodule.spec)
     inputs = {split: datamodule.baseline_inputs(split) for split in ("train", *splits)}
-    targets = {split: datamodule.targets(split) for split in inputs}
-    found: dict[str, dict[str, float]] = {}
-    for name, model in estimators(inputs["train"], regression=targets["train"].is_floating_point()).items():
+    targets = {split: datamodule.targets(split).numpy() for split in inputs}
+    scores: dict[str, dict[str, float]] = {}
+    for name, model in estimators(inputs["train"], spec.target.kind).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(inputs["train"], targets["train"].numpy())
-        found[name] = {}
+            warnings.filterwarnings("ignore", "Label .* is present in all training examples")
+            model.fit(inputs["train"], targets["train"])
+        scores[name] = {}
         for split in splits:
-            metrics = scores(model, inputs[split], targets[split], datamodule.spec.num_classes)
-            found[name] |= {f"{split}/{metric}": value for metric, value in metrics.items()}
-    return found
+            metrics = objective.score(predictions(model, inputs[split], spec), targets[split])
+            scores[name] |= {f"{split}/{metric}": value for metric, value in metrics.items()}
+    return scores
 
 
-def estimators(inputs: Any, *, regression: bool) -> dict[str, Any]:
-    """Return the unfitted baselines for a table (DataFrame), texts (list of str) or pictures (array [n, pixels])."""
-    dummy = DummyRegressor() if regression else DummyClassifier()
-    found: dict[str, Any] = {"mean" if regression else "most frequent": dummy}
-    logistic = LogisticRegression(max_iter=1000)
+def estimators(inputs: Any, kind: TargetKind) -> dict[str, Any]:
+    """Return the unfitted baselines for a table (DataFrame), texts (list of str) or images (array [n, pixels])."""
+    if kind == "regression":
+        return {"mean": DummyRegressor(), **_estimators(inputs, "ridge regression", RidgeCV(np.logspace(-2, 4, 13)))}
+    simple: Any = DummyClassifier(strategy="prior")
+    logistic: Any = LogisticRegression(C=1 if isinstance(inputs, pd.DataFrame | np.ndarray) else 10, max_iter=1000)
+    if kind == "multi_label":
+        simple, logistic = OneVsRestClassifier(simple), OneVsRestClassifier(logistic)
+    return {"most frequent": simple, **_estimators(inputs, "logistic regression", logistic, kind)}
+
+
+def _estimators(inputs: Any, name: str, linear: Any, kind: TargetKind = "regression") -> dict[str, Any]:
+    """Return a linear model on what suits the inputs, and gradient boosting for a table."""
     if isinstance(inputs, pd.DataFrame):
-        linear = RidgeCV(np.logspace(-2, 4, 13)) if regression else logistic
-        boosting = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        found["ridge regression" if regression else "logistic regression"] = make_pipeline(one_hot(), linear)
-        found["gradient boosting"] = boosting(categorical_features="from_dtype", random_state=0)
-    elif isinstance(inputs, np.ndarray):
-        found["logistic regression on grey pixels"] = make_pipeline(StandardScaler(), logistic)
-    else:
-        words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-        found["TF-IDF, logistic regression"] = make_pipeline(words, LogisticRegression(C=10, max_iter=1000))
-    return found
+        number = kind == "regression"
+        boosting: Any = HistGradientBoostingRegressor if number else HistGradientBoostingClassifier
+        boosting = boosting(categorical_features="from_dtype", random_state=0)
+        boosting = OneVsRestClassifier(boosting) if kind == "multi_label" else boosting
+        return {name: make_pipeline(one_hot(), linear), "gradient boosting": boosting}
+    if isinstance(inputs, np.ndarray):
+        return {f"{name} on grey pixels": make_pipeline(StandardScaler(), linear)}
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    return {f"TF-IDF, {name}": make_pipeline(words, linear)}
 
 
 def one_hot() -> Any:
@@ -80,15 +88,14 @@ def one_hot() -> Any:
     )
 
 
-def scores(model: Any, inputs: Any, targets: torch.Tensor, num_classes: int) -> dict[str, float]:
-    """Return a run's own metrics for a fitted estimator; a class that training had not has the probability 0."""
-    metrics: MetricCollection
-    if num_classes:
-        metrics = classification_metrics(num_classes)
-        prob = np.zeros((len(targets), num_classes), np.float32)
-        prob[:, model.classes_] = model.predict_proba(inputs)
-        found = torch.from_numpy(prob)
-    else:
-        metrics = regression_metrics(with_interval=False)
-        found = torch.from_numpy(np.asarray(model.predict(inputs), np.float32))
-    return {name: float(value) for name, value in metrics(found, targets).items()}
+def predictions(model: Any, inputs: Any, spec: DataSpec) -> dict[str, np.ndarray]:
+    """Return a fitted estimator's predictions as the objective names them; a class that training had not has 0."""
+    match spec.target.kind:
+        case "regression":
+            return {"prediction": np.asarray(model.predict(inputs), np.float32)}
+        case "single_label":
+            prob = np.zeros((len(inputs), spec.num_classes), np.float32)
+            prob[:, model.classes_] = model.predict_proba(inputs)
+            return {"prob": prob}
+        case "multi_label":
+            return {"prob": model.predict_proba(inputs).astype(np.float32)}

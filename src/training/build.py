@@ -7,12 +7,11 @@ from pathlib import Path
 import lightning
 from lightning.pytorch import Trainer
 
-from src.configs.errors import InputError
 from src.configs.training import Imbalance
 from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.base import SPLITS
 from src.experiment import ClassificationExperiment, Experiment
-from src.tasks import Classification, Task
+from src.tasks import Task
 from src.training.features import cache_features
 
 
@@ -36,10 +35,7 @@ def build_parts(
     imbalance = imbalance_of(experiment)
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     task = experiment.task(datamodule.spec)
-    if isinstance(task, Classification):
-        task.set_imbalance_strategy(imbalance)
-    elif imbalance != "none":
-        raise InputError(f"--imbalance {imbalance}: {type(task).__name__} predicts no class.")
+    task.set_imbalance_strategy(imbalance)
     task.try_out(experiment.max_epochs)
     return datamodule, task
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from src.callbacks import Checkpoints, Evaluation
-from src.callbacks.evaluation import figures
 from src.datamodules import DataModule
 from src.experiment import Experiment
 from src.runs import records
 from src.runs.records import Record, Values
-from src.tasks import Task
+from src.tasks import Objective, Task
 from src.training.loggers import tensorboard_of
 
 
@@ -38,7 +35,7 @@ def evaluate(
         test: test too, not only validate.
     """
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    callbacks.append(Evaluation(record, datamodule, tensorboard_of(trainer)))
+    callbacks.append(Evaluation(record, datamodule, task.objective, tensorboard_of(trainer)))
     loggers, trainer.loggers = trainer.loggers, []  # these numbers are no point of the training's curves
     ours = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
     best = ours.best_model_path or str(record.folder / "checkpoints" / "best.ckpt")
@@ -49,19 +46,14 @@ def evaluate(
         metrics |= evaluated(task, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)[0]
     trainer.loggers = loggers
     splits = (("val", "test") if test else ("val",)) if trainer.is_global_zero else ()
-    return metrics, per_class(record.folder, datamodule, splits if datamodule.spec.classes else ())
+    per_class = {split: found for split in splits if (found := report(record.folder, split, task.objective))}
+    return metrics, per_class
 
 
-def per_class(folder: Path, datamodule: DataModule, splits: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of each split from the predictions just written, maybe by a spawned process."""
-    classes = datamodule.spec.classes
-    found: dict[str, Any] = {}
-    for split in splits:
-        with open(folder / f"predictions_{split}.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        target, label = (np.array([classes.index(row[name]) for row in rows]) for name in ("target", "label"))
-        found[split] = figures(target, label, classes)
-    return found
+def report(folder: Path, split: str, objective: Objective) -> dict[str, Any]:
+    """Return the objective's figures of each class, from the predictions just written, maybe by a spawned process."""
+    rows = pd.read_csv(folder / f"predictions_{split}.csv", dtype=str, keep_default_na=False)
+    return objective.report(*objective.read(rows))
 
 
 def describe(experiment: Experiment, datamodule: DataModule, task: Task, trainer: Trainer) -> Values:

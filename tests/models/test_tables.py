@@ -32,7 +32,7 @@ from src.models.heads import (
 from src.tasks import Regression, TabularClassification
 from src.training.trainer import Trainer, quieten
 
-SPEC = DataSpec(numbers=3, categories=(4, 3), target=Target(name="y"))
+SPEC = DataSpec(numbers=3, categories=(4, 3), target=Target(kind="regression", name="y"))
 BINS = ((-1.0, 0.0, 1.0), (0.0, 1.0), (-2.0, -1.0, 0.5, 4.0))
 
 
@@ -266,7 +266,7 @@ def test_softmax_regression_by_steps_reaches_scikit_learns_solution() -> None:
 def test_gradient_descent_reaches_least_squares() -> None:
     x, y = regression_data()
     x, y = (x - x.mean(0)) / x.std(0), y / 10
-    spec = DataSpec(numbers=6, target=Target(name="y"))
+    spec = DataSpec(numbers=6, target=Target(kind="regression", name="y"))
     optim = Optim(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, schedule="constant")
     model = trained(Regression(Linear(spec, 1), spec, optim), x, y, epochs=150, batch_size=len(x))
     expected = LinearRegression().fit(x.double().numpy(), y.double().numpy())
@@ -278,7 +278,7 @@ def test_l1_takes_weights_to_zero_that_the_data_do_not_need() -> None:
     x, _ = regression_data(width=4)
     x = (x - x.mean(0)) / x.std(0)
     y = 2 * x[:, 0]
-    spec = DataSpec(numbers=4, target=Target(name="y"))
+    spec = DataSpec(numbers=4, target=Target(kind="regression", name="y"))
     found: dict[float, Tensor] = {}
     for l1 in (0.0, 0.5):
         optim = Optim(name="sgd", lr=0.05, momentum=0.0, weight_decay=0.0, schedule="linear", l1=l1)
@@ -306,7 +306,9 @@ SHAPES: list[dict[str, Any]] = [
 
 
 def spec_of(shape: dict[str, Any]) -> DataSpec:
-    return DataSpec(numbers=3, categories=(4, 3), bins=BINS if shape.get("bins") else (), target=Target(name="y"))
+    return DataSpec(
+        numbers=3, categories=(4, 3), bins=BINS if shape.get("bins") else (), target=Target(kind="regression", name="y")
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -20,21 +20,21 @@ from sklearn.metrics import (
     r2_score,
     root_mean_squared_error,
 )
+from src.tasks.regression import Loss
 from torch import Tensor, nn
 
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim, Target
 from src.models import Linear
 from src.tasks import OUTPUTS, Regression
-from src.tasks.regression import Loss
 from src.tasks.task import Batch
 from src.training.trainer import quieten
 
 LOSSES: tuple[Loss, ...] = ("mse", "mae", "huber", "quantile", "gaussian")
 TARGETS = {
-    "none": Target(name="y"),
-    "standard": Target(name="y", mean=180_000.0, std=80_000.0),
-    "log": Target(name="y", log=True, mean=12.0, std=0.4),
+    "none": Target(kind="regression", name="y"),
+    "standard": Target(kind="regression", name="y", mean=180_000.0, std=80_000.0),
+    "log": Target(kind="regression", name="y", log=True, mean=12.0, std=0.4),
 }
 
 
@@ -221,8 +221,8 @@ def test_metrics_are_those_of_scikit_learn_in_the_targets_units(stage: str, loss
 @pytest.mark.parametrize(("mean", "std"), [(1998, 11), (288, 5), (1e5, 1), (1e6, 100), (0, 1e-6), (3e9, 1e9)])
 def test_metrics_are_right_wherever_the_target_lies(mean: float, std: float) -> None:
     """A year of 1998 +- 11, a temperature in kelvins: sums of squares in single precision would be far off."""
-    columns = known(Target(name="y", mean=mean, std=std), count=1000)
-    task = given_task(Target(name="y", mean=mean, std=std))
+    columns = known(Target(kind="regression", name="y", mean=mean, std=std), count=1000)
+    task = given_task(Target(kind="regression", name="y", mean=mean, std=std))
     true = columns["target"].double().numpy()
     prediction = task.unscaled(columns["outputs"][:, 0]).double().numpy()
     found = scores(task, columns)
@@ -338,7 +338,7 @@ def test_a_solved_start_predicts_as_least_squares_on_the_scaled_target(scale: st
 
 
 def test_of_a_frozen_model_the_head_alone_is_trained() -> None:
-    spec = DataSpec(numbers=3, target=Target(name="y"))
+    spec = DataSpec(numbers=3, target=Target(kind="regression", name="y"))
     task = Regression(Linear(spec, 1), spec, Optim(), cached_features="probe")
     assert all(parameter.requires_grad for parameter in task.head.parameters())
     assert task.cached_features == "probe"

@@ -20,11 +20,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.configs.errors import InputError, did_you_mean
+from src.configs.labels import is_number
 from src.configs.spec import DataSpec, Target
 from src.configs.table import Columns, TablePrep
 from src.datamodules.base import DataModule, LoadedSplits
 from src.datamodules.sampling.batches import Batches
-from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows, is_number
+from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
 from src.datamodules.tables.columns import Encoder, absent, as_numbers, fit, infer, some, words
 from src.datamodules.tensors import Slices
 from src.resources.files import printable
@@ -278,11 +279,11 @@ class Table(DataModule):
     def _scale(self, train: np.ndarray) -> Target:
         """Return the scale of the target, from the training rows."""
         if self.predicts == "class":
-            return Target(name=self.target)
+            return Target(kind="single_label", name=self.target)
         log = self.prep.target == "log"
         values = np.log(self._values[train]) if log else self._values[train]
         mean, std = (0.0, 1.0) if self.prep.target == "none" else (float(values.mean()), float(values.std()) or 1.0)
-        return Target(name=self.target, log=log, mean=mean, std=std)
+        return Target(kind="regression", name=self.target, log=log, mean=mean, std=std)
 
     def _hashes(self) -> np.ndarray:
         """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""

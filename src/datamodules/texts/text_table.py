@@ -17,13 +17,14 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
 from src.configs.errors import InputError
+from src.configs.labels import numbers_first
 from src.configs.spec import DataSpec
 from src.configs.text import TextPrep, Vocabulary
 from src.datamodules.base import SPLITS, DataModule, LoadedSplits
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import LikeLength
-from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, TEST_SHARE, VAL_SHARE, blocks, divide, few, is_number
+from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, TEST_SHARE, VAL_SHARE, blocks, divide, few
 from src.datamodules.texts.text_files import STDIN, SUFFIXES, Scan, TextFile, column_names, scan, split_files, suffix
 from src.datamodules.texts.text_parts import Part, usable, without_repeated
 from src.datamodules.texts.tokens import (
@@ -172,7 +173,7 @@ class TextTable(DataModule):
         found = self.find()
         self._parts = without_repeated(found.samples, self.notes)
         labels = {split: part.labels for split, part in self._parts.items()}
-        classes = sorted(set(labels["train"]), key=_numbers_first)
+        classes = sorted(set(labels["train"]), key=numbers_first)
         check_classes(found.source, self.label_column, labels, classes)
         number = {name: target for target, name in enumerate(classes)}
         self._targets = {split: torch.tensor([number[label] for label in found]) for split, found in labels.items()}
@@ -352,7 +353,3 @@ def check_classes(source: str, column: str, labels: Mapping[str, Sequence[str]],
     for split, found in labels.items():
         if unknown := sorted(set(found) - set(classes)):
             raise InputError(f"{source}: {split} has labels that train has not: {', '.join(unknown[:5])}.")
-
-
-def _numbers_first(label: str) -> tuple[int, float, str]:
-    return (0, float(label), label) if is_number(label) else (1, 0.0, label)

@@ -12,7 +12,7 @@ from sklearn.decomposition import TruncatedSVD
 from tokenizers import Tokenizer
 
 from src.configs.errors import InputError
-from src.datamodules.splits import is_number
+from src.configs.labels import is_number
 from src.datamodules.texts.tokens import Encoded
 from src.resources.cache import cache_dir
 from src.resources.files import replacing

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.metrics import roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 TEMPERATURES = (0.05, 20.0)
 """Least and greatest temperature that is tried."""
@@ -115,3 +115,24 @@ def judge(prob: np.ndarray, target: np.ndarray, chosen: Mapping[str, Any]) -> di
 def balanced_accuracy(label: np.ndarray, target: np.ndarray) -> float:
     """Return the mean recall of the classes that there are."""
     return float(np.mean([(label[target == name] == name).mean() for name in np.unique(target)]))
+
+
+def best_f1_threshold(score: np.ndarray, target: np.ndarray) -> float:
+    """Return the probability from which on to give a label, for the best F1, half-way to the next lower score.
+
+    Of equals the nearest to 0.5 is taken. 0.5 where no example has the label.
+
+    Args:
+        score: probability of the label, [examples].
+        target: whether an example has it, [examples].
+    """
+    if not target.any():
+        return 0.5
+    precision, recall, cuts = precision_recall_curve(target, score)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    lower = np.concatenate([[0.0], cuts[:-1]])
+    best = np.flatnonzero(f1[:-1] >= f1[:-1].max() - 1e-12)
+    if any(lower[i] < 0.5 <= cuts[i] for i in best):
+        return 0.5
+    middles = (cuts + lower)[best] / 2
+    return float(middles[np.argmin(np.abs(middles - 0.5))])

@@ -1,9 +1,9 @@
-"""Pictures and texts of an evaluation, for TensorBoard."""
+"""Figures and texts of an evaluation, for TensorBoard."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -71,14 +71,14 @@ def write_texts(texts: Sequence[str], titles: Sequence[str]) -> str:
     return "\n\n".join(f"**{title}**\n\n{html.escape(text)}" for title, text in zip(titles, shown, strict=True))
 
 
-def draw_pictures(pictures: Tensor, titles: Sequence[str]) -> Figure:
-    """Draw uint8 pictures [count, channels, height, width] in rows of four, each with its title."""
+def draw_images(images: Tensor, titles: Sequence[str]) -> Figure:
+    """Draw uint8 images [count, channels, height, width] in rows of four, each with its title."""
     rows = -(-len(titles) // 4)
     figure = Figure(figsize=(9, 2.6 * rows), layout="constrained")
     for axes in figure.subplots(rows, 4, squeeze=False).flat:
         axes.set_axis_off()
-    for axes, picture, title in zip(figure.axes, pictures, titles, strict=False):
-        axes.imshow(picture.permute(1, 2, 0).numpy().squeeze(), cmap="gray")
+    for axes, image, title in zip(figure.axes, images, titles, strict=False):
+        axes.imshow(image.permute(1, 2, 0).numpy().squeeze(), cmap="gray")
         axes.set_title(plain(title), fontsize=9)
     return figure
 
@@ -102,4 +102,19 @@ def draw_regression(target: np.ndarray, prediction: np.ndarray, name: str, ends:
     right.scatter(prediction, target - prediction, s=8, alpha=0.6)
     right.axhline(0, color="black", linewidth=1)
     right.set(xlabel=f"predicted {name}", ylabel="residual (true - predicted)")
+    return figure
+
+
+def draw_label_scores(labels: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw precision, recall and F1 of each label, the rarest first, at most `MOST_NAMES` of them."""
+    order = sorted(labels, key=lambda name: labels[name]["support"])[:MOST_NAMES]
+    figure = Figure(figsize=(7, 1 + 0.35 * len(order)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(order))
+    for number, name in enumerate(("precision", "recall", "f1")):
+        axes.barh(places + 0.27 * (number - 1), [labels[label][name] for label in order], 0.25, label=name)
+    axes.set_yticks(places, [f"{plain(label)} ({labels[label]['support']:.0f})" for label in order])
+    axes.set(xlim=(0, 1))
+    axes.invert_yaxis()
+    axes.legend()
     return figure

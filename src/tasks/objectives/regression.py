@@ -1,0 +1,207 @@
+"""A number an example, maybe with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from sklearn.metrics import r2_score
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection, R2Score, SpearmanCorrCoef
+from typing_extensions import override
+
+from src.configs.errors import InputError
+from src.configs.labels import is_number
+from src.configs.spec import DataSpec
+from src.tasks.objectives.figures import draw_regression
+from src.tasks.objectives.objective import Mistakes, Objective, Predicted
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Loss = Literal["mse", "mae", "huber", "quantile", "gaussian"]
+OUTPUTS: dict[Loss, int] = {"mse": 1, "mae": 1, "huber": 1, "quantile": 3, "gaussian": 2}
+"""Outputs that a network needs for each loss."""
+
+
+class Regression(Objective):
+    """A number an example, from outputs [batch, OUTPUTS[loss]] and targets [batch] in the table's own units.
+
+    The network sees and predicts the target as `spec.target` scales it; metrics and predictions are in its own units.
+    Where the scale is logarithmic, the prediction for 'mse' and 'gaussian' is the geometric mean of what is expected.
+    It predicts 'prediction' and, for the last two losses, 'lower' and 'upper', each [batch].
+
+    Args:
+        spec: has the target's scale.
+        loss: mse (squared error), mae (absolute), huber (Huber 1964, with delta 1 of the scaled target), quantile
+            (Koenker & Bassett 1978: a median and the two ends of an interval), gaussian (mean and log variance,
+            Nix & Weigend 1994).
+        interval: share of the targets that should lie between 'lower' and 'upper', for the last two.
+
+    Raises:
+        InputError: no such share.
+    """
+
+    mixes_targets = False
+
+    def __init__(self, spec: DataSpec, *, loss: Loss = "mse", interval: float = 0.9) -> None:
+        super().__init__(spec)
+        if not 0 < interval < 1:
+            raise InputError(f"--interval {interval}: a share between 0 and 1.")
+        self.loss_name: Loss = loss
+        self.interval, self.num_outputs = interval, OUTPUTS[loss]
+
+    def scaled(self, target: Tensor) -> Tensor:
+        """Return targets [batch] as the network sees them."""
+        scale = self.spec.target
+        return ((target.log() if scale.log else target) - scale.mean) / scale.std
+
+    def unscaled(self, scaled: Tensor) -> Tensor:
+        """Return what the network predicts [batch] in the target's own units."""
+        scale = self.spec.target
+        values = scaled * scale.std + scale.mean
+        return values.exp() if scale.log else values
+
+    @override
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return self.scaled_loss(outputs, self.scaled(target))
+
+    def scaled_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of outputs [batch, num_outputs] and scaled targets [batch]."""
+        match self.loss_name:
+            case "mse":
+                return F.mse_loss(outputs[:, 0], target)
+            case "mae":
+                return F.l1_loss(outputs[:, 0], target)
+            case "huber":
+                return F.huber_loss(outputs[:, 0], target)
+            case "gaussian":
+                return F.gaussian_nll_loss(outputs[:, 0], target, outputs[:, 1].exp())
+            case "quantile":
+                rest = (1 - self.interval) / 2
+                share = torch.tensor([rest, 0.5, 1 - rest], device=target.device)
+                error = target[:, None] - outputs
+                return torch.maximum(share * error, (share - 1) * error).mean()
+
+    @override
+    def predictions(self, outputs: Tensor) -> dict[str, Tensor]:
+        if self.loss_name == "quantile":  # sorted: nothing keeps trained quantiles from crossing
+            scaled = dict(zip(("lower", "prediction", "upper"), outputs.sort(dim=1).values.unbind(1), strict=True))
+        elif self.loss_name == "gaussian":
+            mean, std = outputs[:, 0], (outputs[:, 1] / 2).exp()
+            width = NormalDist().inv_cdf((1 + self.interval) / 2) * std
+            scaled = {"prediction": mean, "lower": mean - width, "upper": mean + width}
+        else:
+            scaled = {"prediction": outputs[:, 0]}
+        return {name: self.unscaled(values) for name, values in scaled.items()}
+
+    @override
+    def mean_outputs(self, outputs: Tensor) -> Tensor:
+        return outputs.mean(0)
+
+    @override
+    def solve_head(self, head: Any, train: Mapping[str, Tensor], val: Mapping[str, Tensor]) -> str:
+        """Solve a ridge regression on the features, or on the rows themselves."""
+        parts = ((part["features"], self.scaled(part["target"])) for part in (train, val))
+        l2 = head.solve(*parts)
+        return f"solved in closed form on {list(train['features'].shape)}, L2 {l2:g} by leave-one-out"
+
+    # -------------------------------------------------------------------------------------------------------- metrics
+    @override
+    def metrics(self) -> MetricCollection:
+        return regression_metrics(with_interval=self.num_outputs > 1)
+
+    @override
+    def update(self, metrics: MetricCollection, predicted: Mapping[str, Tensor], target: Tensor) -> None:
+        """Count in a batch. Far from 0 squares drown the differences, so they are taken from the middle of the targets;
+        those of R2, which adds them all up, in units of their deviation."""
+        middle, above = self.unscaled(torch.tensor([0.0, 1.0], device=target.device))
+        unit = above - middle
+        from_middle = predicted["prediction"] - middle, target - middle
+        for name in ("rmse", "mae", "spearman"):
+            metrics[name].update(*from_middle)
+        metrics["r2"].update(*(values / unit for values in from_middle))
+        if "lower" in predicted:
+            inside = (predicted["lower"] <= target) & (target <= predicted["upper"])
+            metrics["coverage"].update(inside.float())
+
+    @override
+    def score(self, predicted: Predicted, target: np.ndarray) -> dict[str, float]:
+        """Return the metrics of predictions; 'coverage' where they have an interval."""
+        metrics = regression_metrics(with_interval="lower" in predicted)
+        columns = {name: torch.from_numpy(values) for name, values in predicted.items()}
+        self.update(metrics, columns, torch.from_numpy(target))
+        return {name: float(value) for name, value in metrics.compute().items()}
+
+    # --------------------------------------------------------------------------------------- predictions as a table
+    @override
+    def columns(
+        self, predicted: Predicted, *, digits: int = 9, decided: np.ndarray | None = None
+    ) -> dict[str, list[Any]]:
+        return {name: predicted[name].tolist() for name in ("prediction", "lower", "upper") if name in predicted}
+
+    @override
+    def target_column(self, target: np.ndarray) -> list[Any]:
+        return target.tolist()
+
+    @override
+    def read(self, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        names = [name for name in ("prediction", "lower", "upper") if name in rows.columns]
+        columns = {name: rows[name].to_numpy(np.float32) for name in (*names, "target")}
+        return columns, columns.pop("target")
+
+    # --------------------------------------------------------------------------------------------------------- report
+    @override
+    def figures(
+        self, predicted: Predicted, target: np.ndarray, calibration: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Figure]]:
+        ends = np.stack([predicted["lower"], predicted["upper"]]) if "lower" in predicted else None
+        yield "predictions", draw_regression(target, predicted["prediction"], self.spec.target.name, ends)
+
+    @override
+    def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
+        prediction, name = predicted["prediction"], self.spec.target.name
+        worst = np.argsort(-np.abs(target - prediction))[:count]
+        return Mistakes(worst, [f"{name} {target[i]:g}, predicted {prediction[i]:g}" for i in worst])
+
+    @override
+    def agreement(
+        self, predicted: Predicted, decided: np.ndarray | None, expected: Sequence[str], usable: Sequence[bool]
+    ) -> list[str]:
+        """Say how far the predictions are from the numbers that the inputs came with, where there are two at least."""
+        pairs = [
+            (value, float(true))
+            for value, true, there in zip(predicted["prediction"], expected, usable, strict=False)
+            if there and is_number(true)
+        ]
+        if len(pairs) < 2:
+            return []
+        prediction, target = np.array(pairs, np.float64).T
+        rmse, name = float(np.sqrt(np.mean((prediction - target) ** 2))), self.spec.target.name
+        return [f"rmse {rmse:.4g}, r2 {r2_score(target, prediction):.4f} on {len(pairs)} rows with a {name}"]
+
+
+class R2(R2Score):
+    """Torchmetrics' R2, NaN instead of an error for a single example."""
+
+    @override
+    def compute(self) -> Tensor:
+        return super().compute() if self.total > 1 else torch.tensor(torch.nan, device=self.total.device)
+
+
+def regression_metrics(*, with_interval: bool) -> MetricCollection:
+    """Return the metrics of a validation or test: in the target's units rmse and mae, without unit the others."""
+    metrics: dict[str, Any] = {
+        "rmse": MeanSquaredError(squared=False),
+        "mae": MeanAbsoluteError(),
+        "r2": R2(),
+        "spearman": SpearmanCorrCoef(),
+    }
+    if with_interval:
+        metrics["coverage"] = MeanMetric()
+    return MetricCollection(metrics, compute_groups=False)
