@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from kills import Numbers, Signals
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from experiments.images import Images
 from experiments.linear_regression import LinearRegression
@@ -21,7 +21,7 @@ from experiments.tables import TableClassification, TableLinear
 from src import cli
 from src.callbacks import Checkpoints, GracefulStop, Interrupted, WholeCheckpointIO
 from src.cli import commands
-from src.experiment import InputError, replace
+from src.experiment import InputError, Logger, replace
 from src.runs import records
 from src.runs.metrics_csv import MetricsCsv
 from src.runs.records import Record
@@ -154,7 +154,7 @@ def test_csv_alone_for_an_ensemble_and_a_callback_that_draws(houses: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_a_tracker_that_is_not_installed(houses: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_is_not_installed(houses: Path, name: Logger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"lightning.pytorch.loggers.{name}._{name.upper()}_AVAILABLE", False)
     with pytest.raises(InputError, match=rf"--logger {name}: not installed.*\[loggers\]"):
         runner.run(TableLinear(data_dir=houses, target="price", logger=(name,)))
