@@ -101,8 +101,8 @@ class Experiment:
     limit_test_batches: int | None = None
     """Batches a test at the most (for smoke tests)."""
     logger: tuple[Logger, ...] = ("tensorboard",)
-    """Where metrics go besides metrics.csv, which is always written; csv alone: nowhere else. wandb and mlflow are in
-    the extra `loggers`."""
+    """Where metrics go besides metrics.csv, which is always written; csv alone: nowhere else. wandb and mlflow (to
+    MLFLOW_TRACKING_URI, else to a file in the run directory) need the extra `loggers`."""
     compile: bool = False
     """Compile the model with torch.compile."""
 

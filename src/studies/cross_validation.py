@@ -17,7 +17,7 @@ from src.runs import records, summary
 from src.runs.records import Values
 from src.studies.multi_run import child, mean_and_spread, parent
 from src.training.options import RunOptions
-from src.training.runner import is_rank_zero
+from src.training.ranks import is_rank_zero
 
 
 def cross_validate(requested: Experiment, count: int, options: RunOptions = RunOptions()) -> Path:

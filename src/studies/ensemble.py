@@ -21,7 +21,7 @@ from src.tasks.objectives import Objective, default_objective
 from src.training.build import build_data
 from src.training.evaluate import report
 from src.training.options import RunOptions
-from src.training.runner import is_rank_zero
+from src.training.ranks import is_rank_zero
 
 
 def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions()) -> Path:

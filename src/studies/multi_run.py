@@ -17,7 +17,8 @@ from src.runs import records, state, summary
 from src.runs.records import Record
 from src.training.guards import refuse_running
 from src.training.options import RunOptions
-from src.training.runner import is_rank_zero, record_failure, run
+from src.training.ranks import is_rank_zero
+from src.training.runner import record_failure, run
 
 
 @contextlib.contextmanager

@@ -18,12 +18,13 @@ from src.runs import summary
 from src.runs.metrics_csv import MetricsCsv
 from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
+from src.training.ranks import is_rank_zero
 
 WAY_OUT = {
     "wandb": "Log in (`wandb login`), or set WANDB_MODE=offline",
-    "mlflow": "Start the server that MLFLOW_TRACKING_URI names, or unset it: then the run directory holds the store",
+    "mlflow": "Start the server that MLFLOW_TRACKING_URI names, or unset it: a file in the run directory is used then",
 }
-"""What helps where a logger cannot be reached."""
+"""What helps where a tracker cannot be reached."""
 
 
 @contextlib.contextmanager
@@ -36,43 +37,56 @@ def open_loggers(experiment: Experiment, record: Record, purge_step: int | None)
         purge_step: where a run goes on; TensorBoard hides what was logged there and later before.
 
     Raises:
-        InputError: a logger's package is not installed.
+        InputError: a logger's package is not installed, or its store cannot be opened.
     """
     loggers: list[Logger] = [MetricsCsv(record.folder)]
-    for name in dict.fromkeys(experiment.logger):
-        try:
-            if name == "tensorboard":
-                loggers.append(TensorBoard(record.folder, purge_step=purge_step))
-            elif name == "wandb":
-                loggers.append(wandb_logger(experiment, record.folder))
-            elif name == "mlflow":
-                loggers.append(mlflow_logger(experiment, record))
-        except ModuleNotFoundError as error:
-            raise InputError(f"--logger {name}: not installed. `pip install --editable '.[loggers]'`.") from error
-    state: Literal["success", "failed"] = "failed"
+    if "tensorboard" in experiment.logger:
+        loggers.append(TensorBoard(record.folder, purge_step=purge_step))
+    if is_rank_zero():  # the others would log nothing, but open stores
+        for name, build in (("wandb", wandb_logger), ("mlflow", mlflow_logger)):
+            if name in experiment.logger:
+                with explain_errors(name):
+                    loggers.append(build(experiment, record))
+    status: Literal["success", "failed"] = "failed"
     try:
         yield loggers
-        state = "success"
+        status = "success"
     finally:
         for logger in loggers:
             if isinstance(logger, WandbLogger) and logger._experiment is not None:  # else the next run writes into this
-                logger.experiment.finish(exit_code=0 if state == "success" else 1)
+                logger.experiment.finish(exit_code=int(status == "failed"))
             elif isinstance(logger, MLFlowLogger):
-                logger.finalize(state)
+                logger.finalize(status)
 
 
-def wandb_logger(experiment: Experiment, folder: Path) -> WandbLogger:
+@contextlib.contextmanager
+def explain_errors(name: str) -> Iterator[None]:
+    """While a tracker is built or reached: an error names the flag and the way out.
+
+    Raises:
+        InputError: anything went wrong; each tracker has its own kinds.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"--logger {name}: not installed. `pip install --editable '.[loggers]'`.") from error
+    except Exception as error:
+        raise InputError(f"--logger {name}: {str(error).strip()[:300]} {WAY_OUT[name]}.") from error
+
+
+def wandb_logger(experiment: Experiment, record: Record) -> WandbLogger:
     """Return a logger to Weights & Biases that goes on with the run of the same directory, if it has one."""
-    return WandbLogger(project=type(experiment).__name__, name=identity(folder), id=identity(folder), save_dir=folder)
+    name = identity(record.folder)
+    return WandbLogger(project=type(experiment).__name__, name=name, id=name, save_dir=record.folder)
 
 
 def mlflow_logger(experiment: Experiment, record: Record) -> MLFlowLogger:
-    """Return a logger to MLFLOW_TRACKING_URI, else to a store in the run directory."""
+    """Return a logger to MLFLOW_TRACKING_URI, else to an SQLite file in the run directory."""
+    folder = record.folder.absolute()
     return MLFlowLogger(
         experiment_name=type(experiment).__name__,
         run_name=identity(record.folder),
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
-        save_dir=str(record.folder.absolute() / "mlruns"),
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}",
         run_id=record.get("mlflow_run_id"),
     )
 
@@ -93,12 +107,10 @@ def connect(loggers: Sequence[Logger], record: Record) -> None:
         if not isinstance(logger, WandbLogger | MLFlowLogger):
             continue
         name = "wandb" if isinstance(logger, WandbLogger) else "mlflow"
-        try:
+        with explain_errors(name):
             logger.experiment  # noqa: B018  # connects
             if isinstance(logger, MLFlowLogger):
                 record.update(mlflow_run_id=str(logger.run_id))
-        except Exception as error:  # each tracker has its own kinds
-            raise InputError(f"--logger {name}: {str(error).strip()[:300]} {WAY_OUT[name]}.") from error
 
 
 def cut(loggers: Sequence[Logger], step: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import lightning
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
-from lightning.pytorch.utilities import rank_zero_only
 
 from src.callbacks import Interrupted
 from src.configs.errors import InputError
@@ -30,6 +28,7 @@ from src.training.loggers import connect, cut, log_result, open_loggers
 from src.training.options import RunOptions
 from src.training.plain import SPLIT_SEED
 from src.training.precision import faster, measured_speeds
+from src.training.ranks import is_rank_zero
 from src.training.trainer import build_callbacks, build_trainer
 
 
@@ -74,14 +73,6 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
                 summary.interrupted(record.folder)
         raise
     return record.folder
-
-
-def is_rank_zero() -> bool:
-    """Return whether this process writes: the others of a distributed run write nothing.
-
-    NODE_RANK is of Lightning's own launch over several machines.
-    """
-    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def record_failure(requested: Experiment, record: Record, error: BaseException, seconds: float) -> None:
