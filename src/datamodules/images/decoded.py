@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -24,7 +23,7 @@ from torchvision.transforms import v2
 from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.datamodules.images.decoding import UNREADABLE, decode, open_regular, why_unreadable
-from src.resources.cache import cache_dir, say_not_kept
+from src.resources.cache import cache_dir, once
 from src.resources.files import printable, write_json
 
 CHUNK = 4096
@@ -65,19 +64,13 @@ def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decode
     Processes that ask for the same files at the same time wait for one another. The result appears whole or not at all.
     """
     folder = cache_dir() / "pictures" / _key(files, size, keep)
-    if (found := _open(folder, files, size, keep)) is not None:  # before any lock: a cache may be for reading only
-        return found
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if (found := _open(folder, files, size, keep)) is None:
-                shutil.rmtree(folder, ignore_errors=True)
-                found = _fill(folder, files, size, keep)
-    except OSError as error:
-        so = "pictures are decoded whenever they are needed, which is slow"
-        say_not_kept(folder.parent, error, so)
-        found = _pass(files, size, None)
-    return found
+    return once(
+        folder,
+        lambda path: _open(path, files, size, keep),
+        lambda part: _fill(part, folder, files, size, keep),
+        fallback=lambda: _pass(files, size, None),
+        so="pictures are decoded whenever they are needed, which is slow",
+    )
 
 
 def _key(files: Sequence[Path], size: int, keep: bool) -> str:
@@ -133,28 +126,22 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def _fill(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded:
-    """Decode into a temporary sibling, then rename it to `folder`."""
+def _fill(part: Path, folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded:
+    """Decode into a folder `part` that will be `folder`."""
     space, kept = len(files) * size * size * 3, keep and _fits(folder.parent, files, size)
     where = f", {space / 1e6:.0f} MB in {folder.parent}" if kept else ""
     if keep and not kept:
         where = f", and each time they are needed: {space / 1e6:.0f} MB are too much for {folder.parent}"
     print(f"decoding   {len(files)} pictures once{where}", flush=True)
-    temporary = folder.with_suffix(".part")  # the lock is held; mkdtemp's 0700 would lock colleagues out
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-    temporary.mkdir()
-    try:
-        found = _pass(files, size, temporary / "pixels.npy" if kept else None)
-        index = {
-            "kept": kept,
-            "digests": [digest.decode() for digest in found.digests],
-            "unreadable": found.unreadable,
-            "unread": [*{i for i in found.unreadable if not _opens(files[i])} | found.unread],
-        }
-        write_json(temporary / "index.json", index)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    part.mkdir()
+    found = _pass(files, size, part / "pixels.npy" if kept else None)
+    index = {
+        "kept": kept,
+        "digests": [digest.decode() for digest in found.digests],
+        "unreadable": found.unreadable,
+        "unread": [*{i for i in found.unreadable if not _opens(files[i])} | found.unread],
+    }
+    write_json(part / "index.json", index)
     return replace(found, pixels=folder / "pixels.npy" if kept else None)
 
 

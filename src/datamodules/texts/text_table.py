@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
@@ -40,7 +39,7 @@ from src.datamodules.texts.tokens import (
 )
 from src.datamodules.texts.vectors import own_vectors, read_vectors
 from src.resources import hub
-from src.resources.cache import cache_dir
+from src.resources.cache import cache_dir, once
 from src.resources.files import atomic_write, printable
 
 
@@ -221,15 +220,19 @@ class TextTable(DataModule):
         train = self._parts["train"]
         key = hashlib.sha256(f"{self.vocabulary.tokenizer} {self.vocabulary.size} {RECIPE}".encode())
         key.update(train.digests.tobytes())
-        path = cache_dir() / "tokenizers" / f"{key.hexdigest()[:24]}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+
+        def read(path: Path) -> Tokenizer | None:
             try:
                 return Tokenizer.from_file(str(path))
             except Exception:  # tokenizers raises bare Exceptions, for no file and for a damaged one
-                trained = train_tokenizer(train.texts(), self.vocabulary.tokenizer, self.vocabulary.size)
-                atomic_write(path, trained.to_str())
-                return trained
+                return None
+
+        def fill(part: Path) -> Tokenizer:
+            trained = train_tokenizer(train.texts(), self.vocabulary.tokenizer, self.vocabulary.size)
+            part.write_text(trained.to_str(), encoding="utf-8")
+            return trained
+
+        return once(cache_dir() / "tokenizers" / f"{key.hexdigest()[:24]}.json", read, fill)
 
     def _vectors(self) -> str:
         """Return the array file with the start of the embedding; '' for none."""
