@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 from torchvision.datasets import OxfordIIITPet
 
-from src.datamodules.base import LoadedSplits
 from src.datamodules.images.class_folders import Chosen, scan
 from src.datamodules.images.image_folder import ImageFolder
 from src.datamodules.images.listing import Listing
+from src.datamodules.sources import LoadedSplits
 from src.datamodules.splits import SPLIT_SEED, VAL_SHARE
 from src.datamodules.synthetic import images
 from src.resources.cache import cache_dir

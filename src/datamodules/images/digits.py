@@ -19,12 +19,13 @@ from typing_extensions import override
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
-from src.datamodules.base import SPLITS, DataModule, LoadedSplits, fingerprint
-from src.datamodules.images.decoded import Files
+from src.datamodules.base import DataModule, fingerprint
 from src.datamodules.images.idx_files import Sheet, read_sheet
+from src.datamodules.images.image_dataset import Files
 from src.datamodules.images.listing import files_of
 from src.datamodules.sampling.batches import Batches
-from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
+from src.datamodules.sources import LoadedSplits, own_data
+from src.datamodules.splits import SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, divide
 from src.datamodules.tensors import Slices
 from src.resources.cache import cache_dir
 from src.resources.files import printable
@@ -98,12 +99,8 @@ class Digits(DataModule):
 
     def from_file(self) -> LoadedSplits[Sheet] | None:
         """Return the user's folder; None where none was named and `data/<dataset>` is not there."""
-        root = self.data_dir or Path("data") / self.wanted
-        if self.data_dir is None and not root.is_dir():
-            return None
-        if not root.is_dir():
-            raise InputError(f"--data-dir {root}: no such folder.")
-        return self.official(root, f"folder {root}", self.wanted)
+        root = own_data(self.data_dir, self.wanted)
+        return None if root is None else self.official(root, f"folder {root}", self.wanted)
 
     def from_download(self) -> LoadedSplits[Sheet] | None:
         """Return the data set as torchvision downloads it; kept in the cache."""

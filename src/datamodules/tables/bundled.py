@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
-from src.datamodules.base import LoadedSplits
-from src.datamodules.tables.table import Table, read
+from src.datamodules.sources import LoadedSplits
+from src.datamodules.tables.table import Table
+from src.datamodules.tables.table_files import read
 from src.resources.cache import cache_dir
 from src.resources.network import download_once, reachable
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from huggingface_hub import constants
 
-from src.datamodules.base import LoadedSplits
+from src.datamodules.sources import LoadedSplits
 from src.datamodules.splits import blocks
 from src.datamodules.texts.text_files import TextFile
 from src.datamodules.texts.text_parts import Part
