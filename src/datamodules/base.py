@@ -22,6 +22,9 @@ from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, first_available
 from src.datamodules.splits import SPLITS
 
+FLAT = (torch.Tensor, str, int, float)
+"""Values of a batch in which there is nothing else to move."""
+
 
 class DataModule(LightningDataModule):
     """Base of the data modules.
@@ -184,11 +187,15 @@ class DataModule(LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch, a flat dict. Lightning's own looks for tensors at any depth, which takes as long as a step of a
-        tiny model.
+        """Return the batch on a device, whatever it is made of.
+
+        Lightning's own way looks for tensors at any depth, which takes as long as a step of a tiny model. So a flat
+        dict, as our data sets give, is moved here.
         """
         if device.type == "cpu":
             return batch
+        if not isinstance(batch, dict) or not all(isinstance(value, FLAT) for value in batch.values()):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
         return {
             name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
             for name, value in batch.items()
