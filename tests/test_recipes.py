@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from experiments.images import Images
 from experiments.recipes import Plain
-from src.datamodules.images.decoded import Pictures
+from src.datamodules.images.image_dataset import Pictures
 from src.experiment import Augment, Averaging, DataSpec, InputError, Optim, Views
 from src.inference import predictor
 from src.models import CNN, ResNet
 from src.runs import records
 from src.tasks import ImageClassification
-from src.tasks.imbalance import imbalanced_loss
+from src.tasks.objectives.imbalance import imbalanced_loss
 from src.training import build, runner
 from src.training.trainer import build_callbacks, quieten
 
