@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass, replace
@@ -15,7 +16,7 @@ import tyro
 from src.configs.errors import InputError
 from src.configs.training import Accelerator
 from src.experiment import Experiment
-from src.loading import load
+from src.loading import load, others_beside
 from src.resources import files
 from src.runs import records
 
@@ -167,8 +168,15 @@ def _parse_one(default: Experiment, own: Flags, flags: Sequence[str], prog: str)
         ],
         frozen=True,
     )
-    found: Any = tyro.cli(joint, args=flags, prog=prog, description=kind.__doc__)
+    found: Any = tyro.cli(joint, args=flags, prog=prog, description=_description(kind))
     return found.experiment, found.own
+
+
+def _description(kind: type[Experiment]) -> str:
+    """Return what --help says first: the experiment's docstring, and what else is in its file."""
+    text = inspect.getdoc(kind) or ""
+    others = others_beside(kind)
+    return f"{text}\n\nAlso in this file, as FILE:Name: {', '.join(others)}." if others else text
 
 
 def _parse_resume(flags: list[str]) -> Command:

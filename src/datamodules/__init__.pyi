@@ -1,6 +1,7 @@
 from .base import DataModule as DataModule
 from .base import Fold as Fold
 from .base import LoadedSplits as LoadedSplits
+from .base import PredictionInput as PredictionInput
 from .images.cats_dogs import CatsDogs as CatsDogs
 from .images.cats_dogs import RareDogs as RareDogs
 from .images.digits import Digits as Digits

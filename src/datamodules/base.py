@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,12 @@ from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.splits import SPLIT_SEED, assign_folds
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+PredictionInput: TypeAlias = "Path | str | Image.Image | np.ndarray | pd.DataFrame"
+"""What a data module may be asked to predict."""
 Samples = TypeVar("Samples", bound=Sized)
 SPLITS = ("train", "val", "test")
 VAL_PARTS = 7
@@ -91,6 +97,8 @@ class DataModule(LightningDataModule):
         """What the user should know of the data: files left out, duplicates across splits."""
         self.expected: Sequence[str] = ()
         """Labels that came with the inputs of a prediction, '' where there is none."""
+        self.id_name = "id"
+        """What the inputs of a prediction call their column of ids."""
         self.left_out: list[Any] = []
         """What `quarantine` took out of each split."""
 
@@ -217,13 +225,26 @@ class DataModule(LightningDataModule):
         """Return what scikit-learn's models see of a split: a DataFrame, pictures as rows of numbers, or texts."""
         raise InputError(f"--baselines: {type(self).__name__} offers scikit-learn nothing to fit.")
 
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
+    @property
+    def can_predict(self) -> bool:
+        """Whether `prepare_prediction` is there."""
+        return type(self).prepare_prediction is not DataModule.prepare_prediction
+
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
         """Get `predict_dataloader` ready for the inputs and return the id of each; the training data are not needed.
 
         A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others. `expected` is set
-        where the inputs came with labels.
+        where the inputs came with labels, and `id_name` where they came with ids.
+
+        Args:
+            inputs: files and folders; or PIL images and uint8 arrays [height, width, channels], texts, tables. A string
+                is a text where texts are expected, else a path.
+            spec: of the run.
+
+        Raises:
+            InputError: an input that is not there, is of another kind, or there is none.
         """
-        raise NotImplementedError(f"{type(self).__name__} cannot predict on files")
+        raise InputError(f"{type(self).__name__} cannot predict on files: it has no prepare_prediction().")
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples of each split that there is."""

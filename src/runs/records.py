@@ -90,8 +90,9 @@ def start(run: Path, experiment: Experiment, asked: Experiment) -> None:
         }
     )
     write_json(run / "run.json", record)
-    if (source := inspect.getsourcefile(type(experiment))) is not None:
-        shutil.copyfile(source, run / Path(source).name)
+    with contextlib.suppress(TypeError):  # of a class that a notebook or a prompt defined there is no file
+        if source := inspect.getsourcefile(type(experiment)):
+            shutil.copyfile(source, run / Path(source).name)
     if dirty:
         atomic_write(run / "uncommitted.diff", dirty)
 
