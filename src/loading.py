@@ -59,13 +59,12 @@ def _is_experiment(value: object) -> bool:
 
 def _import_file(path: Path) -> ModuleType:
     root = Path(__file__).resolve().parents[1]
-    path = path if path.is_file() else root / path  # from another folder, experiments/x.py is the checkout's
-    if not path.is_file():
-        path = path.relative_to(root) if path.is_relative_to(root) else path
+    file = path if path.is_file() else root / path  # from another folder, experiments/x.py is the checkout's
+    if not file.is_file():
         near = did_you_mean(str(path), [str(p.relative_to(root)) for p in root.glob("experiments/*.py")])
         raise InputError(f"{path}: no such experiment file.{near} All: ls experiments")
     try:
-        dotted = ".".join(path.resolve().relative_to(root).with_suffix("").parts)
+        dotted = ".".join(file.resolve().relative_to(root).with_suffix("").parts)
     except ValueError:
         raise InputError(f"{path}: experiments live in {root}/experiments; move or copy the file there.") from None
     return _import(dotted, str(path))

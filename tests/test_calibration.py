@@ -15,11 +15,11 @@ import torch
 from conftest import own_home
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
+from src.callbacks.drawings import draw_reliability
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from experiments.tables import TableClassification, TableRegression
-from src.callbacks.drawings import draw_reliability
 from src.experiment import InputError
 from src.inference.batch import predict
 from src.resources.files import write_json

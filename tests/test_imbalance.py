@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
+from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
@@ -29,7 +30,6 @@ from src.experiment import DataSpec, Imbalance, InputError, Optim, TextPrep, fro
 from src.models import Linear
 from src.runs import records
 from src.tasks import TabularClassification
-from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
 from src.training import runner
 from src.training.trainer import quieten
 

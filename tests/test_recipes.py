@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
+from src.tasks.imbalance import imbalanced_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +24,6 @@ from src.inference import batch, predictor
 from src.models import CNN, ResNet
 from src.runs import records
 from src.tasks import ImageClassification
-from src.tasks.imbalance import imbalanced_loss
 from src.training import runner
 from src.training.trainer import build_callbacks, quieten
 

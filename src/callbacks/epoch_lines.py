@@ -45,7 +45,8 @@ class EpochLines(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated += time.monotonic() - self.validating
-        if trainer.is_global_zero and not trainer.is_last_batch and not trainer.sanity_checking:
+        within_epoch = trainer.state.fn == "fit" and not trainer.is_last_batch and not trainer.sanity_checking
+        if trainer.is_global_zero and within_epoch:
             print(f"step {trainer.global_step:<5} {self.scores(trainer)}", flush=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -49,6 +49,13 @@ class RunFlags:
     resume: Path | None = None
     """Go on with an interrupted run in its own directory; with --test, test a finished one."""
 
+    def __post_init__(self) -> None:
+        for name, count in (("folds", self.folds), ("ensemble", self.ensemble)):
+            if count is not None and count < 2:
+                raise InputError(f"--{name} {count}: at least 2.")
+        if self.folds and self.ensemble:
+            raise InputError("--folds and --ensemble: give one of the two.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckFlags:
@@ -109,11 +116,6 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError("--seed and --seeds: give one of the two.")
     parsed = [_parse_one(load(target)(), RunFlags(), flags, f"run.py {target}") for target in targets]
     run_flags = parsed[0][1]
-    for name, count in (("folds", run_flags.folds), ("ensemble", run_flags.ensemble)):
-        if count is not None and count < 2:
-            raise InputError(f"--{name} {count}: at least 2.")
-    if run_flags.folds and run_flags.ensemble:
-        raise InputError("--folds and --ensemble: give one of the two.")
     apart = run_flags.ensemble or 1  # members have the seeds from a run's own on
     for one, next_ in pairwise(sorted(run_flags.seeds)):
         if next_ - one < apart:
@@ -208,7 +210,15 @@ def _recorded(flags: list[str], name: str) -> Experiment:
     at = flags.index(name)
     if at + 1 == len(flags):
         raise InputError(f"{name}: name the run directory, runs/<Experiment>/<id>.")
-    run = Path(flags[at + 1])
+    return experiment_of(Path(flags[at + 1]))
+
+
+def experiment_of(run: Path) -> Experiment:
+    """Return the experiment of a run, with its fields.
+
+    Raises:
+        InputError: the directory is no run, or one of other code.
+    """
     record = records.load(run)
     with records.explain_record_errors(run, record):
         return load(record["experiment"]).from_json(record["fields"])

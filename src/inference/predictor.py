@@ -150,6 +150,20 @@ def prepared(run: Path, inputs: Sequence[PredictionInput]) -> tuple[Experiment, 
     return experiment, task, datamodule, datamodule.prepare_prediction(inputs, spec)
 
 
+def batch_of(run: Path, inputs: Sequence[PredictionInput]) -> dict[str, Any]:
+    """Return the inputs as one batch, as the run's task takes it.
+
+    Raises:
+        InputError: an input that cannot be read.
+    """
+    _, _, datamodule, ids = prepared(run, inputs)
+    dataset: Any = datamodule.predict_dataloader().dataset
+    batch: dict[str, Any] = dataset[list(range(len(ids)))]
+    for row, why in batch.pop("error").items():
+        raise InputError(f"{ids[row]}: {why}.")
+    return batch
+
+
 def outputs(run: Path, inputs: Sequence[PredictionInput], accelerator: Accelerator) -> Outputs:
     """Return what the network of a run, not its children's, says of the inputs."""
     record = records.load(run)

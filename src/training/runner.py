@@ -385,6 +385,7 @@ def describe(experiment: Experiment, datamodule: DataModule, task: Task, trainer
             "sizes": datamodule.sizes(),
             "class_counts": datamodule.class_counts(),
             "notes": datamodule.notes,
+            "predicts_files": datamodule.can_predict,
         },
         "spec": dataclasses.asdict(datamodule.spec),
         "weights": {"source": task.weights_source},
