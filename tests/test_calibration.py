@@ -21,7 +21,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from experiments.tables import TableClassification, TableRegression
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.files import write_json
 from src.runs import records
 from src.tasks.objectives.calibration import (

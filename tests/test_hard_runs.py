@@ -30,7 +30,7 @@ from src.cli.parser import PredictFlags
 from src.datamodules import ImageFolder
 from src.datamodules.quarantine import Entry, write
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.resources.files import write_json
 from src.runs import records

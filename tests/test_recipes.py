@@ -19,7 +19,7 @@ from experiments.images import Images
 from experiments.recipes import Plain
 from src.datamodules.images.image_dataset import Pictures
 from src.experiment import Augment, Averaging, DataSpec, InputError, Optim, Views
-from src.inference import predictor
+from src.inference import batch, predictor
 from src.models import CNN, ResNet
 from src.runs import records
 from src.tasks import ImageClassification
@@ -260,7 +260,7 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, pictures
         rows = list(csv.DictReader(file))
     assert [float(row["prob_cat"]) for row in rows] == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     files = [datamodule.files("val")[i] for i in range(len(rows))]  # pyright: ignore[reportAttributeAccessIssue]
-    found = predictor.predict(run, files, accelerator="cpu", calibrate=False)
+    found = batch.predict(run, files, accelerator="cpu", calibrate=False)
     again = [float(row["prob_cat"]) for row in csv.DictReader(found.text.splitlines())]
     assert again == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     record = records.load(run)

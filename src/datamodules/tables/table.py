@@ -17,6 +17,8 @@ from src.configs.errors import InputError
 from src.configs.spec import DataSpec, Target
 from src.configs.table import Columns, TablePrep
 from src.datamodules.base import DataModule
+from src.datamodules.capabilities import PredictionInput
+from src.datamodules.ids import id_column
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
@@ -160,9 +162,8 @@ class Table(DataModule):
         return None if self.predicts == "number" else [self._words[row] for row in samples]
 
     def names_of(self, samples: np.ndarray, found: LoadedSplits[np.ndarray]) -> list[str]:
-        return (
-            words(self.frame["id"].iloc[samples]) if "id" in self.frame.columns else [self._names[r] for r in samples]
-        )
+        name = id_column(self.frame.columns)
+        return words(self.frame[name].iloc[samples]) if name else [self._names[r] for r in samples]
 
     def subset(self, samples: np.ndarray, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         return samples[positions]
@@ -182,7 +183,7 @@ class Table(DataModule):
         self._rows = found.samples
         hashes = self._hashes()
         train = self.frame.iloc[self._rows["train"]]
-        leave_out = (self.target, "id")
+        leave_out = (self.target, id_column(self.frame.columns))
         self._kinds = infer(train, self.columns, self.notes, leave_out=leave_out)
         self._encoder = fit(train, self._kinds, self.prep.numbers, self.prep.clip)
         self.preparation = repr(self._encoder)
@@ -233,7 +234,7 @@ class Table(DataModule):
 
     def _hashes(self) -> np.ndarray:
         """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""
-        columns = [name for name in self.frame.columns if name != "id"]
+        columns = [name for name in self.frame.columns if name != id_column(self.frame.columns)]
         hashes = pd.util.hash_pandas_object(self.frame[columns], index=False).to_numpy()
         for split, rows in self._rows.items():
             repeated = np.isin(hashes[rows], hashes[self._rows["train"]]).sum() if split != "train" else 0
@@ -272,18 +273,19 @@ class Table(DataModule):
     def restore(self, run: Path) -> None:
         self._encoder = Encoder.load(run / FITTED)
 
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
         frames: list[pd.DataFrame] = []
-        for path in inputs:
-            frame = read(path, self._encoder.categories)
+        for given in inputs:
+            frame, what = self._given(given)
             if missing := [name for name in self._encoder.columns if name not in frame.columns]:
                 raise InputError(
-                    f"{path}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
+                    f"{what}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
                     f"missing: {', '.join(missing)}."
                 )
             frames.append(frame)
         if not sum(map(len, frames)):
-            raise InputError(f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name a table, or -.")
+            shown = ", ".join(str(one) if isinstance(one, str | Path) else "an empty table" for one in inputs)
+            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or -.")
         whole = pd.concat(frames, ignore_index=True)
         encoded = self._encoder.encode(whole)
         if encoded.unseen:
@@ -292,7 +294,21 @@ class Table(DataModule):
         self._inputs = Inputs(encoded.numbers, encoded.categories, encoded.errors)
         if spec.target.name in whole.columns:
             self.expected = words(whole[spec.target.name])
-        return words(whole["id"]) if "id" in whole.columns and len(inputs) == 1 else [str(i) for i in range(len(whole))]
+        if len(inputs) > 1 or not (name := id_column(whole.columns)):
+            return [str(i) for i in range(len(whole))]
+        self.id_name = name
+        return words(whole[name])
+
+    def _given(self, given: PredictionInput) -> tuple[pd.DataFrame, str]:
+        """Return the table of an input, and how errors call it."""
+        if isinstance(given, str | Path):
+            return read(Path(given), self._encoder.categories), str(given)
+        if not isinstance(given, pd.DataFrame):
+            raise InputError(f"a {type(given).__name__}: the run predicts rows of tables. Give files or a DataFrame.")
+        frame = given.set_axis([str(name).strip() for name in given.columns], axis=1)
+        if not frame.columns.is_unique:
+            raise InputError(f"the table: two columns are called {frame.columns[frame.columns.duplicated()][0]}.")
+        return frame, "the table"
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))

@@ -20,12 +20,14 @@ from src.configs.labels import numbers_first
 from src.configs.spec import DataSpec
 from src.configs.text import TextPrep, Vocabulary
 from src.datamodules.base import DataModule
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import LikeLength
 from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, blocks, divide, few
-from src.datamodules.texts.text_files import STDIN, SUFFIXES, Scan, TextFile, column_names, scan, suffix
+from src.datamodules.texts.given import given_texts
+from src.datamodules.texts.text_files import SUFFIXES, Scan, TextFile, scan
 from src.datamodules.texts.text_parts import Part, usable, without_repeated
 from src.datamodules.texts.tokens import TRAINED, Inputs, TextEncoder, Tokens, encode, encode_once, load_tokenizer
 from src.datamodules.texts.vocabulary import save_tokenizer, trained_tokenizer, vectors_of
@@ -252,11 +254,14 @@ class TextTable(DataModule):
         return [found[row] for row in wanted.rows.tolist()]
 
     # ------------------------------------------------------------------------------------------------------ prediction
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
+        given = [
+            given_texts(one, self.text_column, self.label_column, strip_html=self.prep.strip_html) for one in inputs
+        ]
         ids, labels, empty = list[str](), list[str](), list[bool]()
 
         def texts() -> Iterator[str]:
-            for document in chain.from_iterable(map(self._documents, inputs)):
+            for document in chain.from_iterable(documents for documents, _ in given):
                 ids.append(document.id)
                 labels.append(document.label)
                 empty.append(not document.text)
@@ -264,26 +269,14 @@ class TextTable(DataModule):
 
         encoded = encode(texts(), TextEncoder(self._tokenizer(), self.prep))
         if not ids:
-            raise InputError(
-                f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name a table, or - for stdin."
-            )
+            shown = ", ".join(str(one) if isinstance(one, Path) else "an empty table" for one in inputs)
+            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or - for stdin.")
         self._inputs = Inputs(encoded, dict.fromkeys(np.flatnonzero(empty).tolist(), "empty text"), pad_id=spec.pad_id)
         self.expected = labels
-        return ids if len(inputs) == 1 else [str(i) for i in range(len(ids))]
-
-    def _documents(self, path: Path) -> TextFile:
-        """Return an input: labels are read where there are any, and nothing is left out."""
-        if suffix(path) in SUFFIXES:
-            there = column_names(path)
-            if self.text_column not in there:
-                raise InputError(
-                    f"{path}: no column {self.text_column}, from which the run read. "
-                    f"There: {', '.join(there)}. Rename one."
-                )
-            return self.file(path, labelled=self.label_column in there)
-        if path == STDIN or suffix(path) == ".txt":
-            return self.file(path)
-        raise InputError(f"{path}: no table of texts. Give {', '.join(SUFFIXES)}, .txt with a text a line, or -.")
+        if len(inputs) > 1:
+            return [str(i) for i in range(len(ids))]
+        self.id_name = given[0][1] or "id"
+        return ids
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, LikeLength(self._inputs.encoded.lengths, self.batch_size, train=False))
