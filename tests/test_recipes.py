@@ -120,7 +120,7 @@ def test_focal_and_mixing_are_refused_together() -> None:
     ],
 )
 def test_kept_features_see_no_pictures(flag: str, more: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"--{flag}: .*kept features"):
+    with pytest.raises(InputError, match=f"--{flag}: .*cached features"):
         task_of(cached_features="probe", **more)
     task_of(cached_features="start", **more)
 

@@ -331,7 +331,7 @@ def test_a_head_on_kept_features_scores_as_the_full_model(
 ) -> None:
     """Whatever is frozen besides: without a text, nothing but the head can learn, and nothing is dropped."""
     run = runner.run(KeptBert(data_dir=table, encoder=str(encoder), frozen=frozen, dropout=0.3))
-    assert f"solved on kept features [{TRAIN}, 32]" in capsys.readouterr().out
+    assert f"solved on cached features [{TRAIN}, 32]" in capsys.readouterr().out
     assert len(list((cache_dir() / "features").glob("*.npz"))) == 2, "train and val"
     record = records.load(run)
     assert record["model"]["trained"] == 2 * 32 + 2
