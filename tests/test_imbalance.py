@@ -229,7 +229,8 @@ def test_focal_trains_a_head_on_kept_features_from_the_start() -> None:
     task = task_of(uneven(), cached_features="probe")
     task.set_imbalance_strategy("focal")
     before = task.head.linear.weight.clone()
-    assert "not solved" in task.start_from_features({})
+    kept = {"features": uneven()["numbers"], "target": uneven()["target"]}
+    assert "not solved" in task.start_from_features({"train": kept, "val": kept})
     assert torch.equal(task.head.linear.weight, before)
 
 

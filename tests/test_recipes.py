@@ -182,7 +182,7 @@ def test_pictures_too_small_for_the_network_are_refused_and_the_least_is_taken(
         asked = Images(weights="none", backbone="convnext_atto", **fields | more)
         return cast(ImageClassification, build.build_parts(asked)[1])
 
-    with pytest.raises(InputError, match=rf"--start-size {start:g}: pictures of .* At least ") as error:
+    with pytest.raises(InputError, match=rf"--start-size {start:g}: images of .* At least ") as error:
         parts(start_size=start)
     share = float(str(error.value).removesuffix(".").rpartition(" ")[2])
     assert least <= round(48 * share) <= least + 1
