@@ -19,9 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from experiments.tables import TableClassification, TableRegression
-from src.callbacks.drawings import draw_reliability
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.files import write_json
 from src.runs import records
 from src.tasks.objectives.calibration import (
@@ -33,6 +32,7 @@ from src.tasks.objectives.calibration import (
     labels,
     with_temperature,
 )
+from src.tasks.objectives.figures import draw_reliability
 from src.training import runner
 from src.training.options import RunOptions
 from src.training.trainer import quieten

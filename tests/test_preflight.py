@@ -18,7 +18,7 @@ from experiments.cats_dogs_finetune import CatsDogsScratch
 from src import models, tasks
 from src.cli.commands import plan
 from src.experiment import DataSpec, replace
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.studies.reproduce import reproduce

@@ -20,7 +20,8 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 from experiments.linear_regression import LinearRegression, LinearRegressionSolved
 from experiments.tables import TableClassification, TableLogistic, TableRegression
 from src.experiment import Columns, Experiment, InputError, Optim, Perceptron, TablePrep, replace
-from src.inference.predictor import compare_numbers, predict
+from src.inference.batch import predict
+from src.inference.predictor import compare_numbers
 from src.runs import records
 from src.training import runner
 from src.training.options import RunOptions

@@ -26,7 +26,8 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from experiments.texts import TextsBert, TextsLstm
 from src.experiment import Experiment, InputError, Optim, Recurrent, TextPrep, Vocabulary, replace
-from src.inference.predictor import compare, predict
+from src.inference.batch import predict
+from src.inference.predictor import compare
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.training import runner

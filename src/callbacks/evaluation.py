@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from src.datamodules import DataModule
+from src.datamodules.capabilities import ShowsExamples
 from src.resources.files import atomic_write
 from src.runs.predictions import predictions_csv
 from src.runs.records import Record
@@ -44,7 +45,8 @@ class Evaluation(Callback):
         self.rows: list[dict[str, Tensor]] = []
 
     def _collect(self, outputs: Any) -> None:
-        self.rows.append({name: value.cpu() for name, value in outputs.items() if name != "loss"})
+        if isinstance(outputs, Mapping) and {"index", "target"} < outputs.keys():
+            self.rows.append({name: value.cpu() for name, value in outputs.items() if name != "loss"})
 
     def on_validation_batch_end(
         self,
@@ -79,7 +81,7 @@ class Evaluation(Callback):
     def _write(self, trainer: Trainer, split: str) -> None:
         columns = gather(self.rows, trainer.world_size)
         self.rows = []
-        if trainer.is_global_zero:
+        if columns and trainer.is_global_zero:
             self.leave(split, columns)
 
     def leave(self, split: str, columns: dict[str, np.ndarray]) -> None:
@@ -112,7 +114,7 @@ class Evaluation(Callback):
         for name, figure in objective.figures(columns, target, calibration):
             writer.add_figure(f"{split}/{name}", figure)
         worst, titles = objective.mistakes(columns, target, MOST_MISTAKES)
-        if len(worst):
+        if len(worst) and isinstance(self.datamodule, ShowsExamples):
             examples = self.datamodule.examples(split, [index[i] for i in worst])
             if isinstance(examples, Tensor):
                 writer.add_figure(f"{split}/worst", draw_images(examples, titles))
@@ -134,12 +136,14 @@ class Evaluation(Callback):
 
 
 def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, np.ndarray]:
-    """Join the batches of all devices, in the order of 'index'."""
+    """Join the batches of all devices, in the order of 'index'; {} where no step returned predictions."""
     parts = [{name: torch.cat([row[name] for row in rows]) for name in rows[0]}] if rows else []
     if world_size > 1:
         everyone: list[Any] = [None] * world_size
         torch.distributed.all_gather_object(everyone, parts)
         parts = [part for shard in everyone for part in shard]
+    if not parts:
+        return {}
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     order = joined["index"].argsort()
     return {name: column[order].numpy() for name, column in joined.items()}

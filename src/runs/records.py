@@ -169,8 +169,9 @@ class Record(Mapping[str, Any]):
                 "tests_read": 0,
             }
         )
-        if (source := inspect.getsourcefile(type(resolved))) is not None:
-            shutil.copyfile(source, self.folder / Path(source).name)
+        with contextlib.suppress(TypeError):  # of a class that a notebook or a prompt defined there is no file
+            if source := inspect.getsourcefile(type(resolved)):
+                shutil.copyfile(source, self.folder / Path(source).name)
         if dirty:
             atomic_write(self.folder / "uncommitted.diff", dirty)
 

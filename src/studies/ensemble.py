@@ -52,7 +52,7 @@ def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions
                 replace(requested, seed=requested.seed + number),
                 folder / f"member-{number + 1}",
                 folder / "member-1",
-                replace(options, test=test, baselines=baselines and number == 0),
+                replace(options, test=test, baselines=baselines and number == 0, averaged=True),
             )
             for number in range(count)
         ]

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
 
 from src.configs.errors import InputError
 from src.datamodules import DataModule
+from src.datamodules.capabilities import FitsBaselines, require
 from src.experiment import Experiment
 from src.runs import state
 from src.runs.records import Record
 from src.tasks import Task
 from src.training.options import RunOptions
+from src.training.plain import require_test
 
 
 def refuse_running(record: Record) -> None:
@@ -42,25 +45,39 @@ def refuse_replaced(requested: Experiment, resolved: Experiment, before: Mapping
             )
 
 
-def refuse_data(options: RunOptions, datamodule: DataModule, earlier: Mapping[str, Any], folder: Path) -> None:
-    """Raise an InputError where the data cannot do what is asked of them, or are not those of an earlier run.
+def refuse_parts(options: RunOptions, datamodule: LightningDataModule, task: LightningModule) -> None:
+    """Raise an InputError where an option asks for more than the run's parts can do."""
+    if options.test:
+        require_test(task, datamodule)
+    if options.baselines:
+        require(datamodule, FitsBaselines, "--baselines", "offers scikit-learn nothing to fit. Leave the flag out.")
+    for flag, wanted in (("--folds", options.fold), ("--ensemble", options.averaged)):
+        if wanted and not isinstance(task, Task):
+            raise InputError(f"{flag}: {type(task).__name__} is a module of your own, whose predictions are not known.")
+
+
+def refuse_data(
+    options: RunOptions,
+    datamodule: LightningDataModule,
+    described: Mapping[str, Any],
+    earlier: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Raise an InputError where the data are not those of an earlier run.
 
     Args:
         options: of the run.
         datamodule: its data, set up.
+        described: what the record says of the run before training.
         earlier: the record of the run that had to have the same data, if there is one.
         folder: the run directory.
     """
-    if options.test:
-        datamodule.require_test()
-    if options.baselines:
-        datamodule.baseline_inputs("val")
-    if "data" in earlier and earlier["data"]["fingerprint"] != datamodule.fingerprint:
+    if "data" in earlier and earlier["data"]["fingerprint"] != described["data"]["fingerprint"]:
         raise InputError(
             f"{options.same_data_as or folder}: the data has changed since the run began "
             f"({earlier['data']['source']}); start a new one."
         )
-    if options.same_data_as and not options.fold:
+    if options.same_data_as and not options.fold and isinstance(datamodule, DataModule):
         require_same_examples(options.same_data_as, datamodule)
 
 
@@ -75,7 +92,7 @@ def require_same_examples(run: Path, datamodule: DataModule) -> None:
             )
 
 
-def require_space(folder: Path, task: Task, *, averaged: bool = False) -> None:
+def require_space(folder: Path, task: LightningModule, *, averaged: bool = False) -> None:
     """Raise an InputError where the disk cannot hold the run's checkpoints: best, last, and one being written."""
     weights = sum(value.numel() * value.element_size() for value in task.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in task.parameters() if p.requires_grad)

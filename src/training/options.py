@@ -11,7 +11,7 @@ from src.datamodules import Fold
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to run an experiment; its fields say what. Parent runs set the last three for their children."""
+    """How to run an experiment; its fields say what. Parent runs set the last four for their children."""
 
     test: bool = False
     """Read the test set too."""
@@ -25,5 +25,7 @@ class RunOptions:
     """A run that must have had the same data."""
     fold: Fold | None = None
     """The fold of a cross-validation. A run that is resumed knows its own."""
+    averaged: bool = False
+    """Whether the run's predictions are to be averaged with others'."""
     child: Path | None = None
     """The run directory, for a child of another run. None: a new one is made."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from src.callbacks import Interrupted
@@ -20,11 +21,12 @@ from src.resources.files import write_json
 from src.runs import records, state, summary
 from src.runs.records import Record, Values
 from src.tasks import Task
-from src.training.build import build_parts, prepare_features
+from src.training.build import build_task, make_datamodule, prepare_features
 from src.training.evaluate import describe, evaluate, training_figures
-from src.training.guards import check, refuse_data, refuse_replaced, refuse_running, require_space
+from src.training.guards import check, refuse_data, refuse_parts, refuse_replaced, refuse_running, require_space
 from src.training.loggers import connect, cut, log_result, open_loggers
 from src.training.options import RunOptions
+from src.training.plain import SPLIT_SEED
 from src.training.precision import faster, measured_speeds
 from src.training.ranks import is_rank_zero
 from src.training.trainer import build_callbacks, build_trainer
@@ -97,24 +99,33 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
     known = earlier.get("precision") if resolved.precision == "auto" else None
     with open_loggers(resolved, record, step) as loggers:
         callbacks = build_callbacks(resolved, record, options.checkpoint_every)
-        trainer = build_trainer(resolved, callbacks, logger=loggers, precision=known)
+        datamodule = make_datamodule(resolved, options.fold)
+        own = isinstance(datamodule, DataModule)
+        build = functools.partial(build_trainer, resolved, callbacks, logger=loggers, distributed_sampler=not own)
+        trainer = build(precision=known)
         main = trainer.is_global_zero
         if main and not options.resume:
             record.start(requested, resolved)
-        datamodule, task = build_parts(resolved, options.fold, record.folder if options.resume else None)
-        refuse_data(options, datamodule, earlier, record.folder)
-        speeds = measured_speeds(resolved, task, datamodule, trainer) if known is None else {}
+        task = build_task(resolved, datamodule, record.folder if options.resume else None)
+        described = describe(resolved, datamodule, task, trainer)
+        refuse_parts(options, datamodule, task)
+        refuse_data(options, datamodule, described, earlier, record.folder)
+        speeds: dict[str, float] = {}
+        if known is None and isinstance(task, Task) and isinstance(datamodule, DataModule):
+            speeds = measured_speeds(resolved, task, datamodule, trainer)
         if speeds:
-            trainer = build_trainer(resolved, callbacks, logger=loggers, precision=faster(speeds))
+            trainer = build(precision=faster(speeds))
+            described["precision"] = str(trainer.precision)
         if main:
             began: dict[str, Any] = {} if finished else {"fields": resolved.to_json(), **state.process()}
             if options.fold:
                 began["fold"] = dataclasses.asdict(options.fold)
             if measured := speeds or (earlier.get("precision_speeds", {}) if known else {}):
                 began["precision_speeds"] = measured
-            record.update(**describe(resolved, datamodule, task, trainer), **began)
-            datamodule.save(record.folder)
-            write_json(record.folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
+            record.update(**described, **began)
+            if isinstance(datamodule, DataModule):
+                datamodule.save(record.folder)
+                write_json(record.folder / "split.json", {split: datamodule.ids(split) for split in datamodule.sizes()})
             summary.before(record, record.folder)
             connect(loggers, record)
         reason, data = "", datamodule
@@ -123,8 +134,9 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
                 require_space(record.folder, task, averaged=resolved.averaging != "none")
                 if step is not None:
                     cut(loggers, step)
-            features = prepare_features(task, datamodule, trainer, resumed=last.exists(), test=options.test)
-            data = features or datamodule
+            if isinstance(task, Task) and isinstance(datamodule, DataModule):
+                features = prepare_features(task, datamodule, trainer, resumed=last.exists(), test=options.test)
+                data = features or datamodule
             reason = fit(resolved, trainer, task, data, last)
         metrics, per_class = evaluate(trainer, task, datamodule, data, record, test=options.test)
         if main:
@@ -141,20 +153,31 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
             if options.baselines:
                 from src.training.baselines import fit_baselines
 
+                assert isinstance(datamodule, DataModule)  # as `refuse_parts` has seen to
                 result["baselines"] = fit_baselines(datamodule, ("val", "test") if "test/loss" in metrics else ("val",))
             record.update(**result)
             log_result(loggers, record)
             summary.after(record, record.folder)
 
 
-def fit(experiment: Experiment, trainer: Trainer, task: Task, datamodule: DataModule, last: Path) -> str:
+def fit(
+    experiment: Experiment, trainer: Trainer, task: LightningModule, datamodule: LightningDataModule, last: Path
+) -> str:
     """Train, from `last` if that is there; return why the training ended."""
     if experiment.compile:
-        task.model.compile()
-    lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # whether features were cached or computed
+        (task.model if isinstance(task, Task) else task).compile()
+    # Whether features were cached or computed. What a data module of one's own draws in `setup` does not depend on the
+    # seed; each epoch and step is seeded by itself.
+    seed = experiment.seed if isinstance(datamodule, DataModule) else SPLIT_SEED
+    lightning.seed_everything(seed, workers=True, verbose=False)
     if last.exists() and trainer.is_global_zero:
         print(f"resume     from {last}", flush=True)
-    trainer.fit(task, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
+    try:
+        trainer.fit(task, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
+    except RuntimeError as error:
+        if not str(error).startswith("Early stopping conditioned on metric"):
+            raise
+        raise InputError(f"--patience {experiment.patience}: {error}. Set monitor to one of these.") from error
     return why_stopped(trainer, experiment)
 
 

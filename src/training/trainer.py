@@ -26,6 +26,7 @@ from src.callbacks import (
     FiniteLoss,
     Forecast,
     GracefulStop,
+    KnownMonitor,
     StepSeeds,
     TimeShares,
     TrainingPictures,
@@ -93,7 +94,8 @@ def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Ev
         TimeShares(record),  # first: the other callbacks' work at a validation's start is of the validation
         StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
-        EpochLines(),
+        KnownMonitor(experiment.monitor),
+        EpochLines(experiment.monitor),
         TrainingPictures(),
         TrainingTexts(),
         Forecast(experiment.validations),
@@ -120,6 +122,7 @@ def build_trainer(
     *,
     logger: list[Logger] | Literal[False],
     precision: str | None = None,
+    distributed_sampler: bool = False,
 ) -> Trainer:
     """Return Lightning's Trainer with the experiment's fields and its `trainer_kwargs`, whose loggers and callbacks are
     added in training alone. On a CPU the process keeps its memory from then on.
@@ -129,6 +132,8 @@ def build_trainer(
         callbacks: of `build_callbacks`; none outside training.
         logger: the run's loggers; False outside training.
         precision: what was found out for 'auto'; None: what the hardware says.
+        distributed_sampler: whether Lightning shards the data over processes. Leyden's data modules do so themselves,
+            and repeat no example in validation.
 
     Raises:
         InputError: the accelerator, device, strategy or precision is not to be had here.
@@ -149,12 +154,13 @@ def build_trainer(
         "limit_test_batches": experiment.limit_test_batches,
         "gradient_clip_val": experiment.grad_clip,
         "accumulate_grad_batches": experiment.accumulate,
-        "num_sanity_val_steps": 0,
+        # a class's own monitor has been tried; another is, on a batch, before hours of training
+        "num_sanity_val_steps": int(experiment.monitor != type(experiment).monitor),
         "log_every_n_steps": 10,
         "enable_checkpointing": any(isinstance(callback, Checkpoints) for callback in callbacks),
         "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         "enable_model_summary": False,
-        "use_distributed_sampler": False,  # our batches are sharded, and repeat no example in validation
+        "use_distributed_sampler": distributed_sampler,
         "callbacks": callbacks,
         "logger": [*logger, *added["logger"]] if logger else False,
         "profiler": Stopwatch(),

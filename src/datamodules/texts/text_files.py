@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from src.configs.errors import InputError, did_you_mean
-from src.datamodules.splits import SPLIT_NAMES
+from src.datamodules.ids import id_column
 
 csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KB
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
@@ -34,7 +34,7 @@ class Document(NamedTuple):
     """One row of a table."""
 
     id: str
-    """The row's `id` column, or the 0-based row."""
+    """The row's value in the column of ids, or the 0-based row."""
     text: str
     label: str
     """'' where there is none."""
@@ -61,8 +61,8 @@ class TextFile:
 
     @property
     def has_ids(self) -> bool:
-        """Whether there is a column `id`; else rows are named by their numbers."""
-        return suffix(self.path) in SUFFIXES and "id" in column_names(self.path)
+        """Whether there is a column of ids; else rows are named by their numbers."""
+        return suffix(self.path) in SUFFIXES and bool(id_column(column_names(self.path)))
 
     def __iter__(self) -> Iterator[Document]:
         """Yield the documents in order.
@@ -72,7 +72,7 @@ class TextFile:
         """
         if suffix(self.path) not in SUFFIXES:
             for number, line in enumerate(_text_lines(self.path)):
-                yield Document(str(number), self._clean(line.rstrip("\r\n")), "")
+                yield document(number, line.rstrip("\r\n"), strip_html=self.strip_html)
             return
         there = column_names(self.path)
         wanted = {"--text-column": self.text_column, "--label-column": self.label_column}
@@ -80,26 +80,26 @@ class TextFile:
             if name and name not in there:
                 hint = did_you_mean(name, there)
                 raise InputError(f"{self.path}: no column {name}.{hint} There: {', '.join(there)} ({flag}).")
-        extra = "id" if self.has_ids else ""
+        extra = id_column(there)
         names = [name for name in (extra, self.text_column, self.label_column, (self.where or ("",))[0]) if name]
         number = 0
         for row in rows(self.path, names):
             values = dict(zip(names, row, strict=True))
             if self.where is None or _word(values[self.where[0]]) == self.where[1]:
-                label = WHOLE.sub(r"\1", _word(values.get(self.label_column)))
-                if self.label_names:
-                    label = self.label_names[int(label)]
-                text = values[self.text_column]
-                yield Document(
-                    _word(values[extra]) if extra else str(number),
-                    self._clean("" if text is None or text != text else str(text)),
-                    label,
+                found = document(
+                    values[extra] if extra else number,
+                    values[self.text_column],
+                    values.get(self.label_column),
+                    strip_html=self.strip_html,
                 )
+                yield found._replace(label=self.label_names[int(found.label)]) if self.label_names else found
                 number += 1
 
-    def _clean(self, text: str) -> str:
-        text = _whole(text)
-        return (TAG.sub(" ", text) if self.strip_html else text).strip()
+
+def document(id: Any, text: Any, label: Any = None, *, strip_html: bool) -> Document:
+    """Return the document of a row's values, of which None and NaN are missing ones."""
+    text = _whole("" if text is None or text != text else str(text))
+    return Document(_word(id), (TAG.sub(" ", text) if strip_html else text).strip(), WHOLE.sub(r"\1", _word(label)))
 
 
 def _whole(text: str) -> str:
@@ -141,31 +141,6 @@ def scan(file: TextFile) -> Scan:
 def _digest(text: str) -> int:
     """Return a hash of 64 bits that is 0 for the empty text only."""
     return int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest()) or 1 if text else 0
-
-
-def split_files(path: Path) -> dict[str, Path]:
-    """Return the file of each split in a folder, or `path` itself as 'train' if it is a file.
-
-    Raises:
-        InputError: a suffix that is no table's, no train file, or two files for one split.
-    """
-    if path.is_file():
-        if suffix(path) not in SUFFIXES:
-            raise InputError(f"--data-dir {path}: not a table of texts. Expected one of {', '.join(SUFFIXES)}.")
-        return {"train": path}
-    found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        split = SPLIT_NAMES.get(file.stem.lower())
-        if split and suffix(file) in SUFFIXES:
-            if split in found:
-                raise InputError(f"--data-dir {path}: {found[split].name} and {file.name} are both {split}.")
-            found[split] = file
-    if "train" not in found:
-        raise InputError(
-            f"--data-dir {path}: no train file. Expected train.csv and maybe val.csv and test.csv "
-            f"({', '.join(SUFFIXES)}), or name one file."
-        )
-    return found
 
 
 def suffix(path: Path) -> str:
