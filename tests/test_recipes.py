@@ -12,18 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
+from src.tasks.imbalance import imbalanced_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.images import Images
 from experiments.recipes import Plain
-from src.datamodules.images.decoded import Pictures
+from src.datamodules.images.image_dataset import Pictures
 from src.experiment import Augment, Averaging, DataSpec, InputError, Optim, Views
 from src.inference import predictor
 from src.models import CNN, ResNet
 from src.runs import records
 from src.tasks import ImageClassification
-from src.tasks.imbalance import imbalanced_loss
 from src.training import runner
 from src.training.trainer import build_callbacks, quieten
 

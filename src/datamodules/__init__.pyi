@@ -1,6 +1,5 @@
 from .base import DataModule as DataModule
-from .base import Fold as Fold
-from .base import LoadedSplits as LoadedSplits
+from .folds import Fold as Fold
 from .images.cats_dogs import CatsDogs as CatsDogs
 from .images.cats_dogs import RareDogs as RareDogs
 from .images.digits import Digits as Digits
@@ -8,6 +7,7 @@ from .images.image_folder import ImageFolder as ImageFolder
 from .sampling.balanced import Balanced as Balanced
 from .sampling.batches import Batches as Batches
 from .sampling.like_length import LikeLength as LikeLength
+from .sources import LoadedSplits as LoadedSplits
 from .tables.bundled import BreastCancer as BreastCancer
 from .tables.bundled import Diabetes as Diabetes
 from .tables.bundled import HousePrices as HousePrices
