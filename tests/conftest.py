@@ -140,7 +140,8 @@ def tiny(pictures: Path, texts: Path, encoder: Path, houses: Path) -> Tiny:
     def table_of(kind: Any) -> dict[str, Any]:
         if kind.__name__.startswith("LinearRegression"):
             return {"data_dir": None, "source": "drawn", "batch_size": 2}
-        return {"data_dir": houses, "target": "price" if kind.predicts == "number" else "size"}
+        column = {"regression": "price", "single_label": "size", "multi_label": ("extras",)}[kind.predicts]
+        return {"data_dir": houses, "target": column}
 
     def fields_of(kind: type[Experiment]) -> dict[str, Any]:
         default = {field.name: field.default for field in dataclasses.fields(kind)}
