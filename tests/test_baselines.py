@@ -70,7 +70,11 @@ def by_hand(houses: Path, data: Table) -> tuple[Parts, Parts, Parts]:
     scaler = StandardScaler().fit(numbers.loc[rows["train"]])
     wide = np.hstack([scaler.transform(numbers), pd.get_dummies(plain[["town", "heating"]]).to_numpy(float)])
     at = {name: position for position, name in enumerate(frame.index)}
-    target = frame[data.target_columns[0]].astype("category").cat.codes if data.target_columns[0] == "size" else frame["price"]
+    target = (
+        frame[data.target_columns[0]].astype("category").cat.codes
+        if data.target_columns[0] == "size"
+        else frame["price"]
+    )
     return (
         {split: plain.loc[names] for split, names in rows.items()},
         {split: wide[[at[name] for name in names]] for split, names in rows.items()},
