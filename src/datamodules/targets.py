@@ -62,7 +62,7 @@ class Targets:
             InputError: nothing to predict, or another split has a class that train has not.
         """
         if self.kind == "regression":
-            return (), self._fit_scale(np.asarray(self.values)[np.asarray(rows["train"])], where, scale)
+            return (), self._fit_scale(np.asarray(self.values)[np.asarray(rows["train"], int)], where, scale)
         of_split = {split: self._names(part) for split, part in rows.items()}
         classes = tuple(sorted(of_split["train"], key=numbers_first))
         least, what = (2, "class") if self.kind == "single_label" else (1, "label")
