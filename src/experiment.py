@@ -262,6 +262,7 @@ __all__ = [
     "RegressionExperiment",
     "TablePrep",
     "Target",
+    "TargetKind",
     "TextPrep",
     "Views",
     "Vocabulary",
