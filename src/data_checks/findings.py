@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from src.configs.labels import LABEL_SEPARATOR
 from src.configs.spec import TargetKind
 from src.datamodules import DataModule
 from src.datamodules.quarantine import Entry
@@ -23,7 +24,7 @@ class Examples:
     """int [examples], positions in `splits`."""
     ids: list[str]
     target: np.ndarray
-    """int [examples], positions in `classes`; floats where numbers are predicted."""
+    """int [examples], positions in `classes`; 0s and 1s [examples, classes]; or floats where numbers are predicted."""
     classes: tuple[str, ...]
     kind: TargetKind
 
@@ -55,7 +56,14 @@ class Examples:
         return name if name.startswith(f"{split}/") else f"{split} {name}"
 
     def label(self, position: int) -> str:
-        return f"{self.target[position]:g}" if self.kind == "regression" else self.classes[self.target[position]]
+        target = self.target[position]
+        match self.kind:
+            case "single_label":
+                return self.classes[target]
+            case "multi_label":
+                return LABEL_SEPARATOR.join(self.classes[k] for k in np.flatnonzero(target)) or "no label"
+            case "regression":
+                return f"{target:g}"
 
     def entry(self, position: int, why: str) -> Entry:
         return Entry(self.ids[position], self.split_of(position), why)
@@ -128,6 +136,5 @@ def across_splits(examples: Examples, pairs: Iterable[Pair], what: str) -> list[
 
 def _labels(examples: Examples, pair: Pair) -> str:
     """Say so where the two have different labels."""
-    if examples.kind == "regression" or examples.target[pair.early] == examples.target[pair.late]:
-        return ""
-    return f"; labelled {examples.label(pair.late)} and {examples.label(pair.early)}"
+    late, early = examples.label(pair.late), examples.label(pair.early)
+    return "" if examples.kind == "regression" or late == early else f"; labelled {late} and {early}"

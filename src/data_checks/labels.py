@@ -34,6 +34,17 @@ class Evidence(NamedTuple):
     """Of all examples: rows of numbers, texts, or a table."""
 
 
+def wrong_targets(examples: Examples, evidence: Evidence) -> tuple[str, list[Finding]]:
+    """Return what was done, and the targets that are likely wrong."""
+    match examples.kind:
+        case "single_label":
+            return wrong_classes(examples, evidence)
+        case "regression":
+            return wrong_numbers(examples, evidence)
+        case "multi_label":
+            return "labels: not checked, an example may have several", []
+
+
 def wrong_classes(examples: Examples, evidence: Evidence) -> tuple[str, list[Finding]]:
     """Return what was done, and the labels that confident learning (Northcutt et al. 2021, arXiv 1911.00068) doubts.
 

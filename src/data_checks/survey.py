@@ -56,13 +56,14 @@ def _side(datamodule: DataModule) -> int:
 
 
 def balance(examples: Examples) -> list[Finding]:
-    """Return classes with few examples, and splits in which one class is far commoner than another."""
+    """Return classes or labels with few examples, and splits in which one class is far commoner than another."""
     found: list[Finding] = []
-    for split in examples.splits if examples.kind == "single_label" else ():
-        rows = examples.of_split(split)
-        counts = np.bincount(examples.target[rows], minlength=len(examples.classes))
+    for split in examples.splits if examples.kind != "regression" else ():
+        target = examples.target[examples.of_split(split)]
+        several = examples.kind == "multi_label"
+        counts = target.astype(np.int64).sum(0) if several else np.bincount(target, minlength=len(examples.classes))
         least, most = int(counts.argmin()), int(counts.argmax())
-        if counts[most] >= LOPSIDED * counts[least]:
+        if counts[most] >= LOPSIDED * counts[least] and not several:
             found.append(
                 Finding(
                     f"{split} is lopsided: {examples.classes[most]} {counts[most]}, {examples.classes[least]} "
@@ -71,7 +72,8 @@ def balance(examples: Examples) -> list[Finding]:
             )
         few = [f"{examples.classes[k]} {counts[k]}" for k in counts.argsort(kind="stable") if counts[k] < FEW[split]]
         if few:
-            title = f"classes with fewer than {FEW[split]} examples in {split}: {len(few)} of {len(counts)}"
+            what = "labels" if several else "classes"
+            title = f"{what} with fewer than {FEW[split]} examples in {split}: {len(few)} of {len(counts)}"
             found.append(Finding(title, examples=tuple(few)))
     return found
 
@@ -104,7 +106,7 @@ def _texts(report: Report, examples: Examples, datamodule: DataModule) -> None:
         across_splits(examples, pairs, "texts"),
     )
     report.add("lengths of texts, texts without words", texts.odd_texts(examples, evidence.inputs, words))
-    report.add(*labels.wrong_classes(examples, evidence))
+    report.add(*labels.wrong_targets(examples, evidence))
 
 
 def _table(report: Report, examples: Examples, datamodule: Table) -> None:
@@ -124,8 +126,7 @@ def _table(report: Report, examples: Examples, datamodule: Table) -> None:
     report.add("columns that number the rows or hardly change", tables.odd_columns(frame.iloc[train], seen))
     found = tables.leaking(frame.iloc[train], examples.target[train], regression=regression)
     report.add(f"columns that give the target away, one by one: {frame.shape[1]}", found)
-    wrong = labels.wrong_numbers if regression else labels.wrong_classes
-    report.add(*wrong(examples, evidence))
+    report.add(*labels.wrong_targets(examples, evidence))
 
 
 def alike(examples: Examples, nearly: list[Any]) -> list[Finding]:

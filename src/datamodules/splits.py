@@ -66,6 +66,8 @@ def divide_rows(
 ) -> dict[str, list[int]]:
     """Divide positions at random, no group over two splits; by class as far as the groups allow it.
 
+    Where several labels an example are given and no groups, train has at least one example of each label.
+
     Args:
         size: how many positions.
         shares: split -> share; train has the rest.
@@ -85,7 +87,13 @@ def divide_rows(
         count = max(1, round(share * total))
         found[split] = sorted(position for part in parts[:count] for position in part)
         parts = parts[count:]
-    return {"train": sorted(position for part in parts for position in part), **found}
+    found = {"train": sorted(position for part in parts for position in part), **found}
+    if isinstance(labels, np.ndarray) and groups is None:
+        lacking = ~labels[found["train"]].any(0)
+        rare = set(np.flatnonzero(labels[:, lacking].any(1)).tolist())
+        found = {split: [p for p in positions if p not in rare] for split, positions in found.items()}
+        found["train"] = sorted({*found["train"], *rare})
+    return found
 
 
 def assign_folds(
@@ -113,6 +121,8 @@ def assign_folds(
         what = "groups" if groups is not None else "examples"
         raise InputError(f"{where}: {there} {what} cannot be divided into {count} parts.")
     seed = {"shuffle": shuffle, "random_state": SPLIT_SEED if shuffle else None}
+    if isinstance(labels, np.ndarray) and labels.shape[1] == 1:  # one label is there or not: two classes
+        labels = labels[:, 0]
     several = isinstance(labels, np.ndarray) and labels.ndim == 2
     if several and groups is None:
         splitter = MultilabelStratifiedKFold(count, **seed)
