@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from experiments.bases.texts import LabelledTexts, TargetTexts, TextData
-from src import models
+from src import models, tasks
 from src.experiment import (
     DataSpec,
     MultiLabelExperiment,
@@ -37,8 +37,18 @@ class LstmTexts(TextData):
     def tokens(self) -> Vocabulary:
         return self.vocabulary
 
-    def network(self, spec: DataSpec, num_outputs: int) -> models.LSTM:
-        return models.LSTM(spec, num_outputs, self.vocabulary.width, self.lstm, weights=self.weights)
+    def task(self, spec: DataSpec) -> tasks.Task:
+        objective = self.objective(spec)
+        model = models.LSTM(spec, objective.num_outputs, self.vocabulary.width, self.lstm, weights=self.weights)
+        return self.trained(model, objective)
+
+
+class LongerLstm(LstmTexts):
+    """The same for several labels or a number: longer, with less dropped."""
+
+    max_epochs = 20
+    batch_size = 32
+    lstm = Recurrent(embedding_dropout=0.1, dropout=0.2)
 
 
 class BertTexts(TextData):
@@ -73,17 +83,19 @@ class BertTexts(TextData):
     def for_inference(self, run: Path) -> Self:
         return replace(super().for_inference(run), encoder=str(run / "tokenizer"))
 
-    def network(self, spec: DataSpec, num_outputs: int) -> models.Bert:
-        return models.Bert(
+    def task(self, spec: DataSpec) -> tasks.Task:
+        objective = self.objective(spec)
+        model = models.Bert(
             self.encoder,
             spec,
-            num_outputs,
+            objective.num_outputs,
             weights=self.weights,
             pooling=self.pooling,
             frozen=self.frozen,
             dropout=self.dropout,
             gradient_checkpointing=self.gradient_checkpointing,
         )
+        return self.trained(model, objective)
 
 
 class TextsLstm(LabelledTexts, LstmTexts):
@@ -93,22 +105,14 @@ class TextsLstm(LabelledTexts, LstmTexts):
     """
 
 
-class TargetLstm(TargetTexts, LstmTexts):
-    """The LSTM's recipe where a text tells more than one thing: longer, with less dropped."""
-
-    max_epochs = 20
-    batch_size = 32
-    lstm = Recurrent(embedding_dropout=0.1, dropout=0.2)
-
-
-class TextsMultiLabel(MultiLabelExperiment, TargetLstm):
+class TextsMultiLabel(MultiLabelExperiment, TargetTexts, LongerLstm):
     """Train a small bidirectional LSTM to tell which labels, any number of them, a text has.
 
-    python scripts/run.py experiments/texts.py:TextsMultiLabel --data-dir my_tickets.csv --text-column body --target tags
+    python scripts/run.py experiments/texts.py:TextsMultiLabel --data-dir tickets.csv --text-column body --target tags
     """
 
 
-class TextsRegression(RegressionExperiment, TargetLstm):
+class TextsRegression(RegressionExperiment, TargetTexts, LongerLstm):
     """Train a small bidirectional LSTM to predict a number from a text.
 
     python scripts/run.py experiments/texts.py:TextsRegression --data-dir reviews.csv --text-column body --target stars

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from src import datamodules, tasks
-from src.experiment import ClassificationExperiment, DataSpec, Experiment, Optim, TargetKind, TextPrep, Vocabulary
+from src.experiment import ClassificationExperiment, Experiment, Optim, TargetKind, TextPrep, Vocabulary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,9 +32,6 @@ class TextData(Experiment):
     optim: Optim = Optim()
     """Optimiser and schedule."""
 
-    def datamodule(self) -> datamodules.TextTable:
-        return self.table(datamodules.TextTable)
-
     def table(self, kind: type[Table]) -> Table:
         """Build a data module of texts with the experiment's fields."""
         return kind(
@@ -59,13 +56,8 @@ class TextData(Experiment):
         """Return the vocabulary that the model is for."""
         raise NotImplementedError
 
-    def network(self, spec: DataSpec, num_outputs: int) -> nn.Module:
-        """Build the model."""
-        raise NotImplementedError
-
-    def task(self, spec: DataSpec) -> tasks.Task:
-        objective = self.objective(spec)
-        network = self.network(spec, objective.num_outputs)
+    def trained(self, network: nn.Module, objective: tasks.Objective) -> tasks.Task:
+        """Build the task with the experiment's fields."""
         texts = tasks.inputs.TextInput()
         return tasks.Task(network, objective, texts, self.optim, cached_features=self.cached_features)
 
@@ -80,6 +72,9 @@ class LabelledTexts(ClassificationExperiment, TextData):
     """Column of the labels, words or numbers."""
     label_smoothing = 0.1
 
+    def datamodule(self) -> datamodules.TextTable:
+        return self.table(datamodules.TextTable)
+
     def target_column(self) -> str:
         return self.label_column
 
@@ -89,6 +84,9 @@ class TargetTexts(TextData):
 
     target: str = "target"
     """Column to predict: several labels, as in billing;bug, or a number."""
+
+    def datamodule(self) -> datamodules.TextTable:
+        return self.table(datamodules.TextTable)
 
     def target_column(self) -> str:
         return self.target

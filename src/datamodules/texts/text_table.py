@@ -1,4 +1,4 @@
-"""Any table of texts with labels: CSV, JSON lines or Parquet, read row by row."""
+"""Any table of texts with a column to predict: CSV, JSON lines or Parquet, read row by row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ from src.resources import hub
 from src.resources.cache import cache_dir
 from src.resources.files import atomic_write, printable
 
-
 SHARES = {"val": VAL_SHARE, "test": TEST_SHARE}
 
 
@@ -65,8 +64,8 @@ class TextTable(DataModule):
         labelled: keep only so many examples a class, a quarter of them for validation; drawn with `seed`. For a single
             label alone.
 
-    A file without split files is divided with a fixed seed: by class, by label, or at random. Texts that stand in validation or test are removed
-    from train, and those of test from validation.
+    A file without split files is divided with a fixed seed: by class, by label, or at random. Texts that stand in
+    validation or test are removed from train, and those of test from validation.
     """
 
     table_name: ClassVar[str] = "texts"
