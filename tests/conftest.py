@@ -49,19 +49,21 @@ WORDS = {"good": ("fine", "lovely", "superb", "great"), "bad": ("dull", "awful",
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table `text,label` of 80 short texts, good or bad; not to be changed."""
+    """A table `text,label,tags,stars` of 80 short texts, good or bad, with 0 to 2 tags; not to be changed."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("texts") / "texts.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["text", "label"])
+        writer.writerow(["text", "label", "tags", "stars"])
         for number in range(80):
             label = ("good", "bad")[number % 2]
             words = [
                 *rng.choice(("the", "film", "was", "a", "plot", "and"), rng.integers(2, 20)),
                 rng.choice(WORDS[label]),
             ]
-            writer.writerow([f"{' '.join(rng.permutation(words))} {number}", label])
+            tags = ";".join(tag for tag in ("film", "plot") if tag in words)
+            stars = (4 if label == "good" else 2) + len(words) / 20
+            writer.writerow([f"{' '.join(rng.permutation(words))} {number}", label, tags, f"{stars:.2f}"])
     return path
 
 
@@ -170,6 +172,8 @@ def tiny(pictures: Path, texts: Path, encoder: Path, houses: Path, tagged: Path)
             found |= {"source": "sklearn"}
         elif "columns" in default:
             found |= table_of(kind)
+        elif "text_column" in default and "target" in default:
+            found |= {"target": "tags" if getattr(kind, "predicts", "") == "multi_label" else "stars"}
         found |= {"labelled": 8} if default.get("labelled") else {}
         return {name: value for name, value in wanted.items() if name in default} | found
 

@@ -127,9 +127,8 @@ def assign_folds(
         labels = None
     if isinstance(labels, np.ndarray):
         labels = np.column_stack([labels, ~labels.any(1)])  # rows with no label are shared out too
-        splitter = MultilabelStratifiedKFold(
-            count, shuffle=True, random_state=SPLIT_SEED
-        )  # unseeded where not shuffled
+        # It deals in an order of its own, so it is always shuffled: unshuffled it would draw without a seed.
+        splitter = MultilabelStratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
     elif groups is None:
         splitter = KFold(count, **seed) if labels is None else StratifiedKFold(count, **seed)
     else:
