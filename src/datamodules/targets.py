@@ -115,15 +115,18 @@ def parse_targets(
         InputError: a cell that is no number or neither yes nor no; the column and the row are named.
     """
     name, cells = next(iter(columns.items()))
-    shown = rows or [str(row) for row in range(len(cells))]
+
+    def shown(bad: Sequence[int]) -> str:
+        return ", ".join(str(row) if rows is None else rows[row] for row in bad[:5])
+
     if kind == "single_label":
         return Targets(kind, name, cells)
     if kind == "regression":
         if bad := [row for row, cell in enumerate(cells) if not is_number(cell)]:
             raise InputError(
                 f"{where}: {len(bad)} values of column {name} are no finite numbers: "
-                f"{', '.join(repr(cells[row]) for row in bad[:3])} (rows {', '.join(shown[row] for row in bad[:5])}, "
-                "counted from 0). Correct or remove them."
+                f"{', '.join(repr(cells[row]) for row in bad[:3])} (rows {shown(bad)}, counted from 0). "
+                "Correct or remove them."
             )
         return Targets(kind, name, np.array([float(cell) for cell in cells]))
     if len(columns) == 1:
@@ -132,8 +135,8 @@ def parse_targets(
         if bad := [row for row, cell in enumerate(column) if cell.strip().lower() not in YES | NO]:
             raise InputError(
                 f"{where}: {len(bad)} cells of the label column {label} say neither yes nor no: "
-                f"{', '.join(repr(column[row]) for row in bad[:3])} (rows {', '.join(shown[row] for row in bad[:5])}, "
-                "counted from 0). Write 1 or 0."
+                f"{', '.join(repr(column[row]) for row in bad[:3])} (rows {shown(bad)}, counted from 0). "
+                "Write 1 or 0."
             )
     taken = [[cell.strip().lower() in YES for cell in column] for column in columns.values()]
     of_row = zip(*taken, strict=True)
