@@ -268,6 +268,7 @@ __all__ = [
     "RegressionExperiment",
     "TablePrep",
     "Target",
+    "TargetKind",
     "TextPrep",
     "Views",
     "Vocabulary",
