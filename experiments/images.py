@@ -23,7 +23,7 @@ class Images(ImageClasses, FineTuned, TableOfImages):
 
     def datamodule(self) -> datamodules.ImageFolder | datamodules.ImageTable:
         if self.data_dir is not None and self.data_dir.suffix and not self.data_dir.is_dir():
-            return self.table([self.target])
+            return self.table(self.target)
         return self.folder(datamodules.ImageFolder)
 
 
@@ -51,7 +51,7 @@ class ImagesRegression(RegressionExperiment, FineTuned, TableOfImages):
     """Column of the number."""
 
     def datamodule(self) -> datamodules.ImageTable:
-        return self.table([self.target])
+        return self.table(self.target)
 
 
 DEFAULT = Images

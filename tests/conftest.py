@@ -127,6 +127,23 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tagged(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same houses with any of three extras each, in one column, in place of price and size; not to be changed."""
+    path = tmp_path_factory.mktemp("tables") / "tagged.csv"
+    with open(houses, newline="") as source, open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "area", "rooms", "town", "extras"], extrasaction="ignore")
+        writer.writeheader()
+        for row in csv.DictReader(source):
+            extras = {
+                "garden": float(row["area"] or 0) > 100,
+                "lift": int(row["rooms"]) > 4,
+                "quay": row["town"][0] == "L",
+            }
+            writer.writerow(row | {"extras": ";".join(name for name, there in extras.items() if there)})
+    return path
+
+
 SEES_THE_CHECKOUT = {"architecture", "cli", "readme"}
 """Test files that read experiments/, into which test_readme.py writes: one process runs them, one after the other."""
 
@@ -142,7 +159,7 @@ Tiny = Callable[[type[Experiment]], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def tiny(pictures: Path, photos: Path, texts: Path, encoder: Path, houses: Path) -> Tiny:
+def tiny(pictures: Path, photos: Path, texts: Path, encoder: Path, houses: Path, tagged: Path) -> Tiny:
     """Return the fields that make an experiment small: its kind of data, and nothing to be downloaded."""
     wanted: dict[str, Any] = {
         "weights": "none",
@@ -157,7 +174,9 @@ def tiny(pictures: Path, photos: Path, texts: Path, encoder: Path, houses: Path)
     def table_of(kind: Any) -> dict[str, Any]:
         if kind.__name__.startswith("LinearRegression"):
             return {"data_dir": None, "source": "drawn", "batch_size": 2}
-        return {"data_dir": houses, "target": "price" if kind.predicts == "number" else "size"}
+        if kind.predicts == "multi_label":
+            return {"data_dir": tagged, "target": ("extras",)}
+        return {"data_dir": houses, "target": "price" if kind.predicts == "regression" else "size"}
 
     def fields_of(kind: type[Experiment]) -> dict[str, Any]:
         default = {field.name: field.default for field in dataclasses.fields(kind)}

@@ -144,7 +144,7 @@ class TableOfImages(ImageData):
     target_kind: TargetKind | None = None
     """How to read the target column where it could be read as several kinds."""
 
-    def table(self, target: Sequence[str]) -> datamodules.ImageTable:
+    def table(self, target: str | Sequence[str]) -> datamodules.ImageTable:
         """Build a data module of a table with the experiment's fields."""
         return datamodules.ImageTable(
             self.data_dir,

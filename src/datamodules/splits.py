@@ -67,6 +67,8 @@ def divide_rows(
 ) -> dict[str, list[int]]:
     """Divide positions at random, no group over two splits; by class as far as the groups allow it.
 
+    Examples of a label that train would lack all go to train.
+
     Args:
         size: how many positions.
         shares: split -> share; train has the rest.
@@ -86,7 +88,14 @@ def divide_rows(
         count = max(1, round(share * total))
         found[split] = sorted(position for part in parts[:count] for position in part)
         parts = parts[count:]
-    return {"train": sorted(position for part in parts for position in part), **found}
+    train = {position for part in parts for position in part}
+    if isinstance(labels, np.ndarray) and groups is None:  # what val or test alone had could not be learned
+        lacking = labels[:, ~labels[sorted(train)].any(0)]
+        train.update(np.flatnonzero(lacking.any(1)).tolist())
+        found = {split: [position for position in part if position not in train] for split, part in found.items()}
+        if empty := [split for split, part in found.items() if not part]:
+            raise InputError(f"{where}: too many labels that one example has: none is left for {empty[0]}.")
+    return {"train": sorted(train), **found}
 
 
 def assign_folds(
@@ -115,7 +124,8 @@ def assign_folds(
         raise InputError(f"{where}: {there} {what} cannot be divided into {count} parts.")
     seed = {"shuffle": shuffle, "random_state": SPLIT_SEED if shuffle else None}
     several = isinstance(labels, np.ndarray) and labels.ndim == 2
-    if several and groups is None:
+    labels = None if several and not np.any(labels) else labels
+    if labels is not None and several and groups is None:
         splitter = MultilabelStratifiedKFold(count, **seed)
     elif several:
         splitter, labels = GroupKFold(count, **seed), None

@@ -20,6 +20,8 @@ FEW_NUMBERS = 20
 """Distinct numbers up to which a column of numbers could as well be one of classes."""
 TargetScale = str
 """'standard', 'log' or 'none', as `TablePrep.target`."""
+DIVIDED: dict[TargetKind, str] = {"single_label": "by class", "multi_label": "by label", "regression": "at random"}
+"""How examples without splits of their own are divided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,8 @@ class Targets:
         for split, names in of_split.items():
             if strange := sorted(names - {*classes}):
                 raise InputError(
-                    f"{where}: {split} has a {what} in column {self.name} that train has not: {', '.join(strange[:5])}."
+                    f"{where}: {split} has a {what} in column {self.name} that train has not: "
+                    f"{', '.join(strange[:5])}. Add examples of it to train, or remove it."
                 )
         return classes, Target(kind=self.kind, name=self.name)
 
@@ -154,15 +157,16 @@ def require_kind(predicts: TargetKind, target_kind: TargetKind | None) -> None:
 
 def other_reading(targets: Targets) -> str:
     """Return a note where the cells could be read as another kind of target too; '' where they could not."""
-    if targets.kind == "multi_label":
-        return ""
-    values = np.unique(np.asarray(targets.values))
     name = f"column {targets.name}"
+    if targets.kind == "multi_label":
+        alone = all(len(names) <= 1 for names in targets.values)
+        return f"{name}: no example has two labels; they could be classes, one an example" if alone else ""
     if targets.kind == "regression":
+        values = np.unique(np.asarray(targets.values))
         if len(values) <= FEW_NUMBERS and (values == values.round()).all():
             return f"{name}: its {len(values)} distinct numbers are read as numbers; they could be classes"
         return ""
-    words = [str(value) for value in values]
+    words = sorted({str(value) for value in targets.values})
     parts = Counter(part for word in words for part in split_labels(word))
     joined = [word for word in words if LABEL_SEPARATOR in word]
     if joined and any(parts[part] > 1 for word in joined for part in split_labels(word)):

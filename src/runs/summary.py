@@ -121,7 +121,12 @@ def faster_data(record: Mapping[str, Any]) -> str:
 
 
 def of_calibration(found: Mapping[str, Any]) -> str:
-    """Return temperature, calibration error and threshold in one line."""
+    """Return in one line the temperature, calibration error and threshold, or the threshold of each label."""
+    if "thresholds" in found:
+        shown = [f"{name} {value:.3f}" for name, value in found["thresholds"].items()]
+        more = f", {len(shown) - MOST_CLASSES} more" if len(shown) > MOST_CLASSES else ""
+        gain = f"val/f1_macro {found['f1_macro_before']:.4f} -> {found['f1_macro_thresholds']:.4f}"
+        return f"thresholds {', '.join(shown[:MOST_CLASSES])}{more}, {gain}"
     cut = f", threshold {found['threshold']:.3f}" if found["threshold"] is not None else ""
     ece = f"val/ece {found['ece_before']:.4f} -> {found['ece_after']:.4f}"
     return f"temperature {found['temperature']:.3f}, {ece}{cut}"

@@ -20,9 +20,10 @@ from src.datamodules.images.chosen import Chosen
 from src.datamodules.images.decoded import Decoded, decode_all
 from src.datamodules.images.image_dataset import Files, Pictures
 from src.datamodules.images.listing import Listing, files_of
-from src.datamodules.images.path_table import expected_targets, is_table, read_path_table
+from src.datamodules.images.path_table import is_table, read_path_table
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits
+from src.datamodules.tables.table_targets import expected_targets
 from src.resources.files import printable
 
 
@@ -40,8 +41,6 @@ class ImageFiles(DataModule):
 
     path_column: str = "path"
     """Of a table that names images to predict."""
-    target: tuple[str, ...] = ()
-    """Columns in which such a table has the targets, if it has them."""
 
     def __init__(
         self,
@@ -182,10 +181,15 @@ class ImageFiles(DataModule):
     # ------------------------------------------------------------------------------------------------------ prediction
     def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
         if any(map(is_table, inputs)):
-            tables = [read_path_table(path, self.path_column, self.target) for path in inputs]
+            name = spec.target.name
+            tables = [read_path_table(path, self.path_column, (name, *spec.classes)) for path in inputs]
             files: Sequence[Path] = [file for table in tables for file in table.files]
-            ids = [printable(name) for table in tables for name in table.files.names]
-            self.expected = [target for table in tables for target in expected_targets(table.frame, self.target)]
+            ids = [printable(path) for table in tables for path in table.files.names]
+            self.expected = [
+                target
+                for table in tables
+                for target in expected_targets(table.frame, name, spec.classes) or [""] * len(table.frame)
+            ]
         else:
             files = files_of(inputs)
             ids = [printable(file) for file in files]

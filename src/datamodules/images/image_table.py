@@ -20,14 +20,12 @@ from src.datamodules.sources import LoadedSplits, own_data
 from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE
 from src.datamodules.synthetic import sheets
 from src.datamodules.tables.table_files import SUFFIXES, require_column
-from src.datamodules.tables.table_targets import UNLABELLED_LIMIT
-from src.datamodules.tables.values import absent, some, words
-from src.datamodules.targets import other_reading, parse_targets, require_kind
+from src.datamodules.tables.table_targets import ambiguity, read_targets, target_columns, without_target
+from src.datamodules.tables.values import some, words
+from src.datamodules.targets import DIVIDED, require_kind
 from src.resources.files import printable
 
 SPLIT_COLUMN = "split"
-DIVIDED: dict[TargetKind, str] = {"single_label": "by class", "multi_label": "by label", "regression": "at random"}
-"""How a table without that column is divided."""
 
 
 class ImageTable(ImageFiles):
@@ -55,7 +53,7 @@ class ImageTable(ImageFiles):
         self,
         data_dir: Path | None = None,
         *,
-        target: Sequence[str],
+        target: str | Sequence[str],
         predicts: TargetKind,
         target_kind: TargetKind | None = None,
         path_column: str = "path",
@@ -80,10 +78,8 @@ class ImageTable(ImageFiles):
             unreadable_limit=unreadable_limit,
         )
         require_kind(predicts, target_kind)
-        self.target, self.path_column = tuple(dict.fromkeys(target)), path_column
+        self.target, self.path_column = target_columns(predicts, target), path_column
         self.predicts, self.target_kind = predicts, target_kind
-        if not self.target or (len(self.target) > 1 and predicts != "multi_label"):
-            raise InputError(f"--target {' '.join(self.target)}: name one column. Several are for several labels.")
 
     def sources(self) -> dict[str, Callable[[], LoadedSplits[Chosen] | None]]:
         return {"file": self.from_file, "drawn": self.from_drawn}
@@ -114,17 +110,15 @@ class ImageTable(ImageFiles):
         table, where = read_path_table(path, self.path_column, (*self.target, SPLIT_COLUMN)), f"--data-dir {path}"
         for name in self.target:
             require_column(table.frame, name, "--target", f" in {path}")
-        frame = table.frame
-        for name in (self.path_column, *(self.target if self.predicts != "multi_label" else ())):
-            frame = self._filled(frame, name, where)
-        files = Listing(table.files.root, [table.files.names[row] for row in frame.index])
-        rows = [str(row) for row in frame.index]
-        targets = parse_targets(self.predicts, {name: words(frame[name]) for name in self.target}, where, rows=rows)
-        if self.target_kind is None and (note := other_reading(targets)):
-            self.notes.append(f"{note} (--target-kind {self.predicts} confirms; another experiment reads it otherwise)")
+        without = without_target(self.predicts, table.frame, self.target, path, self.notes)
+        frame = table.frame[~without]
+        files = Listing(table.files.root, [table.files.names[row] for row in np.flatnonzero(~without)])
+        targets = read_targets(self.predicts, frame, self.target, scale="standard")
         if repeated := len(files) - len(set(files.names)):
             self.notes.append(f"{repeated} rows name an image that an earlier row names")
         whole = Chosen(files, targets, np.arange(len(files)))
+        if self.target_kind is None:
+            self.notes += ambiguity(targets, whole.rows)
         if SPLIT_COLUMN in frame.columns and SPLIT_COLUMN not in self.target:
             samples = self._given_splits(whole, frame[SPLIT_COLUMN], where)
             if "val" in samples:
@@ -135,24 +129,6 @@ class ImageTable(ImageFiles):
             samples = whole.divided({"val": VAL_SHARE, "test": TEST_SHARE}, where)
             shown = f"{DIVIDED[self.predicts]}, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
         return LoadedSplits(source, shown, samples, fallback, whole)
-
-    def _filled(self, frame: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
-        """Return the rows with a value in a column; how many others there are is noted, or too many.
-
-        Raises:
-            InputError: more have none than a run leaves out.
-        """
-        empty = absent(frame[name])
-        if frame.empty:
-            raise InputError(f"{where}: the table has no rows.")
-        if empty.mean() > UNLABELLED_LIMIT:
-            raise InputError(
-                f"{where}: {empty.sum()} of {len(frame)} rows have no {name} (rows {some(frame.index[empty])}, counted "
-                f"from 0), more than the {UNLABELLED_LIMIT:.0%} that a run leaves out. Fill or remove them."
-            )
-        if empty.any():
-            self.notes.append(f"{empty.sum()} of {len(frame)} rows have no {name} and are left out")
-        return frame[~empty]
 
     def _given_splits(self, whole: Chosen, column: pd.Series, where: str) -> dict[str, Chosen]:
         """Return the splits that a column names.

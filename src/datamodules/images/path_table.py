@@ -10,11 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from src.configs.errors import InputError
-from src.configs.labels import LABEL_SEPARATOR
 from src.datamodules.images.listing import Listing
 from src.datamodules.tables.table_files import SUFFIXES, read, require_column
 from src.datamodules.tables.values import some, words
-from src.datamodules.targets import YES
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +21,7 @@ class PathTable:
 
     frame: pd.DataFrame
     files: Listing
-    """Their names are the cells as written; '' where a row has none."""
+    """Their names are the cells as written."""
 
 
 def is_table(given: object) -> bool:
@@ -40,11 +38,16 @@ def read_path_table(path: Path, column: str, as_written: Sequence[str] = ()) -> 
         as_written: further columns whose cells are read as they are written: 001 is no 1.
 
     Raises:
-        InputError: it cannot be read, has no such column, or names files outside its folder.
+        InputError: it cannot be read, has no such column, an empty cell there, or a file outside its folder.
     """
     frame = read(path, (column, *as_written))
     require_column(frame, column, "--path-column", f" in {path}")
     names = words(frame[column])
+    if empty := [row for row, name in enumerate(names) if not name]:
+        raise InputError(
+            f"{path}: {len(empty)} cells of column {column} are empty (rows {some(empty)}, counted from 0). Fill or "
+            "remove them."
+        )
     folders = [os.path.abspath(path.parent), os.path.realpath(path.parent)]
     if outside := [row for row, name in enumerate(names) if not _is_inside(name, folders)]:
         raise InputError(
@@ -63,19 +66,3 @@ def _is_inside(name: str, folders: Sequence[str]) -> bool:
         for folder in folders
     )
 
-
-def expected_targets(frame: pd.DataFrame, target: Sequence[str]) -> list[str]:
-    """Return the targets of a table's rows as written, '' for each where the table has no such columns.
-
-    Args:
-        target: a column, or several, one a label, which say yes or no.
-    """
-    if not target or any(name not in frame.columns for name in target):
-        return [""] * len(frame)
-    cells = [words(frame[name]) for name in target]
-    if len(cells) == 1:
-        return cells[0]
-    return [
-        LABEL_SEPARATOR.join(name for name, cell in zip(target, row, strict=True) if cell.lower() in YES)
-        for row in zip(*cells, strict=True)
-    ]
