@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from experiments.images import ImageData, Images
+from experiments.bases.images import FineTuned, ImageClasses
 from src import datamodules, models, tasks
 from src.experiment import Augment, DataSpec, Optim
 
 
-class CatsDogs(ImageData):
+class CatsDogs(ImageClasses):
     """The data that the family shares."""
 
     def datamodule(self) -> datamodules.CatsDogs:
         return self.folder(datamodules.CatsDogs)
 
 
-class CatsDogsFinetune(CatsDogs, Images):
+class CatsDogsFinetune(CatsDogs, FineTuned):
     """Fine-tune an ImageNet backbone to tell cats from dogs.
 
     python scripts/run.py experiments/cats_dogs_finetune.py --test

@@ -44,6 +44,23 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def photos(pictures: Path) -> Path:
+    """A table of the 40 drawn pictures: `path,label,labels,age`, and `cat` and `furry` with 0s and 1s; not to be
+    changed."""
+    rng = np.random.default_rng(0)
+    path = pictures / "photos.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "labels", "age", "cat", "furry"])
+        for picture in sorted(pictures.rglob("*.jpg")):
+            kind, furry = picture.parent.name, int(rng.integers(2))
+            labels = ";".join([*(["cat"] if kind == "cat" else []), *(["furry"] if furry else [])])
+            age = f"{rng.uniform(0, 20):.2f}"
+            writer.writerow([picture.relative_to(pictures), kind, labels, age, int(kind == "cat"), furry])
+    return path
+
+
 WORDS = {"good": ("fine", "lovely", "superb", "great"), "bad": ("dull", "awful", "poor", "weak")}
 
 
@@ -144,7 +161,7 @@ Tiny = Callable[[type[Experiment]], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def tiny(pictures: Path, texts: Path, encoder: Path, houses: Path, tagged: Path) -> Tiny:
+def tiny(pictures: Path, photos: Path, texts: Path, encoder: Path, houses: Path, tagged: Path) -> Tiny:
     """Return the fields that make an experiment small: its kind of data, and nothing to be downloaded."""
     wanted: dict[str, Any] = {
         "weights": "none",
@@ -174,6 +191,8 @@ def tiny(pictures: Path, texts: Path, encoder: Path, houses: Path, tagged: Path)
             found |= table_of(kind)
         elif "text_column" in default and "target" in default:
             found |= {"target": "tags" if getattr(kind, "predicts", "") == "multi_label" else "stars"}
+        elif "path_column" in default:
+            found |= {"data_dir": photos} | ({"target": "age"} if kind.predicts == "regression" else {})  # pyright: ignore[reportAttributeAccessIssue]
         found |= {"labelled": 8} if default.get("labelled") else {}
         return {name: value for name, value in wanted.items() if name in default} | found
 

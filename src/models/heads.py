@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -77,6 +78,50 @@ class Head(nn.Module):
         self.linear.weight.copy_(weight)
         self.linear.bias.copy_(torch.from_numpy(bias) - weight @ mean.double())
         return l2
+
+    @torch.no_grad()
+    def solve_labels(self, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]) -> float:
+        """Set the weights to those of a logistic regression for each label on fixed features.
+
+        Args:
+            train, val: features [examples, num_features], and 0s and 1s [examples, num_outputs]; on any device. The L2
+                strength with the least binary cross-entropy on `val` is taken, one for all labels.
+
+        Returns:
+            That strength.
+        """
+        (features, targets), (val_features, val_targets) = ((x.float().cpu(), y.float().cpu()) for x, y in (train, val))
+        mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
+        standard, best = ((features - mean) / std).numpy(), (torch.inf, 0.0)
+        for l2 in L2_STRENGTHS:
+            fitted = [label_regression(standard, label.numpy(), l2) for label in targets.bool().unbind(1)]
+            weight = torch.from_numpy(np.stack([weight for weight, _ in fitted])).float() / std
+            bias = torch.tensor([bias for _, bias in fitted]) - weight @ mean
+            loss = F.binary_cross_entropy_with_logits(val_features @ weight.T + bias, val_targets).item()
+            if loss < best[0]:
+                best = (loss, l2)
+                self.linear.weight.copy_(weight)
+                self.linear.bias.copy_(bias)
+        return best[1]
+
+
+def label_regression(features: np.ndarray, label: np.ndarray, l2: float) -> tuple[np.ndarray, float]:
+    """Minimise the mean binary cross-entropy + l2/2 * |weight|^2; return weight [num_features] and bias.
+
+    Args:
+        features: [examples, num_features].
+        label: whether each example has it, [examples]. Where all or none have it, the bias alone says so.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression  # takes seconds
+
+    count, size = int(label.sum()), len(label)
+    if count in (0, size):
+        return np.zeros(features.shape[1], np.float32), math.log((count + 1) / (size - count + 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged on val as it is
+        fitted = LogisticRegression(C=1 / (l2 * size), max_iter=200).fit(features, label)
+    return fitted.coef_[0], float(fitted.intercept_[0])
 
 
 def ridge_regression(features: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
