@@ -90,11 +90,18 @@ def start(run: Path, experiment: Experiment, asked: Experiment) -> None:
         }
     )
     write_json(run / "run.json", record)
-    with contextlib.suppress(TypeError):  # of a class that a notebook or a prompt defined there is no file
-        if source := inspect.getsourcefile(type(experiment)):
-            shutil.copyfile(source, run / Path(source).name)
+    if source := _source_of(type(experiment)):
+        shutil.copyfile(source, run / Path(source).name)
     if dirty:
         atomic_write(run / "uncommitted.diff", dirty)
+
+
+def _source_of(experiment: type[Experiment]) -> str | None:
+    """Return the file of a class; None for one that was defined in a notebook or at a prompt."""
+    try:
+        return inspect.getsourcefile(experiment)
+    except (OSError, TypeError):
+        return None
 
 
 def update(run: Path, **changes: Any) -> None:
