@@ -22,6 +22,10 @@ from src.loading import load as load_experiment
 from src.runs import records, state
 from src.runs.compare.groups import flat
 
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook without ipywidgets; bars are text there
+    import tqdm.auto  # noqa: F401
+
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
@@ -119,7 +123,7 @@ class Run:
         """Return the task with the weights of the best checkpoint, in evaluation mode, on the CPU.
 
         It is a `torch.nn.Module`: `model(batch)` gives the outputs, before softmax or the target's scale, in float32
-        also where `predict` computes in bfloat16, as the run did. `model.model` is the network alone.
+        even where the run, and `predict`, compute in bfloat16. `model.model` is the network alone.
 
         Raises:
             InputError: the run has no checkpoint, or is a parent, whose children have one each.

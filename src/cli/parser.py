@@ -81,7 +81,8 @@ class Command:
 
 @dataclass(frozen=True)
 class PredictFlags:
-    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error."""
+    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error. A
+    table's own column `id`, in any case, is the id and keeps its name."""
 
     run: tyro.conf.Positional[Path]
     """Run directory, runs/<Experiment>/<id>."""

@@ -169,9 +169,8 @@ class Record(Mapping[str, Any]):
                 "tests_read": 0,
             }
         )
-        with contextlib.suppress(TypeError):  # of a class that a notebook or a prompt defined there is no file
-            if source := inspect.getsourcefile(type(resolved)):
-                shutil.copyfile(source, self.folder / Path(source).name)
+        if source := _source_of(type(resolved)):
+            shutil.copyfile(source, self.folder / Path(source).name)
         if dirty:
             atomic_write(self.folder / "uncommitted.diff", dirty)
 
@@ -228,6 +227,14 @@ def load(run: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged record ({error}).") from None
     return record
+
+
+def _source_of(experiment: type[Experiment]) -> str | None:
+    """Return the file of a class; None for one that was defined in a notebook or at a prompt."""
+    try:
+        return inspect.getsourcefile(experiment)
+    except (OSError, TypeError):
+        return None
 
 
 def spec_of(record: dict[str, Any]) -> DataSpec:

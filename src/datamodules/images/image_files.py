@@ -197,9 +197,7 @@ class ImageFiles(DataModule):
         name, found = spec.target.name, list[PathTable]()
         for path in tables:
             if not (isinstance(path, Path) and is_table(path)):
-                raise InputError(
-                    f"{path}: not a table, while others are. Predict tables and images one after the other."
-                )
+                raise InputError(f"{path}: not a table, while others are. Predict tables and images apart.")
             found.append(read_path_table(path, self.path_column, (name, *spec.classes)))
         self.expected = [
             target

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from src.datamodules.images.class_folders import Chosen, scan
+from src.datamodules.images.chosen import Chosen
+from src.datamodules.images.class_folders import scan
+from src.datamodules.images.image_files import ImageFiles
 from src.datamodules.sources import LoadedSplits, own_data
 from src.datamodules.synthetic import images
 from src.resources.files import printable

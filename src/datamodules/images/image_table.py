@@ -35,7 +35,7 @@ class ImageTable(ImageFiles):
     val rows these are taken from train.
 
     Args:
-        data_dir: the table; None takes `data/<table_name>` with any of the suffixes if that is there, else drawn sheets.
+        data_dir: the table; None takes `data/<table_name>` with any of the suffixes if that is there, else sheets.
         source: 'auto', 'file' or 'drawn'.
         target: column of the class, the labels (`a;b`) or the number; several columns are a label each, 1 or 0.
         predicts: what the target is.
