@@ -26,7 +26,7 @@ from src.datamodules.tables.columns import Encoder, bin_edges, fit
 from src.datamodules.tables.fallback import fallback_table
 from src.datamodules.tables.inputs import Inputs
 from src.datamodules.tables.kinds import infer
-from src.datamodules.tables.table_files import SUFFIXES, read, require_column
+from src.datamodules.tables.table_files import SUFFIXES, given_table, read, require_column
 from src.datamodules.tables.table_targets import (
     ambiguity,
     expected_targets,
@@ -231,8 +231,8 @@ class Table(DataModule):
 
     def _hashes(self) -> np.ndarray:
         """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""
-        columns = [name for name in self.frame.columns if name != id_column(self.frame.columns)]
-        hashes = pd.util.hash_pandas_object(self.frame[columns], index=False).to_numpy()
+        without_id = self.frame.drop(columns=[name for name in [id_column(self.frame.columns)] if name])
+        hashes = pd.util.hash_pandas_object(without_id, index=False).to_numpy()
         for split, rows in self._rows.items():
             repeated = np.isin(hashes[rows], hashes[self._rows["train"]]).sum() if split != "train" else 0
             if repeated:  # two rows with the same words may well be two cases, so they stay
@@ -273,7 +273,7 @@ class Table(DataModule):
     def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
         frames: list[pd.DataFrame] = []
         for given in inputs:
-            frame, what = self._given(given)
+            frame, what = given_table(given, self._encoder.categories)
             if missing := [name for name in self._encoder.columns if name not in frame.columns]:
                 raise InputError(
                     f"{what}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
@@ -295,17 +295,6 @@ class Table(DataModule):
             return [str(i) for i in range(len(whole))]
         self.id_name = name
         return words(whole[name])
-
-    def _given(self, given: PredictionInput) -> tuple[pd.DataFrame, str]:
-        """Return the table of an input, and how errors call it."""
-        if isinstance(given, str | Path):
-            return read(Path(given), self._encoder.categories), str(given)
-        if not isinstance(given, pd.DataFrame):
-            raise InputError(f"a {type(given).__name__}: the run predicts rows of tables. Give files or a DataFrame.")
-        frame = given.set_axis([str(name).strip() for name in given.columns], axis=1)
-        if not frame.columns.is_unique:
-            raise InputError(f"the table: two columns are called {frame.columns[frame.columns.duplicated()][0]}.")
-        return frame, "the table"
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))

@@ -240,20 +240,12 @@ class TextTable(DataModule):
             return super().batches(split, train=train, rank=rank, world_size=world_size)
         part = self._parts[split]
         lengths = self._encoded[part.file].lengths[part.rows]
+        place = {"seed": self.seed, "rank": rank, "world_size": world_size}
         if train and self.balanced:
             if self.prep.max_tokens is not None:
                 raise InputError("--imbalance sampler and --prep.max-tokens: give one of the two, or choose weights.")
-            targets = self.targets(split).numpy()
-            return Balanced(targets, self.batch_size, lengths=lengths, seed=self.seed, rank=rank, world_size=world_size)
-        return LikeLength(
-            lengths,
-            self.batch_size,
-            train=train,
-            max_tokens=self.prep.max_tokens,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+            return Balanced(self.targets(split).numpy(), self.batch_size, lengths=lengths, **place)
+        return LikeLength(lengths, self.batch_size, train=train, max_tokens=self.prep.max_tokens, **place)
 
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
         part = self._parts[split]
