@@ -199,6 +199,7 @@ def figures(target: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> di
     """Return precision, recall, f1 and support of each class and, where it is of a readable size, the confusion matrix
     with rows of true classes."""
     labels = list(range(len(classes)))
+    # classification_report has no plainer a result and loses a class named "accuracy"; 23 ms for 17 (25 000 examples)
     columns = precision_recall_fscore_support(target, label, labels=labels, zero_division=0.0)  # pyright: ignore[reportArgumentType]
     names = ("precision", "recall", "f1", "support")
     by_class = {
