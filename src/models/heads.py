@@ -62,8 +62,13 @@ class Head(nn.Module):
 
         Returns:
             That strength.
+
+        Raises:
+            InputError: a feature is NaN or infinite.
         """
         (features, targets), (val_features, val_targets) = ((x.float().cpu(), y.cpu()) for x, y in (train, val))
+        if not (features.isfinite().all() and val_features.isfinite().all()):
+            raise InputError("the features that the head is solved on are not all finite: try --precision 32.")
         mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
         standard = ((features - mean) / std).numpy()
         if targets.is_floating_point():
@@ -132,8 +137,8 @@ def ridge_regression(features: np.ndarray, targets: np.ndarray) -> tuple[float, 
 
     size = len(features)
     fitted = RidgeCV(np.multiply(RIDGE_STRENGTHS, size)).fit(features.astype(np.float64), targets.astype(np.float64))
-    strength = min(RIDGE_STRENGTHS, key=lambda l2: abs(l2 * size - fitted.alpha_))
-    return strength, fitted.coef_[None], np.array([fitted.intercept_])
+    chosen = np.argmin(np.abs(np.multiply(RIDGE_STRENGTHS, size) - np.asarray(fitted.alpha_)))
+    return RIDGE_STRENGTHS[chosen], np.asarray(fitted.coef_)[None], np.array([fitted.intercept_])
 
 
 def logistic_regression(
@@ -159,11 +164,11 @@ def logistic_regression(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged on val as it is
             model.fit(features, targets, weights)
-        weight, bias = (
-            np.concatenate([-part, part]) / 2 if classes == 2 else part for part in (model.coef_, model.intercept_)
-        )
+        weight, bias = np.array(model.coef_), np.array(model.intercept_)  # copies: the next fit starts from them
+        if classes == 2:
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         logits = torch.from_numpy(val[0] @ weight.T + bias).float()
         loss = F.cross_entropy(logits, torch.from_numpy(val[1]), torch.from_numpy(class_weights)).item()
         if loss < best[0]:
-            best = loss, l2, weight.copy(), bias.copy()
+            best = loss, l2, weight, bias
     return best[1:]

@@ -245,6 +245,7 @@ def table(record: Mapping[str, Any]) -> list[str]:
 
 
 def rows_as_lines(found: list[list[str]]) -> list[str]:
+    # rich takes 4 ms and four times the code for the same lines
     widths = [max(map(len, column)) for column in zip(*found, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in found]
 

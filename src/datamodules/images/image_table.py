@@ -79,7 +79,8 @@ class ImageTable(ImageFiles):
         )
         require_kind(predicts, target_kind)
         self.target, self.path_column = target_columns(predicts, target), path_column
-        self.predicts, self.target_kind = predicts, target_kind
+        self.predicts: TargetKind = predicts
+        self.target_kind: TargetKind | None = target_kind
 
     def sources(self) -> dict[str, Callable[[], LoadedSplits[Chosen] | None]]:
         return {"file": self.from_file, "drawn": self.from_drawn}

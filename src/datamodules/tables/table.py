@@ -83,7 +83,8 @@ class Table(DataModule):
     ) -> None:
         super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
         require_kind(predicts, target_kind)
-        self.data_dir, self.predicts, self.target_kind, self.bins = data_dir, predicts, target_kind, bins
+        self.data_dir, self.target_kind, self.bins = data_dir, target_kind, bins
+        self.predicts: TargetKind = predicts
         self.target_columns = target_columns(predicts, target)
         self.columns, self.prep = columns or Columns(), prep or TablePrep()
 
