@@ -109,6 +109,8 @@ class TextsMultiLabel(MultiLabelExperiment, TargetTexts, LongerLstm):
     """Train a small bidirectional LSTM to tell which labels, any number of them, a text has.
 
     python scripts/run.py experiments/texts.py:TextsMultiLabel --data-dir tickets.csv --text-column body --target tags
+    Expected on the made-up tickets (2100/450/450), where words alone are built to tell little: test/map 0.950
+      (0.946-0.957, 3 seeds), test/f1_macro 0.956 (0.954-0.957); TF-IDF with logistic regression 0.879 and 0.795
     """
 
 
@@ -116,6 +118,8 @@ class TextsRegression(RegressionExperiment, TargetTexts, LongerLstm):
     """Train a small bidirectional LSTM to predict a number from a text.
 
     python scripts/run.py experiments/texts.py:TextsRegression --data-dir reviews.csv --text-column body --target stars
+    Expected on the made-up reviews (2100/450/450), whose ratings have noise of 0.4: test/rmse 0.440 (0.437-0.444,
+      3 seeds), test/r2 0.916 (0.915-0.917); TF-IDF with ridge regression 0.989 and 0.576
     """
 
 
