@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Folder = TypeVar("Folder", bound="datamodules.ImageFolder")
-Classifier = TypeVar("Classifier", bound="tasks.ImageClassification")
 
 
 class ImageData(Experiment):
@@ -62,28 +61,21 @@ class ImageData(Experiment):
             cache=self.cache,
         )
 
+    def image_task(
+        self, model: nn.Module, objective: tasks.Objective, spec: DataSpec, *, channels_last: bool = True
+    ) -> tasks.Task:
+        """Build a task on images with the experiment's fields."""
+        images = tasks.inputs.ImageInput(
+            spec, channels_last=channels_last, augment=self.augment, start_size=self.start_size, views=self.views
+        )
+        return tasks.Task(model, objective, images, self.optim, cached_features=self.cached_features)
+
 
 class ImageClasses(ClassificationExperiment, ImageData):
     """One class an image."""
 
     monitor = "val/acc"
     mode = "max"
-
-    def classifier(
-        self, kind: type[Classifier], model: nn.Module, spec: DataSpec, *, channels_last: bool = True
-    ) -> Classifier:
-        """Build a task with the experiment's fields."""
-        return kind(
-            model,
-            spec,
-            self.optim,
-            label_smoothing=self.label_smoothing,
-            cached_features=self.cached_features,
-            channels_last=channels_last,
-            augment=self.augment,
-            start_size=self.start_size,
-            views=self.views,
-        )
 
 
 class FineTuned(ImageData):
@@ -130,8 +122,7 @@ class FineTuned(ImageData):
             dropout=self.dropout,
             drop_path=self.drop_path,
         )
-        images = tasks.inputs.ImageInput(spec, augment=self.augment, start_size=self.start_size, views=self.views)
-        return tasks.Task(model, objective, images, self.optim, cached_features=self.cached_features)
+        return self.image_task(model, objective, spec)
 
 
 class TableOfImages(ImageData):
