@@ -35,7 +35,7 @@ from src.datamodules import Imdb
 from src.experiment import TextPrep, Vocabulary
 from src.resources import hub
 from src.tasks.optim import build_optimizer
-from src.training import runner
+from src.training import build
 from src.training.trainer import choose_precision, quieten
 
 BERT_LENGTH = 256
@@ -47,7 +47,7 @@ def expert(experiment: TextData) -> Train:
     """
 
     def train(turns: Turns) -> None:
-        datamodule, task = runner.build_parts(experiment)
+        datamodule, task = build.build_parts(experiment)
         data: Any = datamodule.dataset("train", train=True)
         ids = [torch.from_numpy(data[[i]]["tokens"][0].numpy().copy()) for i in range(len(data))]
         targets = datamodule.targets("train")
@@ -82,7 +82,7 @@ def textbook_lstm(experiment: ImdbLstmTextbook) -> Train:
     """Return a contender: the common tutorial's model and loop, token ids in memory, all padded to 512."""
 
     def train(turns: Turns) -> None:
-        datamodule, task = runner.build_parts(experiment)
+        datamodule, task = build.build_parts(experiment)
         data: Any = datamodule.dataset("train", train=True)
         whole = data[list(range(len(data)))]
         columns = torch.utils.data.TensorDataset(whole["tokens"], whole["mask"], whole["target"])

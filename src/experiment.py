@@ -27,7 +27,7 @@ from src.configs.optim import Optim
 from src.configs.spec import DataSpec, Target, TargetKind
 from src.configs.table import Columns, Perceptron, TablePrep
 from src.configs.text import Recurrent, TextPrep, Vocabulary
-from src.configs.training import Accelerator, Averaging, Imbalance, Precision
+from src.configs.training import Accelerator, Averaging, Imbalance, Logger, Precision
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -99,6 +99,9 @@ class Experiment:
     """Batches a validation at the most (for smoke tests)."""
     limit_test_batches: int | None = None
     """Batches a test at the most (for smoke tests)."""
+    logger: tuple[Logger, ...] = ("tensorboard",)
+    """Where metrics go besides metrics.csv, which is always written; csv alone: nowhere else. wandb and mlflow (to
+    MLFLOW_TRACKING_URI, else to a file in the run directory) need the extra `loggers`."""
     compile: bool = False
     """Compile the model with torch.compile."""
 
@@ -176,7 +179,9 @@ class Experiment:
         return []
 
     def trainer_kwargs(self) -> dict[str, Any]:
-        """Return further arguments of `lightning.Trainer`; they win over the fields."""
+        """Return further arguments of `lightning.Trainer`: loggers, callbacks and plugins come on top of Leyden's own
+        (a CheckpointIO takes the place of ours), any other argument wins over the fields. Called for each Trainer.
+        """
         return {}
 
     @classmethod
@@ -254,6 +259,7 @@ __all__ = [
     "Experiment",
     "Imbalance",
     "InputError",
+    "Logger",
     "MultiLabelExperiment",
     "Optim",
     "Perceptron",

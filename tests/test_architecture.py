@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = tuple(sorted(path.parent.name for path in (ROOT / "src").glob("*/__init__.py")))
-MAX_SCRIPT_LINES, MAX_EXPERIMENT_LINES = 40, 80
+MAX_SOURCE_LINES, MAX_SCRIPT_LINES, MAX_EXPERIMENT_LINES = 300, 40, 80
 LIGHTNING = ("lightning", "pytorch_lightning", "lightning_fabric")
 
 
@@ -130,10 +130,10 @@ def lines_of_code(text: str) -> int:
     return len(lines)
 
 
-def script_too_long(text: str) -> list[str]:
-    """Return a complaint if a script has more lines than it may, all counted."""
+def too_long(text: str, most: int) -> list[str]:
+    """Return a complaint if a file has more lines than it may, all counted."""
     count = len(text.splitlines())
-    return [f"{count} lines, at most {MAX_SCRIPT_LINES}"] if count > MAX_SCRIPT_LINES else []
+    return [f"{count} lines, at most {most}"] if count > most else []
 
 
 def experiment_too_long(text: str) -> list[str]:
@@ -180,7 +180,12 @@ def test_experiments_are_short(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_scripts_are_short(path: Path) -> None:
-    assert script_too_long(path.read_text()) == []
+    assert too_long(path.read_text(), MAX_SCRIPT_LINES) == []
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_sources_are_short(path: Path) -> None:
+    assert too_long(path.read_text(), MAX_SOURCE_LINES) == []
 
 
 # ---------------------------------------------------------------------------------------------- each rule can fail
@@ -303,9 +308,10 @@ def test_lines_of_code() -> None:
     assert lines_of_code("x = 1; 'x'") == 1
 
 
-def test_a_long_script_is_found() -> None:
-    assert script_too_long("\n" * MAX_SCRIPT_LINES) == []
-    assert script_too_long("\n" * (MAX_SCRIPT_LINES + 1)) == ["41 lines, at most 40"]
+@pytest.mark.parametrize("most", [MAX_SOURCE_LINES, MAX_SCRIPT_LINES])
+def test_a_long_file_is_found(most: int) -> None:
+    assert too_long("\n" * most, most) == []
+    assert too_long("# a comment\n" * (most + 1), most) == [f"{most + 1} lines, at most {most}"]
 
 
 def test_a_long_experiment_is_found() -> None:

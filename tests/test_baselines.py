@@ -30,6 +30,7 @@ from src.experiment import Columns, DataSpec, InputError, TextPrep, Vocabulary
 from src.runs import records
 from src.training import runner
 from src.training.baselines import fit_baselines
+from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -234,7 +235,7 @@ def board_text(run: Path, tag: str) -> str:
 
 
 def test_a_run_shows_its_baselines_everywhere(houses: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = runner.run(Linear(data_dir=houses), test=True, baselines=True)
+    run = runner.run(Linear(data_dir=houses), RunOptions(test=True, baselines=True))
     record = records.load(run)
     expected = fit_baselines(table(houses, "price"), ("val", "test"))
     assert record["baselines"] == {name: pytest.approx(found) for name, found in expected.items()}
@@ -251,7 +252,7 @@ def test_a_run_shows_its_baselines_everywhere(houses: Path, capsys: pytest.Captu
 def test_without_the_test_split_baselines_are_evaluated_on_val(
     houses: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = runner.run(Logistic(data_dir=houses), baselines=True)
+    run = runner.run(Logistic(data_dir=houses), RunOptions(baselines=True))
     record = records.load(run)
     assert set(record["baselines"]) == {"most frequent", "logistic regression", "gradient boosting"}
     assert all(name.startswith("val/") for found in record["baselines"].values() for name in found)
@@ -267,9 +268,9 @@ def test_a_run_without_the_flag_has_none(houses: Path, capsys: pytest.CaptureFix
 
 
 def test_baselines_can_be_added_to_a_finished_run(houses: Path) -> None:
-    run = runner.run(Linear(data_dir=houses), test=True)
+    run = runner.run(Linear(data_dir=houses), RunOptions(test=True))
     before, checkpoint = records.load(run), (run / "checkpoints" / "best.ckpt").read_bytes()
-    assert runner.run(Linear(data_dir=houses), baselines=True, resume=run) == run
+    assert runner.run(Linear(data_dir=houses), RunOptions(baselines=True, resume=run)) == run
     after = records.load(run)
     assert set(after["baselines"]) == {"mean", "ridge regression", "gradient boosting"}
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == checkpoint
@@ -288,7 +289,7 @@ class Nothing(Linear):
 
 def test_a_run_whose_data_offer_nothing_says_so(houses: Path) -> None:
     with pytest.raises(InputError, match="--baselines: Table offers scikit-learn nothing to fit"):
-        runner.run(Nothing(data_dir=houses), baselines=True)
+        runner.run(Nothing(data_dir=houses), RunOptions(baselines=True))
     (path,) = records.runs_dir().glob("*/*/run.json")
     record = records.load(path.parent)
     if (path.parent / "checkpoints" / "last.ckpt").exists():  # better before hours of training; else they are not lost

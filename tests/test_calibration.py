@@ -15,7 +15,6 @@ import torch
 from conftest import own_home
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
-from src.callbacks.drawings import draw_reliability
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -33,7 +32,9 @@ from src.tasks.objectives.calibration import (
     labels,
     with_temperature,
 )
+from src.tasks.objectives.figures import draw_reliability
 from src.training import runner
+from src.training.options import RunOptions
 from src.training.trainer import quieten
 
 
@@ -134,12 +135,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, houses: Path) -> Path:
     """A tested run of two classes."""
     home = tmp_path_factory.mktemp("calibrated")
     with own_home(home):
-        return runner.run(TableClassification(data_dir=houses, target="size", batch_size=8, max_epochs=2), test=True)
+        return runner.run(
+            TableClassification(data_dir=houses, target="size", batch_size=8, max_epochs=2), RunOptions(test=True)
+        )
 
 
 def changed(run: Path, folder: Path, **calibration: Any) -> Path:
     copied = shutil.copytree(run, folder / "run")
-    records.update(copied, calibration=records.load(run)["calibration"] | calibration)
+    records.Record.read(copied).update(calibration=records.load(run)["calibration"] | calibration)
     return copied
 
 

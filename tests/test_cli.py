@@ -256,7 +256,7 @@ def run(tmp_path: Path) -> str:
     """The directory of a run that began and did not end."""
     folder = tmp_path / "runs" / "CatsDogsScratch" / "20260131T120000Z-1a2b"
     folder.mkdir(parents=True)
-    records.start(folder, ASKED, ASKED)
+    records.Record(folder).start(ASKED, ASKED)
     return str(folder)
 
 

@@ -24,6 +24,7 @@ from src.inference.batch import predict
 from src.inference.predictor import compare_numbers
 from src.runs import records
 from src.training import runner
+from src.training.options import RunOptions
 from src.training.trainer import quieten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +49,7 @@ def table(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(experiment: Experiment, home: Path) -> Path:
     """Train and test, and take the caches away."""
     with own_home(home):
-        run = runner.run(experiment, test=True)
+        run = runner.run(experiment, RunOptions(test=True))
     shutil.rmtree(home / "cache", ignore_errors=True)
     return run
 

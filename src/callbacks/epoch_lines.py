@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/rmse", "val/r2")
 MOST_LINES = 25
@@ -38,7 +41,7 @@ class EpochLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.samples += len(batch["index"]) * trainer.world_size
+        self.samples += examples_in(batch) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validating = time.monotonic()
@@ -63,3 +66,11 @@ class EpochLines(Callback):
     def scores(self, trainer: Trainer) -> str:
         values = trainer.callback_metrics
         return "  ".join(f"{name} {float(values[name]):.4f}" for name in self.shown if name in values)
+
+
+def examples_in(batch: Any) -> int:
+    """Return the number of examples of a batch: of its 'index', or else the first size of its first tensor."""
+    if isinstance(batch, Mapping) and "index" in batch:
+        return len(batch["index"])
+    tensors = (part for part in tree_leaves(batch) if isinstance(part, Tensor) and part.ndim)
+    return len(next(tensors, ()))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,45 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.datamodules import quarantine
+from src.datamodules.folds import Fold, splits_of_fold
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
-from src.datamodules.splits import SPLIT_SEED, assign_folds
+from src.datamodules.sources import LoadedSplits, first_available
+from src.datamodules.splits import SPLITS
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from PIL import Image
-
-PredictionInput: TypeAlias = "Path | str | Image.Image | np.ndarray | pd.DataFrame"
-"""What a data module may be asked to predict."""
-Samples = TypeVar("Samples", bound=Sized)
-SPLITS = ("train", "val", "test")
-VAL_PARTS = 7
-"""Of what a fold leaves for training, one part in so many is for validation."""
-
-
-@dataclass(frozen=True)
-class LoadedSplits(Generic[Samples]):
-    """What a source served: the examples of each split and how they were split."""
-
-    source: str
-    """For the log and the record: 'folder /data/x', 'drawn'."""
-    split: str
-    """How the splits were made: 'as given', 'stratified 70/15/15, seed 0'."""
-    samples: Mapping[str, Samples]
-    """Split -> examples; 'test' may be missing."""
-    fallback: bool = False
-    """Whether this only stands in for real data, so that no number from it is taken for one from the real thing."""
-    whole: Samples | None = None
-    """All examples, where they came without splits of their own."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One fold of a cross-validation."""
-
-    number: int
-    """From 1."""
-    count: int
+FLAT = (torch.Tensor, str, int, float)
+"""Values of a batch in which there is nothing else to move."""
 
 
 class DataModule(LightningDataModule):
@@ -107,81 +75,18 @@ class DataModule(LightningDataModule):
         raise NotImplementedError
 
     def find(self) -> LoadedSplits[Any]:
-        """Return what the first available source serves, or the forced one.
+        """Return what the first available source serves, or the forced one, without what `quarantine` lists, as `fold`
+        divides it.
 
         Raises:
             InputError: the forced source is unknown or cannot be had here, or none can.
         """
-        sources = self.sources()
-        if self.source != "auto" and self.source not in sources:
-            raise InputError(f"--source {self.source}: unknown here. Choose from auto, {', '.join(sources)}.")
-        names = list(sources) if self.source == "auto" else [self.source]
-        if self.data_dir is not None:  # what the user names is never replaced by another source
-            first = next(iter(sources))
-            if first not in names:
-                raise InputError(f"--data-dir {self.data_dir} and --source {self.source}: give one of the two.")
-            names = [first]
         listed = None if self.quarantine is None else quarantine.read(self.quarantine)  # before data are made
-        for name in names:
-            if (found := sources[name]()) is not None:
-                found = found if listed is None else self._without(found, listed)
-                return found if self.fold is None else self._folded(found, self.fold)
-        raise InputError(
-            f"--source {self.source}: cannot be had here ({', '.join(names)}: no network, or no such folder)."
-        )
-
-    def _without(self, found: LoadedSplits[Any], listed: Sequence[quarantine.Entry]) -> LoadedSplits[Any]:
-        """Return what was found without the examples of a list; how many that are is noted."""
-        names = {split: self.names_of(samples, found) for split, samples in found.samples.items()}
-        stays = quarantine.staying(listed, names, f"--quarantine {self.quarantine}", found.source)
-        samples = {split: self.subset(found.samples[split], np.flatnonzero(stays[split])) for split in names}
-        self.left_out = [self.subset(found.samples[split], np.flatnonzero(~stays[split])) for split in names]
-        counts = {split: len(out) for split, out in zip(names, self.left_out, strict=True) if len(out)}
-        shown = ", ".join(f"{split} {count}" for split, count in counts.items())
-        self.notes.append(f"examples left out by {self.quarantine}: {shown or 'none, it is empty'}")
-        whole = found.whole
-        if whole is not None:
-            # Rows of a test file of its own may have the same names as those of `whole`, which train and val are from.
-            of_whole = SPLITS if len(whole) == sum(map(len, found.samples.values())) else ("train", "val")
-            kept = {names[split][i] for split in of_whole if split in names for i in stays[split].nonzero()[0].tolist()}
-            whole = self.subset(whole, [i for i, name in enumerate(self.names_of(whole, found)) if name in kept])
-        return replace(found, samples=samples, whole=whole)
-
-    def _folded(self, found: LoadedSplits[Any], fold: Fold) -> LoadedSplits[Any]:
-        """Return the splits of a fold: its share of the examples is test; validation is taken from the rest.
-
-        Splits that the data came with keep their part: a given validation split chooses in every fold, and a given test
-        split is not looked at.
-        """
-        pool = found.samples["train"] if found.whole is None else found.whole
-        parts = self._assign_folds(pool, fold.count, found.source)
-        test = parts[fold.number - 1]
-        rest = np.setdiff1d(np.arange(len(pool)), test)
-        how = f"fold {fold.number} of {fold.count}"
-        if found.whole is None and "val" in found.samples:
-            samples = {"train": self.subset(pool, rest), "val": found.samples["val"], "test": self.subset(pool, test)}
-            return replace(found, split=f"{how} of train; val as before", samples=samples)
-        remaining = self.subset(pool, rest)
-        groups = self.groups(remaining)
-        count = VAL_PARTS if groups is None else max(2, min(VAL_PARTS, len(set(groups))))
-        val = self._assign_folds(remaining, count, found.source)[0]
-        train = np.setdiff1d(np.arange(len(remaining)), val)
-        samples = {
-            "train": self.subset(remaining, train),
-            "val": self.subset(remaining, val),
-            "test": self.subset(pool, test),
-        }
-        return replace(found, split=f"{how}, seed {SPLIT_SEED}; val 1/{count} of the rest", samples=samples)
-
-    def _assign_folds(self, samples: Any, count: int, where: str) -> list[list[int]]:
-        return assign_folds(
-            len(samples),
-            count,
-            labels=self.labels(samples),
-            groups=self.groups(samples),
-            where=where,
-            shuffle=not self.neighbours_alike,
-        )
+        found = first_available(self.sources(), self.source, self.data_dir)
+        if listed is not None:
+            found, self.left_out, note = quarantine.leave_out(listed, f"{self.quarantine}", found, self)
+            self.notes.append(note)
+        return found if self.fold is None else splits_of_fold(found, self.fold, self)
 
     def labels(self, samples: Any) -> Sequence[str] | None:
         """Return the class of each of some examples of `LoadedSplits`; None where there are no classes."""
@@ -211,40 +116,11 @@ class DataModule(LightningDataModule):
         """Return the targets of a split, by position."""
         raise NotImplementedError
 
-    def examples(self, split: str, positions: Sequence[int]) -> torch.Tensor | list[str]:
-        """Return what a person is shown of some examples: pictures, uint8 [n, channels, height, width], or texts."""
-        raise NotImplementedError(f"{type(self).__name__} shows no examples")
-
     def save(self, run: Path) -> None:
         """Write to the run directory what prediction needs besides the spec; see `Experiment.for_inference`."""
 
     def restore(self, run: Path) -> None:
         """Read back what `save` wrote, for a prediction, or before the `setup` of a run that goes on."""
-
-    def baseline_inputs(self, split: str) -> Any:
-        """Return what scikit-learn's models see of a split: a DataFrame, pictures as rows of numbers, or texts."""
-        raise InputError(f"--baselines: {type(self).__name__} offers scikit-learn nothing to fit.")
-
-    @property
-    def can_predict(self) -> bool:
-        """Whether `prepare_prediction` is there."""
-        return type(self).prepare_prediction is not DataModule.prepare_prediction
-
-    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        """Get `predict_dataloader` ready for the inputs and return the id of each; the training data are not needed.
-
-        A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others. `expected` is set
-        where the inputs came with labels, and `id_name` where they came with ids.
-
-        Args:
-            inputs: files and folders; or PIL images and uint8 arrays [height, width, channels], texts, tables. A string
-                is a text where texts are expected, else a path.
-            spec: of the run.
-
-        Raises:
-            InputError: an input that is not there, is of another kind, or there is none.
-        """
-        raise InputError(f"{type(self).__name__} cannot predict on files: it has no prepare_prediction().")
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples of each split that there is."""
@@ -297,11 +173,15 @@ class DataModule(LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch, a flat dict. Lightning's own looks for tensors at any depth, which takes as long as a step of a
-        tiny model.
+        """Return the batch on a device, whatever it is made of.
+
+        Lightning's own way looks for tensors at any depth, which takes as long as a step of a tiny model. So a flat
+        dict, as our data sets give, is moved here.
         """
         if device.type == "cpu":
             return batch
+        if not isinstance(batch, dict) or not all(isinstance(value, FLAT) for value in batch.values()):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
         return {
             name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
             for name, value in batch.items()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from src.configs.errors import InputError
+from src.datamodules.sources import Divisible, LoadedSplits
+from src.datamodules.splits import SPLITS
 from src.resources.files import atomic_write
-
-SPLITS = ("train", "val", "test")
 
 
 class Entry(NamedTuple):
@@ -86,6 +87,36 @@ def staying(
         if not found.any():
             raise InputError(f"{where}: nothing is left of {split}.")
     return stays
+
+
+def leave_out(
+    listed: Sequence[Entry], path: str, found: LoadedSplits[Any], data: Divisible
+) -> tuple[LoadedSplits[Any], list[Any], str]:
+    """Return what was found without the examples of a list, what it took out of each split, and a note of how many.
+
+    Args:
+        listed: those to leave out.
+        path: of the list, for the note and errors.
+        found: what a source served.
+        data: names the examples.
+
+    Raises:
+        InputError: as `staying`.
+    """
+    names = {split: data.names_of(samples, found) for split, samples in found.samples.items()}
+    stays = staying(listed, names, f"--quarantine {path}", found.source)
+    samples = {split: data.subset(found.samples[split], np.flatnonzero(stays[split])) for split in names}
+    left_out = [data.subset(found.samples[split], np.flatnonzero(~stays[split])) for split in names]
+    counts = {split: len(out) for split, out in zip(names, left_out, strict=True) if len(out)}
+    shown = ", ".join(f"{split} {count}" for split, count in counts.items())
+    whole = found.whole
+    if whole is not None:
+        # Rows of a test file of its own may have the same names as those of `whole`, which train and val are from.
+        of_whole = SPLITS if len(whole) == sum(map(len, found.samples.values())) else ("train", "val")
+        kept = {names[split][i] for split in of_whole if split in names for i in stays[split].nonzero()[0].tolist()}
+        whole = data.subset(whole, [i for i, name in enumerate(data.names_of(whole, found)) if name in kept])
+    note = f"examples left out by {path}: {shown or 'none, it is empty'}"
+    return replace(found, samples=samples, whole=whole), left_out, note
 
 
 def write(path: Path, entries: Iterable[Entry]) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from src.configs.spec import DataSpec
-from src.datamodules.base import DataModule, LoadedSplits
+from src.datamodules.base import DataModule
+from src.datamodules.sources import LoadedSplits
 
 
 class Slices(Dataset[dict[str, Tensor]]):

@@ -15,6 +15,7 @@ from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.training import Accelerator
 from src.datamodules import DataModule, PredictionInput
+from src.datamodules.capabilities import PredictsFiles, require
 from src.experiment import Experiment
 from src.loading import load
 from src.runs import records, state
@@ -39,6 +40,8 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
     task = experiment.task(spec)
+    if not isinstance(task, Task):
+        raise InputError(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
     try:
         task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
@@ -146,6 +149,9 @@ def prepared(run: Path, inputs: Sequence[PredictionInput]) -> tuple[Experiment, 
     """
     experiment, spec, task = load_run(run)
     datamodule = experiment.datamodule()
+    require(datamodule, PredictsFiles, str(run), "cannot read inputs to predict.")
+    assert isinstance(datamodule, DataModule)
+    assert isinstance(datamodule, PredictsFiles)
     datamodule.restore(run)
     return experiment, task, datamodule, datamodule.prepare_prediction(inputs, spec)
 

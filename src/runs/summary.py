@@ -52,8 +52,8 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
         )
     backbone = f" {fields['backbone']}" if "backbone" in fields else ""
     trained = f", {model['trained']:,} trained" if model["trained"] < model["parameters"] else ""
-    if name := record["spec"]["target"]["name"] if not record["spec"]["classes"] else "":
-        target = record["spec"]["target"]
+    target = record["spec"]["target"]
+    if target["kind"] == "regression" and (name := target["name"]):
         _line("target", f"{name}{', its logarithm' if target['log'] else ''}")
     _line("model", f"{model['name']}{backbone}, {model['parameters']:,} parameters{trained}")
     _line("weights", record["weights"]["source"])
@@ -84,13 +84,18 @@ def recipe(fields: Mapping[str, Any], steps: int) -> str:
 
 def after(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished run and what can be done with it."""
-    best, metrics = record["best"], record["metrics"]
-    when = f"at epoch {best['epoch']}" if best["epoch"] else "before training, with the solved head"
-    _line("best", f"{best['name']} {best['value']:.4f} {when}; stopped: {record['reason']}{_stand_in(record)}")
+    best, metrics = record.get("best"), record["metrics"]
+    value = "the last epoch, since nothing is monitored"
+    if best:
+        when = f"at epoch {best['epoch']}" if best["epoch"] else "before training, with the solved head"
+        value = f"{best['name']} {best['value']:.4f} {when}"
+    _line("best", f"{value}; stopped: {record['reason']}{_stand_in(record)}")
     for split in ("val", "test"):
         found = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{split}/")}
         if found:
             _line(split, "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    if others := {name: value for name, value in metrics.items() if not name.startswith(("val/", "test/"))}:
+        _line("metrics", "  ".join(f"{name} {value:.4f}" for name, value in others.items()))
     for line in of_classes(record):
         _line("", line)
     if found := record.get("calibration"):
@@ -106,7 +111,8 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     if record["tests_read"] > 1:
         _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
     _line("run", str(folder))
-    commands = [*show_curves(folder), *predict_files(record, folder)]
+    curves = show_curves(folder) if "tensorboard" in record["fields"].get("logger", ["tensorboard"]) else []
+    commands = [*curves, *predict_files(record, folder)]
     if not record["tests_read"] and "test" in record["data"]["sizes"]:
         commands.append(f"{installed('python')} scripts/run.py --resume {folder} --test")
     for number, command in enumerate(commands):

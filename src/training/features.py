@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from src.datamodules import DataModule
-from src.resources.cache import cache_dir, say_not_kept
-from src.resources.files import replacing
+from src.resources.cache import cache_dir, once
 from src.tasks import Task
 
 Kept = dict[str, dict[str, Tensor]]
@@ -30,20 +30,35 @@ def cache_features(
     kept: Kept = {}
     task.to(trainer.strategy.root_device).eval()
     for split in splits:
-        ids = hashlib.sha256("\n".join(datamodule.ids(split)).encode()).hexdigest()[:16]
-        path = cache_dir() / "features" / f"{key}-{ids}.npz"
-        features = _read(path, len(datamodule.ids(split)))
-        if features is None or not _holds(features, *next(_compute(task, datamodule, trainer, split))):
-            index, found = (torch.cat(parts) for parts in zip(*_compute(task, datamodule, trainer, split), strict=True))
-            features = found[index.argsort()]
-            try:
-                with replacing(path) as temporary, open(temporary, "wb") as file:
-                    np.savez(file, features=features.numpy())  # with a checksum, unlike .npy
-            except OSError as error:
-                say_not_kept(path.parent, error, "the next run computes these features again")
-        kept[split] = {"features": features, "target": datamodule.targets(split)}
+        kept[split] = {
+            "features": _features(task, datamodule, trainer, split, key),
+            "target": datamodule.targets(split),
+        }
     task.train()
     return kept
+
+
+def _features(task: Task, datamodule: DataModule, trainer: Trainer, split: str, key: str) -> Tensor:
+    """Return the features of a split, float32 [examples, num_features], from the cache or computed."""
+
+    def read(path: Path) -> Tensor | None:
+        found = _read(path, len(datamodule.ids(split)))
+        holds = found is not None and _holds(found, *next(_compute(task, datamodule, trainer, split)))
+        return found if holds else None
+
+    @functools.cache
+    def computed() -> Tensor:
+        index, found = (torch.cat(parts) for parts in zip(*_compute(task, datamodule, trainer, split), strict=True))
+        return found[index.argsort()]
+
+    def fill(part: Path) -> Tensor:
+        with open(part, "wb") as file:
+            np.savez(file, features=computed().numpy())  # with a checksum, unlike .npy
+        return computed()
+
+    ids = hashlib.sha256("\n".join(datamodule.ids(split)).encode()).hexdigest()[:16]
+    path = cache_dir() / "features" / f"{key}-{ids}.npz"
+    return once(path, read, fill, fallback=computed, so="the next run computes these features again")
 
 
 def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -> Iterator[tuple[Tensor, Tensor]]:

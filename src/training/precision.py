@@ -7,16 +7,17 @@ import functools
 import hashlib
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
-from filelock import FileLock
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from src.datamodules import DataModule
 from src.experiment import Experiment
-from src.resources.cache import cache_dir
-from src.resources.files import write_json
+from src.resources.cache import cache_dir, once
 from src.tasks import Task
 
 CLEARLY = 1.1
@@ -59,23 +60,32 @@ def measured_speeds(experiment: Experiment, task: Task, datamodule: DataModule, 
     """
     if not undecided(experiment, trainer):
         return {}
-    path = cache_dir() / "precision" / f"{_key(task, datamodule)}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")), isolate_rng():
-            kept = json.loads(path.read_text()) if path.is_file() else {}
-            trial = functools.cache(lambda: Trial(task, datamodule, trainer))  # a copy and some steps: if asked for
-            if not kept:
-                kept = {"seconds_an_example": trial().seconds_an_example}
-                write_json(path, kept)
-            if kept["seconds_an_example"] * examples(task, datamodule, trainer) < WORTH:
-                return {}
-            if "bf16-mixed" not in kept:
-                kept |= trial().speeds()
-                write_json(path, kept)
-    except (OSError, ValueError):
-        return {}
-    return {precision: kept[precision] for precision in PRECISIONS}
+    key = _key(task, datamodule)
+    trial = functools.cache(lambda: Trial(task, datamodule, trainer))  # a copy and some steps: if asked for
+    with isolate_rng():
+        taken = _measured(f"{key}-example", ("seconds",), lambda: {"seconds": trial().seconds_an_example})
+        if not taken or taken["seconds"] * examples(task, datamodule, trainer) < WORTH:
+            return {}
+        return _measured(f"{key}-speeds", PRECISIONS, lambda: trial().speeds())
+
+
+def _measured(name: str, keys: tuple[str, ...], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Return a measurement from the cache, else a new one; {} where the cache cannot be written."""
+
+    def read(path: Path) -> dict[str, float] | None:
+        try:
+            found: Any = json.loads(path.read_text())
+            return {key: float(found[key]) for key in keys}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def fill(part: Path) -> dict[str, float]:
+        found = measure()
+        part.write_text(json.dumps(found))
+        return found
+
+    path = cache_dir() / "precision" / f"{name}.json"
+    return once(path, read, fill, fallback=dict, so="the processor's flags choose the precision")
 
 
 def examples(task: Task, datamodule: DataModule, trainer: Trainer) -> float:

@@ -11,7 +11,6 @@ import pytest
 from torchvision.datasets import OxfordIIITPet
 
 from src.datamodules import CatsDogs
-from src.datamodules.images.cats_dogs import download
 from src.datamodules.synthetic.images import draw_folder
 from src.experiment import InputError
 from src.resources.cache import cache_dir
@@ -30,7 +29,8 @@ def no_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw 40 pictures in place of 1600."""
     monkeypatch.setattr(
-        "src.datamodules.images.image_folder.drawn.draw_folder", lambda root: draw_folder(root, train=24, val=8, test=8)
+        "src.datamodules.images.image_folder.images.draw_folder",
+        lambda root: draw_folder(root, train=24, val=8, test=8),
     )
 
 
@@ -152,7 +152,7 @@ def test_a_download_that_breaks_off_is_said_and_leaves_nothing(
 
     monkeypatch.setattr(OxfordIIITPet, "__init__", half)
     monkeypatch.setattr("src.datamodules.images.cats_dogs.reachable", lambda url: True)
-    with pytest.raises(InputError, match=r"--source oxford-pet: the download broke off.*--source drawn"):
+    with pytest.raises(InputError, match=r"--source oxford-pet: the download .* broke off.*--source drawn"):
         ready(source=source)
     assert [path for path in cache_dir().iterdir() if path.suffix != ".lock"] == []
 
@@ -163,8 +163,9 @@ def test_an_interrupted_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(OxfordIIITPet, "__init__", half)
+    monkeypatch.setattr("src.datamodules.images.cats_dogs.reachable", lambda url: True)
     with pytest.raises(KeyboardInterrupt):
-        download(cache_dir() / "oxford-iiit-pet")
+        ready(source="oxford-pet")
     assert [path for path in cache_dir().iterdir() if path.suffix != ".lock"] == []
 
 

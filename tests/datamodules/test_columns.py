@@ -17,7 +17,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from src.datamodules.tables import columns
-from src.datamodules.tables.columns import LARGEST, Encoder, Scaling, as_dates, as_numbers, fit, infer, words
+from src.datamodules.tables.columns import LARGEST, Encoder, Scaling, fit
+from src.datamodules.tables.kinds import infer
+from src.datamodules.tables.values import as_dates, as_numbers, words
 from src.experiment import Columns, InputError, TablePrep
 
 SCALINGS: tuple[Scaling, ...] = ("standard", "quantile", "log", "none")

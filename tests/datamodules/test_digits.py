@@ -23,8 +23,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST, FashionMNIST
 
 from experiments.digits import DigitsCNN
-from src.datamodules import Batches, Digits
-from src.datamodules.base import Fold
+from src.datamodules import Batches, Digits, Fold
 from src.datamodules.images.digits import GreyFiles, Moved
 from src.datamodules.images.idx_files import read_sheet
 from src.datamodules.tensors import Slices

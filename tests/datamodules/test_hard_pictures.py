@@ -21,8 +21,9 @@ from test_image_folder import folder_of, ready, smooth, write
 
 from src.datamodules import ImageFolder
 from src.datamodules.images import decoding, listing
-from src.datamodules.images.decoded import decode_all, threads
+from src.datamodules.images.decoded import decode_all
 from src.datamodules.images.decoding import decode
+from src.datamodules.images.image_dataset import threads
 from src.experiment import InputError
 
 SIDE = 32

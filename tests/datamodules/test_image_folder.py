@@ -26,7 +26,7 @@ from torchvision.transforms.v2 import RandomResizedCrop, functional
 
 from src.datamodules import Batches, ImageFolder
 from src.datamodules.images.class_folders import Chosen, scan
-from src.datamodules.images.decoded import DRAWS, LARGE, random_windows
+from src.datamodules.images.image_dataset import DRAWS, LARGE, random_windows
 from src.experiment import Augment, InputError
 from src.resources.cache import cache_dir
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
+from torch.utils._pytree import tree_flatten
 
 from src.datamodules import ImageFolder, Tensors
 from src.experiment import DataSpec, InputError
@@ -95,6 +97,34 @@ def test_without_classes_nothing_is_counted() -> None:
 def test_without_a_test_split_the_test_is_refused() -> None:
     with pytest.raises(InputError, match="--test: tensors has no test split"):
         Tensors({"train": columns(3), "val": columns(3)}, SPEC).test_dataloader()
+
+
+class Pair(NamedTuple):
+    image: Tensor
+    mask: Tensor
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"image": torch.ones(2), "index": torch.arange(2), "name": "flat"},
+        {"views": {"left": torch.ones(2), "right": [torch.ones(3)]}, "target": torch.ones(2)},
+        {"boxes": [torch.ones(2, 4), torch.ones(1, 4)], "target": torch.ones(2)},
+        {"target": torch.ones(2), "error": {1: "does not open"}},
+        [torch.ones(2), torch.ones(3)],
+        (torch.ones(2), {"target": torch.ones(2)}),
+        Pair(torch.ones(2), torch.ones(2)),
+        torch.ones(2),
+    ],
+    ids=["flat dict", "nested dict", "dict of lists", "prediction", "list", "tuple", "named tuple", "tensor"],
+)
+def test_a_batch_of_any_make_is_moved(data: Tensors, batch: Any) -> None:
+    moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert type(moved) is type(batch)
+    before, after = (tree_flatten(each) for each in (batch, moved))
+    assert after[1] == before[1], "its structure stays"
+    for old, new in zip(before[0], after[0], strict=True):
+        assert new.is_meta if isinstance(old, Tensor) else new == old
 
 
 def test_the_data_set_pickles_for_workers(data: Tensors) -> None:

@@ -324,7 +324,7 @@ def test_files_and_folders_that_are_no_tables_are_refused(tmp_path: Path) -> Non
     rows = sentences(40)
     assert f"{tmp_path / 'typo.csv'}: no such file or folder" in refused(tmp_path / "typo.csv")
     shutil.copy(write(tmp_path / "x.csv", rows), tmp_path / "x.xlsx")
-    assert "not a table of texts. Expected one of .csv, .tsv, .jsonl" in refused(tmp_path / "x.xlsx")
+    assert "not a table. Expected one of .csv, .tsv, .jsonl" in refused(tmp_path / "x.xlsx")
     assert "no train file. Expected train.csv" in refused(folder_of(tmp_path / "x", {"test.csv": rows}))
     twice = folder_of(tmp_path / "twice", {"train.csv": rows, "val.csv": rows, "valid.jsonl": rows})
     assert "val.csv and valid.jsonl are both val" in refused(twice)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from filelock import FileLock
 from torchvision.datasets import OxfordIIITPet
 
-from src.configs.errors import InputError
-from src.datamodules.base import LoadedSplits
 from src.datamodules.images.class_folders import Chosen, scan
 from src.datamodules.images.image_folder import ImageFolder
 from src.datamodules.images.listing import Listing
+from src.datamodules.sources import LoadedSplits
 from src.datamodules.splits import SPLIT_SEED, VAL_SHARE
 from src.datamodules.synthetic import images
 from src.resources.cache import cache_dir
-from src.resources.network import reachable
+from src.resources.network import download_once, reachable
 
 
 class CatsDogs(ImageFolder):
@@ -39,13 +36,16 @@ class CatsDogs(ImageFolder):
         """Return Oxford-IIIT Pet by kind of animal; its official test split stays the test split."""
         root = cache_dir()
         folder = root / "oxford-iiit-pet"
-        if not folder.is_dir():
-            if not reachable(OxfordIIITPet._RESOURCES[0][0]):
-                return None
-            root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / "oxford-iiit-pet.lock"):  # each process of a distributed run comes here
-                if not folder.is_dir():
-                    download(folder)
+        if not folder.exists() and not reachable(OxfordIIITPet._RESOURCES[0][0]):
+            return None
+        download_once(
+            folder,
+            "Oxford-IIIT Pet",
+            lambda to: Path(OxfordIIITPet(to, download=True)._base_folder),
+            detail=", 0.8 GB,",
+            source="oxford-pet",
+            instead="or take --source drawn",
+        )
         pets = [OxfordIIITPet(root, split=split, target_types="binary-category") for split in ("trainval", "test")]
         kinds = {file: kind for part in pets for file, kind in zip(part._images, part._bin_labels, strict=True)}
         row = {file: number for number, file in enumerate(sorted(kinds))}
@@ -73,17 +73,3 @@ class RareDogs(ImageFolder):
         root = images.cache_folder("rare_dogs", 64)
         images.draw_folder(root, **self.SIZES, seed=1, rare=21, size=64)
         return LoadedSplits("drawn cats and dogs, 20 to 1", "as drawn", scan(root)[0])
-
-
-def download(folder: Path) -> None:
-    """Download Oxford-IIIT Pet; `folder` appears when all of it is there."""
-    print(f"data       downloading Oxford-IIIT Pet, 0.8 GB, to {folder}", flush=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".oxford-iiit-pet-", dir=folder.parent) as temporary:
-        try:
-            OxfordIIITPet(temporary, download=True)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"--source oxford-pet: the download broke off ({error}). Try again, or take --source drawn."
-            ) from error
-        (Path(temporary) / folder.name).rename(folder)

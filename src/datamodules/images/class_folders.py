@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from src.configs.errors import InputError
-from src.datamodules.base import SPLITS
 from src.datamodules.images.listing import Listing, names_below
-from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
+from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, divide
 from src.resources.files import printable
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from io import BufferedReader
 from pathlib import Path
 
@@ -14,14 +13,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 UNREADABLE = Exception
 """What is raised for files that are no picture, cut short or damaged: Pillow's plugins have no common kind of error."""
 MOST_PIXELS = 178_956_970
-"""Pixels of a picture in memory, where Pillow's own limit raises: 0.7 GB. Photographs from phones reach 200 million,
-but they are JPEGs, which are scaled while decoded."""
+"""Pixels of a picture in memory, where Pillow raises, also for what its plugins find inside files: 0.7 GB. Photographs
+from phones reach 200 million, but they are JPEGs, which are scaled while decoded."""
 LARGE = 2**24
 """Pixels from which on one picture at a time is decoded, whatever the number of threads."""
 
-# Pillow warns at its limit and raises at twice as much. Here is one limit, for what its plugins find inside files too.
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -69,7 +65,7 @@ def _opened(file: BufferedReader) -> Image.Image:
     """Open a picture; a JPEG may have more pixels than the limit, for they do not all come into memory."""
     try:
         return Image.open(file)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         file.seek(0)
         try:
             image = JpegImageFile(file)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -21,15 +19,17 @@ from typing_extensions import override
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
-from src.datamodules.base import SPLITS, DataModule, LoadedSplits, PredictionInput, fingerprint
-from src.datamodules.images.decoded import Files
+from src.datamodules.base import DataModule, fingerprint
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.given import GivenImage, given_images
 from src.datamodules.images.idx_files import Sheet, read_sheet
+from src.datamodules.images.image_dataset import Files
 from src.datamodules.sampling.batches import Batches
-from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
+from src.datamodules.sources import LoadedSplits, own_data
+from src.datamodules.splits import SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, divide
 from src.datamodules.tensors import Slices
 from src.resources.cache import cache_dir
-from src.resources.network import reachable
+from src.resources.network import download_once, reachable
 
 Name = Literal["mnist", "fashion-mnist"]
 CLASSES: Mapping[Name, tuple[str, ...]] = {
@@ -99,24 +99,23 @@ class Digits(DataModule):
 
     def from_file(self) -> LoadedSplits[Sheet] | None:
         """Return the user's folder; None where none was named and `data/<dataset>` is not there."""
-        root = self.data_dir or Path("data") / self.wanted
-        if self.data_dir is None and not root.is_dir():
-            return None
-        if not root.is_dir():
-            raise InputError(f"--data-dir {root}: no such folder.")
-        return self.official(root, f"folder {root}", self.wanted)
+        root = own_data(self.data_dir, self.wanted)
+        return None if root is None else self.official(root, f"folder {root}", self.wanted)
 
     def from_download(self) -> LoadedSplits[Sheet] | None:
         """Return the data set as torchvision downloads it; kept in the cache."""
         kind, size = DOWNLOADS[self.wanted]
         folder = cache_dir() / self.wanted
-        if not folder.is_dir():
-            if not reachable(kind.mirrors[0]):
-                return None
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix(".lock")):  # each process of a distributed run comes here
-                if not folder.is_dir():
-                    download(kind, size, folder)
+        if not folder.exists() and not reachable(kind.mirrors[0]):
+            return None
+        download_once(
+            folder,
+            kind.__name__,
+            lambda to: Path(kind(to, download=True).raw_folder),
+            detail=f", {size},",
+            source="download",
+            instead=f"put its files into data/{self.wanted}, or take --source sklearn",
+        )
         return self.official(folder, f"{kind.__name__} (torchvision)", self.wanted)
 
     def from_debian(self) -> LoadedSplits[Sheet] | None:
@@ -256,20 +255,6 @@ class GreyFiles(Files):
         batch = super().__getitem__(keys)
         colours = cast(Tensor, batch["image"]).int() * torch.tensor(GREY, dtype=torch.int32)[:, None, None]
         return batch | {"image": ((colours.sum(1, keepdim=True) + 2**15) >> 16).to(torch.uint8)}
-
-
-def download(kind: type[MNIST], size: str, folder: Path) -> None:
-    """Download the four idx files; `folder` appears when all of them are there and are what torchvision expects."""
-    print(f"data       downloading {kind.__name__}, {size}, to {folder}", flush=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        try:
-            raw = Path(kind(temporary, download=True).raw_folder)
-        except Exception as error:  # urllib, http.client and torchvision have their own kinds
-            raise InputError(
-                f"--source download: the download of {kind.__name__} broke off ({error}). Try again, put its files "
-                f"into data/{folder.name}, or take --source sklearn."
-            ) from error
-        raw.rename(folder)
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from src.configs.errors import InputError
-from src.datamodules.base import PredictionInput
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.listing import files_below
 from src.resources.files import printable
 

@@ -16,12 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.configs.spec import DataSpec
-from src.datamodules.base import DataModule, LoadedSplits, PredictionInput, fingerprint
+from src.datamodules.base import DataModule, fingerprint
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.class_folders import Chosen, scan
-from src.datamodules.images.decoded import Decoded, Files, Pictures, decode_all
+from src.datamodules.images.decoded import Decoded, decode_all
 from src.datamodules.images.given import given_images
+from src.datamodules.images.image_dataset import Files, Pictures
 from src.datamodules.images.listing import Listing
 from src.datamodules.sampling.batches import Batches
+from src.datamodules.sources import LoadedSplits, own_data
 from src.datamodules.synthetic import images
 from src.resources.files import printable
 
@@ -69,8 +72,8 @@ class ImageFolder(DataModule):
 
     def from_folder(self) -> LoadedSplits[Chosen] | None:
         """Return the user's folder; None where none was named and `data/<folder_name>` is not there."""
-        root = self.data_dir or Path("data") / self.folder_name
-        if self.data_dir is None and not root.is_dir():
+        root = own_data(self.data_dir, self.folder_name)
+        if root is None:
             return None
         samples, split = scan(root)
         ours = ("train", "val") if split.startswith("as given, but") else tuple(samples)  # what we have divided

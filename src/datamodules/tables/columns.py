@@ -1,9 +1,8 @@
-"""The columns of a table: what kind each is, and the numbers and categories that a model sees of them."""
+"""The columns of a table as a model sees them: numbers and categories."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,22 +11,17 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from src.configs.errors import InputError, did_you_mean
+from src.configs.errors import InputError
 from src.configs.jsonable import from_json
-from src.configs.table import Columns
+from src.datamodules.tables.values import DATE_PARTS, as_dates, as_numbers, words
 from src.resources.files import write_json
 
-MOSTLY = 0.95
-"""Share of a column's values that have to be numbers, or dates, for it to be such a column."""
-MOST_NAMES = 0.5
-"""Share of distinct values above which a column of words is a name, which tells nothing of other rows."""
 MOST_VALUES = 255
 """Values of a category up to which scikit-learn's gradient boosting takes it as one."""
 QUANTILES = 1000
 CHUNK = 1 << 16
 """Rows that are encoded at a time."""
 LARGEST = float(np.finfo(np.float32).max)
-DATE_PARTS = ("days", "year", "month", "weekday", "day of year")
 Scaling = Literal["standard", "quantile", "log", "none"]
 
 
@@ -195,126 +189,10 @@ def fit(frame: pd.DataFrame, kinds: dict[str, str], scaling: Scaling, clip: floa
     return Encoder(**{**vars(bare), **fitted})
 
 
-def words(column: pd.Series) -> list[str]:
-    """Return values as words, '' for missing ones; a whole number reads the same however the table holds it."""
-    return ["" if absent else _word(value) for value, absent in zip(column.tolist(), column.isna(), strict=True)]
-
-
-def _word(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def as_numbers(column: pd.Series) -> tuple[np.ndarray, list[int]]:
-    """Return float64 values, NaN for missing ones, and the rows whose value is no finite number."""
-    found = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
-    blank = absent(column)
-    bad = (np.isnan(found) & ~blank) | np.isinf(found)
-    return np.where(np.isinf(found), np.nan, found), np.flatnonzero(bad).tolist()
-
-
-def absent(column: pd.Series) -> np.ndarray:
-    """Return which values are missing or blank."""
-    missing = column.isna().to_numpy()
-    if pd.api.types.is_numeric_dtype(column):  # of a million numbers, strings would take longer than all else together
-        return missing
-    return missing | (column.astype(str).str.strip() == "").to_numpy()
-
-
-def as_dates(column: pd.Series) -> tuple[list[np.ndarray], list[int]]:
-    """Return `DATE_PARTS` as float64 columns, NaN for missing ones, and the rows whose value is no date.
-
-    A date begins with year, month and day (ISO 8601): 01/02/2020 is another day in another country.
-    """
-    if pd.api.types.is_datetime64_any_dtype(column):
-        found = pd.to_datetime(column, utc=True)
-    else:
-        iso = column.astype(str).str.match(r"\s*\d{4}-\d\d-\d\d")
-        found = pd.to_datetime(column.astype(str).where(iso), errors="coerce", format="ISO8601", utc=True)
-    bad = np.flatnonzero((found.isna() & column.notna()).to_numpy()).tolist()
-    found = found.dt.as_unit("s")
-    days = (found - pd.Timestamp("1970-01-01", tz="UTC").as_unit("s")) / pd.Timedelta(days=1)
-    parts = (days, found.dt.year, found.dt.month, found.dt.day_of_week, found.dt.day_of_year)
-    return [part.to_numpy(float, na_value=np.nan) for part in parts], bad
-
-
-def infer(frame: pd.DataFrame, given: Columns, notes: list[str], *, leave_out: Sequence[str] = ()) -> dict[str, str]:
-    """Return the kind of each column that the model is to see; what is left out or odd is added to `notes`.
-
-    Args:
-        frame: the training rows.
-        given: kinds that the user has named.
-        leave_out: further columns that are not for the model: the target, ids.
-
-    Raises:
-        InputError: a named column is not there, or has a value that is not of its kind; infinite numbers; no column is
-            left.
-    """
-    named = {name: kind for kind in ("number", "category", "date") for name in getattr(given, kind)}
-    for name in (*named, *given.ignored, *filter(None, [given.group])):
-        if name not in frame.columns:
-            hint = did_you_mean(name, list(frame.columns))
-            raise InputError(f"--columns: no column {name}.{hint} There: {', '.join(frame.columns)}.")
-    kinds: dict[str, str] = {}
-    left_out: list[str] = []
-    for name in frame.columns:
-        if name in (*given.ignored, *leave_out, given.group):
-            continue
-        column = frame[name]
-        if column.isna().all() or column.nunique(dropna=False) == 1:
-            left_out.append(f"{name} (always {'missing' if column.isna().all() else column.iloc[0]})")
-            continue
-        kind = named.get(name) or guess(column)
-        if kind == "name":
-            left_out.append(f"{name} ({column.nunique()} different words)")
-            continue
-        if kind != "category":
-            check(column, kind, notes, strict=name in named)
-        kinds[name] = kind
-    if left_out:
-        notes.append(f"columns left out: {', '.join(left_out)}")
-    if not kinds:
-        raise InputError("no column is left that the model could see: give the table more, or --columns.")
-    return kinds
-
-
-def guess(column: pd.Series) -> str:
-    """Return 'number', 'date', 'category', or 'name' for words of which most are different."""
-    if pd.api.types.is_bool_dtype(column):
-        return "category"
-    if pd.api.types.is_numeric_dtype(column):
-        return "number"
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return "date"
-    there = column[column.notna()].astype(str)
-    if len(as_numbers(there)[1]) <= (1 - MOSTLY) * len(there):
-        return "number"
-    if len(as_dates(there)[1]) <= (1 - MOSTLY) * len(there):
-        return "date"
-    return "name" if there.nunique() > max(20, MOST_NAMES * len(column)) else "category"
-
-
-def check(column: pd.Series, kind: str, notes: list[str], *, strict: bool) -> None:
-    """Refuse infinite numbers and, in a column that the user named, what is not of its kind; else note it."""
-    if kind == "number":
-        if pd.api.types.is_numeric_dtype(column) and len(rows := np.flatnonzero(np.isinf(column.to_numpy(float)))):
-            raise InputError(
-                f"column {column.name}: {len(rows)} infinite values (rows {some(column.index[rows])}, counted from 0). "
-                f"Empty them, or --columns.ignored {column.name}."
-            )
-        bad = as_numbers(column)[1]
-    else:
-        bad = as_dates(column)[1]
-    if not bad:
-        return
-    shown = ", ".join(repr(column.iloc[row]) for row in bad[:3])
-    if strict:
-        raise InputError(
-            f"column {column.name}: {len(bad)} values are no {kind}: {shown} (rows {some(column.index[bad])}, counted "
-            f"from 0). Correct or empty them, or --columns.category {column.name}."
-        )
-    notes.append(f"column {column.name}: {len(bad)} values are no {kind} and count as missing: {shown}")
-
-
-def some(rows: Sequence[int] | np.ndarray | pd.Index) -> str:
-    """Return the first few row numbers."""
-    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+def bin_edges(numbers: np.ndarray, bins: int) -> tuple[tuple[float, ...], ...]:
+    """Return for each column the edges of `bins` bins with about as many rows each; equal edges are one."""
+    if not bins:
+        return ()
+    quantiles = np.quantile(numbers, np.linspace(0, 1, bins + 1), axis=0)
+    edges = [np.unique(column.astype(np.float32)) for column in quantiles.T]  # apart in the network's own precision
+    return tuple(tuple((column if len(column) > 1 else np.append(column, column + 1)).tolist()) for column in edges)

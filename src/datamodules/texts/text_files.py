@@ -18,7 +18,6 @@ import numpy as np
 
 from src.configs.errors import InputError, did_you_mean
 from src.datamodules.ids import id_column
-from src.datamodules.splits import SPLIT_NAMES
 
 csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KB
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
@@ -142,31 +141,6 @@ def scan(file: TextFile) -> Scan:
 def _digest(text: str) -> int:
     """Return a hash of 64 bits that is 0 for the empty text only."""
     return int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest()) or 1 if text else 0
-
-
-def split_files(path: Path) -> dict[str, Path]:
-    """Return the file of each split in a folder, or `path` itself as 'train' if it is a file.
-
-    Raises:
-        InputError: a suffix that is no table's, no train file, or two files for one split.
-    """
-    if path.is_file():
-        if suffix(path) not in SUFFIXES:
-            raise InputError(f"--data-dir {path}: not a table of texts. Expected one of {', '.join(SUFFIXES)}.")
-        return {"train": path}
-    found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        split = SPLIT_NAMES.get(file.stem.lower())
-        if split and suffix(file) in SUFFIXES:
-            if split in found:
-                raise InputError(f"--data-dir {path}: {found[split].name} and {file.name} are both {split}.")
-            found[split] = file
-    if "train" not in found:
-        raise InputError(
-            f"--data-dir {path}: no train file. Expected train.csv and maybe val.csv and test.csv "
-            f"({', '.join(SUFFIXES)}), or name one file."
-        )
-    return found
 
 
 def suffix(path: Path) -> str:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,29 +19,19 @@ from src.configs.errors import InputError
 from src.configs.labels import numbers_first
 from src.configs.spec import DataSpec
 from src.configs.text import TextPrep, Vocabulary
-from src.datamodules.base import SPLITS, DataModule, LoadedSplits, PredictionInput
+from src.datamodules.base import DataModule
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import LikeLength
-from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, TEST_SHARE, VAL_SHARE, blocks, divide, few
+from src.datamodules.sources import LoadedSplits, own_data, split_files
+from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, blocks, divide, few
 from src.datamodules.texts.given import given_texts
-from src.datamodules.texts.text_files import SUFFIXES, Scan, TextFile, scan, split_files
+from src.datamodules.texts.text_files import SUFFIXES, Scan, TextFile, scan
 from src.datamodules.texts.text_parts import Part, usable, without_repeated
-from src.datamodules.texts.tokens import (
-    RECIPE,
-    TRAINED,
-    Inputs,
-    TextEncoder,
-    Tokens,
-    encode,
-    encode_once,
-    load_tokenizer,
-    train_tokenizer,
-)
-from src.datamodules.texts.vectors import own_vectors, read_vectors
-from src.resources import hub
-from src.resources.cache import cache_dir
-from src.resources.files import atomic_write, printable
+from src.datamodules.texts.tokens import TRAINED, Inputs, TextEncoder, Tokens, encode, encode_once, load_tokenizer
+from src.datamodules.texts.vocabulary import save_tokenizer, trained_tokenizer, vectors_of
+from src.resources.files import printable
 
 
 class TextTable(DataModule):
@@ -95,16 +84,10 @@ class TextTable(DataModule):
 
     def from_file(self) -> LoadedSplits[Part] | None:
         """Return the user's table; None where none was named and `data/<table_name>` is not there."""
-        path = self.data_dir
+        path = own_data(self.data_dir, self.table_name, SUFFIXES)
         if path is None:
-            path = next(
-                (p for p in (Path("data") / f"{self.table_name}{end}" for end in ("", *SUFFIXES)) if p.exists()), None
-            )
-            if path is None:
-                return None
-        if not path.exists():
-            raise InputError(f"--data-dir {path}: no such file or folder.")
-        given = split_files(path)
+            return None
+        given = split_files(path, SUFFIXES)
         parts = {split: self.part(self.file(file)) for split, file in given.items()}
         if path.is_file():
             return self.divided(f"file {printable(path)}", parts["train"], {"val": VAL_SHARE, "test": TEST_SHARE})
@@ -189,10 +172,8 @@ class TextTable(DataModule):
             val = max(1, round(FEW_VAL_SHARE * self.labelled))
             for split, count in (("train", self.labelled - val), ("val", val)):
                 chosen = few(labels[split], count, self.seed)
-                self._parts[split], self._targets[split] = (
-                    self._parts[split].subset(chosen),
-                    self._targets[split][chosen],
-                )
+                self._parts[split] = self._parts[split].subset(chosen)
+                self._targets[split] = self._targets[split][chosen]
         self._encoder = TextEncoder(self._tokenizer(), self.prep)
         self._encoded = {
             file: encode_once(
@@ -202,6 +183,7 @@ class TextTable(DataModule):
             )
             for file in dict.fromkeys(part.file for part in self._parts.values())
         }
+        train = self._parts["train"]
         self.spec = DataSpec(
             classes=tuple(classes),
             class_counts=self.train_counts(len(classes)),
@@ -209,55 +191,19 @@ class TextTable(DataModule):
             vocab_size=self._encoder.tokenizer.get_vocab_size(),
             pad_id=self._encoder.pad_id,
             unknown_id=self._encoder.unknown_id,
-            vectors=self._vectors(),
+            vectors=vectors_of(self.vocabulary, self._encoder, self._encoded[train.file], train),
         )
         self.loaded = LoadedSplits(found.source, found.split, self._parts, found.fallback)
 
     def _tokenizer(self) -> Tokenizer:
-        """Return the run's own tokenizer, the pretrained one, or one trained on the training split, from the cache."""
-        if self._kept:
-            return load_tokenizer(str(self._kept))
-        if self.vocabulary.tokenizer not in TRAINED:
-            return load_tokenizer(self.vocabulary.tokenizer)
-        train = self._parts["train"]
-        key = hashlib.sha256(f"{self.vocabulary.tokenizer} {self.vocabulary.size} {RECIPE}".encode())
-        key.update(train.digests.tobytes())
-        path = cache_dir() / "tokenizers" / f"{key.hexdigest()[:24]}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            try:
-                return Tokenizer.from_file(str(path))
-            except Exception:  # tokenizers raises bare Exceptions, for no file and for a damaged one
-                trained = train_tokenizer(train.texts(), self.vocabulary.tokenizer, self.vocabulary.size)
-                atomic_write(path, trained.to_str())
-                return trained
-
-    def _vectors(self) -> str:
-        """Return the array file with the start of the embedding; '' for none."""
-        tokenizer = self._encoder.tokenizer
-        if self.vocabulary.vectors == "none":
-            return ""
-        if self.vocabulary.vectors != "own":
-            return str(read_vectors(Path(self.vocabulary.vectors), tokenizer))
-        train = self._parts["train"]
-        key = hashlib.sha256(f"{self.vocabulary.width} {self._encoder.key()}".encode() + train.digests.tobytes())
-        return str(
-            own_vectors(
-                self._encoded[train.file],
-                train.rows,
-                tokenizer.get_vocab_size(),
-                self.vocabulary.width,
-                key=key.hexdigest()[:24],
-            )
-        )
+        """Return the run's own tokenizer, the pretrained one, or one trained on the training split."""
+        if self._kept or self.vocabulary.tokenizer not in TRAINED:
+            return load_tokenizer(str(self._kept or self.vocabulary.tokenizer))
+        return trained_tokenizer(self.vocabulary, self._parts["train"])
 
     def save(self, run: Path) -> None:
         """Write the tokenizer to `run/tokenizer`, with the config of the encoder that a pretrained one belongs to."""
-        folder = run / "tokenizer"
-        atomic_write(folder / "tokenizer.json", self._encoder.tokenizer.to_str())
-        alone = self.vocabulary.tokenizer in TRAINED or (Path(self.vocabulary.tokenizer) / "tokenizer.json").is_file()
-        if not alone or (Path(self.vocabulary.tokenizer) / "config.json").is_file():
-            hub.load("config", self.vocabulary.tokenizer).save_pretrained(folder)
+        save_tokenizer(self._encoder.tokenizer, self.vocabulary, run / "tokenizer")
 
     def restore(self, run: Path) -> None:
         self._kept = run / "tokenizer"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,9 +19,7 @@ from torch.utils.data import Dataset
 from src.configs.errors import InputError, did_you_mean
 from src.configs.text import TextPrep
 from src.resources import hub
-from src.resources.cache import cache_dir
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, it is kept when workers are forked, unwarned
+from src.resources.cache import cache_dir, once
 
 TRAINED = ("word", "wordpiece")
 """Tokenizers that are trained on the training split; any other name is a pretrained one."""
@@ -183,21 +178,19 @@ def encode_once(texts: Iterable[str], encoder: TextEncoder, key: str) -> Encoded
     name = hashlib.sha256(f"{key} {encoder.key()}".encode()).hexdigest()[:24]
     dtype = "uint16" if encoder.tokenizer.get_vocab_size() <= 1 << 16 else "uint32"
     folder = cache_dir() / "tokens" / name
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            found = _open(folder, dtype)
-            if found is None:
-                shutil.rmtree(folder, ignore_errors=True)
-                _fill(folder, texts, encoder, dtype)
-                found = _open(folder, dtype)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: the tokens cannot be kept ({error.strerror or error}). Make room, or set LEYDEN_CACHE to "
-            "another folder."
-        ) from error
-    assert found is not None
-    return found
+
+    def fill(part: Path) -> Encoded:
+        part.mkdir()
+        lengths = [np.zeros(1, np.int64)]
+        with open(part / "ids.bin", "wb") as file:
+            for ids, counts in _chunks(texts, encoder):
+                file.write(ids.astype(dtype).tobytes())
+                lengths.append(np.array(counts, np.int64))
+        offsets = np.cumsum(np.concatenate(lengths))
+        np.save(part / "offsets.npy", offsets, allow_pickle=False)
+        return Encoded(folder / "ids.bin", dtype, offsets)
+
+    return once(folder, lambda path: _open(path, dtype), fill)
 
 
 def _open(folder: Path, dtype: str) -> Encoded | None:
@@ -208,22 +201,6 @@ def _open(folder: Path, dtype: str) -> Encoded | None:
         return Encoded(folder / "ids.bin", dtype, offsets) if whole else None
     except (OSError, ValueError, EOFError, IndexError):
         return None
-
-
-def _fill(folder: Path, texts: Iterable[str], encoder: TextEncoder, dtype: str) -> None:
-    temporary = folder.with_suffix(".part")  # the lock is held; mkdtemp's 0700 would lock colleagues out
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        lengths = [np.zeros(1, np.int64)]
-        with open(temporary / "ids.bin", "wb") as file:
-            for ids, counts in _chunks(texts, encoder):
-                file.write(ids.astype(dtype).tobytes())
-                lengths.append(np.array(counts, np.int64))
-        np.save(temporary / "offsets.npy", np.cumsum(np.concatenate(lengths)), allow_pickle=False)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _chunks(texts: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[np.ndarray, list[int]]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from tokenizers import Tokenizer
@@ -14,8 +14,7 @@ from tokenizers import Tokenizer
 from src.configs.errors import InputError
 from src.configs.labels import is_number
 from src.datamodules.texts.tokens import Encoded
-from src.resources.cache import cache_dir
-from src.resources.files import replacing
+from src.resources.cache import cache_dir, once
 
 WINDOW = 10
 """Tokens either side that a token co-occurs with, the nearer the more."""
@@ -40,9 +39,11 @@ def read_vectors(path: Path, tokenizer: Tokenizer) -> Path:
     except OSError as error:
         raise InputError(f"--vocabulary.vectors {path}: cannot be read ({error}).") from None
     content = hashlib.sha256(digest + tokenizer.to_str().encode()).hexdigest()[:24]
-    target = cache_dir() / "vectors" / f"{content}.npy"
-    if target.is_file():
-        return target
+    return _kept(content, tokenizer.get_vocab_size(), lambda: _parse(path, tokenizer))
+
+
+def _parse(path: Path, tokenizer: Tokenizer) -> np.ndarray:
+    """Return the vector of each token in a file of vectors, float32 [vocab_size, width]."""
     found = np.empty((tokenizer.get_vocab_size(), 0), np.float32)
     with open(path, "rb") as file:  # line by line: such files have gigabytes, and words with U+0085 in them
         for number, line in enumerate(file, 1):
@@ -69,8 +70,7 @@ def read_vectors(path: Path, tokenizer: Tokenizer) -> Path:
                 raise InputError(f"--vocabulary.vectors {path}, line {number}: {error}.") from None
     if not found.size:
         raise InputError(f"--vocabulary.vectors {path}: no vectors. Expected a word and its numbers a line.")
-    _write(target, found)
-    return target
+    return found
 
 
 def own_vectors(encoded: Encoded, rows: np.ndarray, vocab_size: int, width: int, *, key: str) -> Path:
@@ -84,20 +84,19 @@ def own_vectors(encoded: Encoded, rows: np.ndarray, vocab_size: int, width: int,
         rows: the training texts among them.
         key: names the texts and how they were encoded.
     """
-    target = cache_dir() / "vectors" / f"{key}.npy"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        if not target.is_file():
-            counts = count_together(encoded, rows, vocab_size)
-            if not counts.nnz:
-                raise InputError("--vocabulary.vectors own: no two tokens stand together in these texts. Take none.")
-            svd = TruncatedSVD(min(width, vocab_size - 1), n_iter=3, random_state=0)
-            found = np.zeros((vocab_size, width), np.float32)
-            found[:, : svd.n_components] = svd.fit_transform(mutual_information(counts))
-            found[:, : svd.n_components] /= np.sqrt(svd.singular_values_).clip(1e-6)
-            found -= found.mean(0)
-            _write(target, found * (STD / found.std().clip(1e-6)))
-    return target
+
+    def factorised() -> np.ndarray:
+        counts = count_together(encoded, rows, vocab_size)
+        if not counts.nnz:
+            raise InputError("--vocabulary.vectors own: no two tokens stand together in these texts. Take none.")
+        svd = TruncatedSVD(min(width, vocab_size - 1), n_iter=3, random_state=0)
+        found = np.zeros((vocab_size, width), np.float32)
+        found[:, : svd.n_components] = svd.fit_transform(mutual_information(counts))
+        found[:, : svd.n_components] /= np.sqrt(svd.singular_values_).clip(1e-6)
+        found -= found.mean(0)
+        return found * (STD / found.std().clip(1e-6))
+
+    return _kept(key, vocab_size, factorised)
 
 
 def count_together(encoded: Encoded, rows: np.ndarray, vocab_size: int) -> sparse.csr_matrix:
@@ -139,6 +138,19 @@ def mutual_information(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     return counts
 
 
-def _write(target: Path, found: np.ndarray) -> None:
-    with replacing(target) as temporary, open(temporary, "wb") as file:
-        np.save(file, found.astype(np.float32), allow_pickle=False)
+def _kept(key: str, vocab_size: int, make: Callable[[], np.ndarray]) -> Path:
+    """Return the array file of the cache with vectors [vocab_size, width], made where there is none."""
+    target = cache_dir() / "vectors" / f"{key}.npy"
+
+    def read(path: Path) -> Path | None:
+        try:
+            return path if len(np.load(path, mmap_mode="r", allow_pickle=False)) == vocab_size else None
+        except (OSError, ValueError, EOFError, TypeError):
+            return None
+
+    def fill(part: Path) -> Path:
+        with open(part, "wb") as file:
+            np.save(file, make().astype(np.float32), allow_pickle=False)
+        return target
+
+    return once(target, read, fill)
