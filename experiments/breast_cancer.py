@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from experiments.tables import TableClassification, TableData, TableLogistic
+from experiments.bases.tables import OneTarget
+from experiments.tables import TableClassification, TableLogistic
 from src import datamodules
 from src.experiment import Optim, Perceptron
 
 
-class BreastCancer(TableData):
+class BreastCancer(OneTarget):
     """The data that the family shares."""
 
     def datamodule(self) -> datamodules.BreastCancer:

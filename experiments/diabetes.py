@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from experiments.tables import TableData, TableLinear, TableRegression
+from experiments.bases.tables import OneTarget
+from experiments.tables import TableLinear, TableRegression
 from src import datamodules
 from src.experiment import Optim, Perceptron
 
 
-class Diabetes(TableData):
+class Diabetes(OneTarget):
     """The data that the family shares."""
 
     def datamodule(self) -> datamodules.Diabetes:

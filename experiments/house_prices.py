@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from experiments.tables import TableData, TableLinear, TableRegression
+from experiments.bases.tables import OneTarget
+from experiments.tables import TableLinear, TableRegression
 from src import datamodules
 from src.experiment import TablePrep
 
 
-class HousePrices(TableData):
+class HousePrices(OneTarget):
     """The data that the family shares."""
 
     target = "Sale_Price"

@@ -267,6 +267,7 @@ __all__ = [
     "RegressionExperiment",
     "TablePrep",
     "Target",
+    "TargetKind",
     "TextPrep",
     "Views",
     "Vocabulary",

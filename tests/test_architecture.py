@@ -153,7 +153,7 @@ def named(paths: list[Path]) -> list[object]:
 
 SOURCES = named([*(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.pyi")])
 SCRIPTS = named([*(ROOT / "scripts").glob("*.py")])
-EXPERIMENTS = named([p for p in (ROOT / "experiments").glob("*.py") if not p.name.startswith(("zz_", "bad_"))])
+EXPERIMENTS = named([p for p in (ROOT / "experiments").rglob("*.py") if not p.name.startswith(("zz_", "bad_"))])
 
 
 def test_the_rooms_are_there() -> None:

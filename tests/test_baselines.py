@@ -40,7 +40,7 @@ Parts = dict[str, Any]
 
 def table(houses: Path, target: str) -> Table:
     ignored = ("size",) if target == "price" else ("price", "area")
-    predicts = "number" if target == "price" else "class"
+    predicts = "regression" if target == "price" else "single_label"
     data = Table(houses, target=target, predicts=predicts, columns=Columns(ignored=ignored))
     data.setup("fit")
     return data
@@ -64,14 +64,18 @@ def by_hand(houses: Path, data: Table) -> tuple[Parts, Parts, Parts]:
         },
         index=frame.index,
     )
-    plain = plain[[name for name in plain if name != "area" or data.target == "price"]]
+    plain = plain[[name for name in plain if name != "area" or data.target_columns[0] == "price"]]
     rows = {split: list(data.ids(split)) for split in SPLITS}
     numbers = plain.select_dtypes("number")
     numbers = numbers.fillna(numbers.loc[rows["train"]].median()).assign(**{"no area": plain.isna().any(axis=1)})
     scaler = StandardScaler().fit(numbers.loc[rows["train"]])
     wide = np.hstack([scaler.transform(numbers), pd.get_dummies(plain[["town", "heating"]]).to_numpy(float)])
     at = {name: position for position, name in enumerate(frame.index)}
-    target = frame[data.target].astype("category").cat.codes if data.target == "size" else frame["price"]
+    target = (
+        frame[data.target_columns[0]].astype("category").cat.codes
+        if data.target_columns[0] == "size"
+        else frame["price"]
+    )
     return (
         {split: plain.loc[names] for split, names in rows.items()},
         {split: wide[[at[name] for name in names]] for split, names in rows.items()},
@@ -197,7 +201,7 @@ def test_a_category_of_very_many_values_is_taken(tmp_path: Path) -> None:
     codes = rng.permutation(np.repeat(np.arange(300), 3))
     frame = pd.DataFrame({"zip": [f"z{code}" for code in codes], "n": rng.normal(size=900)}).assign(price=codes)
     frame.to_csv(tmp_path / "x.csv", index=False)
-    data = Table(tmp_path / "x.csv", target="price", predicts="number", columns=Columns(category=("zip",)))
+    data = Table(tmp_path / "x.csv", target="price", predicts="regression", columns=Columns(category=("zip",)))
     data.setup("fit")
     found = fit_baselines(data, ("val",))
     assert all(np.isfinite(list(figures.values())[:3]).all() for figures in found.values())

@@ -132,7 +132,7 @@ class WithLogging(CatsDogsScratch):
     """A task of the user's."""
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
-        return self.classifier(Logging, models.CNN(spec.num_classes, widths=(4, 8)), spec)
+        return Logging(models.CNN(spec.num_classes, widths=(4, 8)), spec, self.optim)
 
 
 def test_a_task_that_logs_in_its_step_is_measured(asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch) -> None:

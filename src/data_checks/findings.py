@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from src.configs.labels import LABEL_SEPARATOR
 from src.configs.spec import TargetKind
 from src.datamodules import DataModule
 from src.datamodules.quarantine import Entry
+
+MOST_LABELS = 20
+"""Labels, the commonest, that are checked one by one where examples have several."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Examples:
     """int [examples], positions in `splits`."""
     ids: list[str]
     target: np.ndarray
-    """int [examples], positions in `classes`; floats where numbers are predicted."""
+    """int [examples], positions in `classes`; 0s and 1s [examples, labels]; floats where numbers are predicted."""
     classes: tuple[str, ...]
     kind: TargetKind
 
@@ -55,7 +59,25 @@ class Examples:
         return name if name.startswith(f"{split}/") else f"{split} {name}"
 
     def label(self, position: int) -> str:
-        return f"{self.target[position]:g}" if self.kind == "regression" else self.classes[self.target[position]]
+        match self.kind:
+            case "regression":
+                return f"{self.target[position]:g}"
+            case "single_label":
+                return self.classes[self.target[position]]
+            case "multi_label":
+                return LABEL_SEPARATOR.join(self.classes[k] for k in np.flatnonzero(self.target[position])) or "nothing"
+
+    def of_label(self, number: int) -> Examples:
+        """Return the same examples with two classes, without and with a label."""
+        name = self.classes[number]
+        target = self.target[:, number].astype(np.int64)
+        return replace(self, target=target, classes=(f"no {name}", name), kind="single_label")
+
+    def commonest_labels(self) -> list[int]:
+        """Return the positions of the `MOST_LABELS` commonest labels that some training examples have and some not."""
+        counts = self.target[self.of_split("train")].sum(0)
+        there = [int(k) for k in counts.argsort(kind="stable")[::-1] if 0 < counts[k] < len(self.of_split("train"))]
+        return there[:MOST_LABELS]
 
     def entry(self, position: int, why: str) -> Entry:
         return Entry(self.ids[position], self.split_of(position), why)
@@ -128,6 +150,6 @@ def across_splits(examples: Examples, pairs: Iterable[Pair], what: str) -> list[
 
 def _labels(examples: Examples, pair: Pair) -> str:
     """Say so where the two have different labels."""
-    if examples.kind == "regression" or examples.target[pair.early] == examples.target[pair.late]:
+    if examples.kind == "regression" or np.array_equal(examples.target[pair.early], examples.target[pair.late]):
         return ""
     return f"; labelled {examples.label(pair.late)} and {examples.label(pair.early)}"

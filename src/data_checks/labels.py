@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +34,22 @@ class Evidence(NamedTuple):
     name: str
     inputs: Any
     """Of all examples: rows of numbers, texts, or a table."""
+
+
+def wrong_targets(examples: Examples, evidence: Evidence) -> Iterator[tuple[str, list[Finding]]]:
+    """Yield what was done, and the targets that are likely wrong; for several labels an example one label at a time."""
+    match examples.kind:
+        case "regression":
+            yield wrong_numbers(examples, evidence)
+        case "single_label":
+            yield wrong_classes(examples, evidence)
+        case "multi_label":
+            for number in (chosen := examples.commonest_labels()):
+                name = examples.classes[number]
+                said, findings = wrong_classes(examples.of_label(number), evidence)
+                yield f"label {name}: {said}", [replace(one, title=f"label {name}: {one.title}") for one in findings]
+            if others := len(examples.classes) - len(chosen):
+                yield f"{others} labels: not checked one by one, rarer or of all examples", []
 
 
 def wrong_classes(examples: Examples, evidence: Evidence) -> tuple[str, list[Finding]]:

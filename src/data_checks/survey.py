@@ -55,23 +55,23 @@ def _side(datamodule: DataModule) -> int:
 
 
 def balance(examples: Examples) -> list[Finding]:
-    """Return classes with few examples, and splits in which one class is far commoner than another."""
+    """Return classes or labels with few examples, and splits in which one class is far commoner than another."""
     found: list[Finding] = []
-    for split in examples.splits if examples.kind == "single_label" else ():
-        rows = examples.of_split(split)
-        counts = np.bincount(examples.target[rows], minlength=len(examples.classes))
+    for split in () if examples.kind == "regression" else examples.splits:
+        target, single = examples.target[examples.of_split(split)], examples.kind == "single_label"
+        counts = np.bincount(target, minlength=len(examples.classes)) if single else target.sum(0).astype(int)
         least, most = int(counts.argmin()), int(counts.argmax())
-        if counts[most] >= LOPSIDED * counts[least]:
+        if single and counts[most] >= LOPSIDED * counts[least]:
             found.append(
                 Finding(
                     f"{split} is lopsided: {examples.classes[most]} {counts[most]}, {examples.classes[least]} "
                     f"{counts[least]}; look at balanced_acc, not acc"
                 )
             )
-        few = [f"{examples.classes[k]} {counts[k]}" for k in counts.argsort(kind="stable") if counts[k] < FEW[split]]
-        if few:
-            title = f"classes with fewer than {FEW[split]} examples in {split}: {len(few)} of {len(counts)}"
-            found.append(Finding(title, examples=tuple(few)))
+        if few := [k for k in counts.argsort(kind="stable") if counts[k] < FEW[split]]:
+            what = "classes" if single else "labels"
+            title = f"{what} with fewer than {FEW[split]} examples in {split}: {len(few)} of {len(counts)}"
+            found.append(Finding(title, examples=tuple(f"{examples.classes[k]} {counts[k]}" for k in few)))
     return found
 
 
@@ -85,13 +85,13 @@ def _pictures(
     if isinstance(datamodule, ImageFolder):
         report.add("sizes of pictures and files", pictures.odd_sizes(datamodule, examples))
     if task.cached_features == "no":
-        report.add(*labels.wrong_classes(examples, _baseline(datamodule, examples)))
+        add_wrong_targets(report, examples, _baseline(datamodule, examples))
         return
     trainer = build_trainer(experiment, [], logger=False)
     kept = cache_features(task, datamodule, trainer, examples.splits)
     features = np.concatenate([kept[split]["features"].flatten(1).numpy() for split in examples.splits])
     evidence = labels.Evidence(f"logistic regression on features of the backbone ({task.weights_source})", features)
-    report.add(*labels.wrong_classes(examples, evidence))
+    add_wrong_targets(report, examples, evidence)
 
 
 def _texts(report: Report, examples: Examples, datamodule: DataModule) -> None:
@@ -103,14 +103,13 @@ def _texts(report: Report, examples: Examples, datamodule: DataModule) -> None:
         across_splits(examples, pairs, "texts"),
     )
     report.add("lengths of texts, texts without words", texts.odd_texts(examples, evidence.inputs, words))
-    report.add(*labels.wrong_classes(examples, evidence))
+    add_wrong_targets(report, examples, evidence)
 
 
 def _table(report: Report, examples: Examples, datamodule: Table) -> None:
     evidence = _baseline(datamodule, examples)
     frame: pd.DataFrame = evidence.inputs
     train = examples.of_split("train")
-    regression = examples.kind == "regression"
     seen = [name for name in frame.columns if name in datamodule.frame.columns]
     compared = frame.drop(columns=tables.numbering(frame.iloc[train], seen))
     same, nearly = tables.repeated(examples, compared)
@@ -121,10 +120,29 @@ def _table(report: Report, examples: Examples, datamodule: Table) -> None:
         why = f"{share:.0%} of the training rows are like another" if share > tables.COARSE else f"{len(train)} rows"
         report.add(f"rows in two splits: not checked, these are alike by chance ({why})", [])
     report.add("columns that number the rows or hardly change", tables.odd_columns(frame.iloc[train], seen))
-    found = tables.leaking(frame.iloc[train], examples.target[train], regression=regression)
-    report.add(f"columns that give the target away, one by one: {frame.shape[1]}", found)
-    wrong = labels.wrong_numbers if regression else labels.wrong_classes
-    report.add(*wrong(examples, evidence))
+    report.add(f"columns that give the target away, one by one: {frame.shape[1]}", _leaks(examples, frame))
+    add_wrong_targets(report, examples, evidence)
+
+
+def _leaks(examples: Examples, frame: pd.DataFrame) -> list[Finding]:
+    train, target = examples.of_split("train"), examples.target
+    if examples.kind != "multi_label":
+        return tables.leaking(frame.iloc[train], target[train], regression=examples.kind == "regression")
+    return [
+        finding
+        for number in examples.commonest_labels()
+        for finding in tables.leaking(
+            frame.iloc[train],
+            target[train, number].astype(np.int64),
+            regression=False,
+            what=f"label {examples.classes[number]}",
+        )
+    ]
+
+
+def add_wrong_targets(report: Report, examples: Examples, evidence: labels.Evidence) -> None:
+    for said, findings in labels.wrong_targets(examples, evidence):
+        report.add(said, findings)
 
 
 def alike(examples: Examples, nearly: list[Any]) -> list[Finding]:

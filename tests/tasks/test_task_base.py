@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim
+from src.models import ResNet
 from src.tasks import Input, SingleLabel, Task
 from src.tasks.optim import build_optimizer, rate_factor
 from src.tasks.task import Batch
@@ -116,6 +117,14 @@ def test_weight_decay_shrinks_matrices_and_kernels_only(name: Any) -> None:
     still = {name for name, fall in fallen.items() if (fall == 0).all()}
     assert shrunk == {"conv.weight", "linear.weight"}
     assert still == {"conv.bias", "norm.weight", "norm.bias", "linear.bias"}
+
+
+def test_weight_decay_spares_what_timm_says() -> None:
+    model = ResNet("test_vit", 2)
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = build_optimizer(model.layer_groups(), Optim(weight_decay=0.1)).param_groups
+    spared = {names[id(p)] for group in groups if not group["weight_decay"] for p in group["params"] if p.ndim > 1}
+    assert spared == {"backbone.cls_token", "backbone.pos_embed"}
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

@@ -41,8 +41,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def network(name: str, encoder: str, *, frozen: int = 0) -> tuple[nn.Module, int]:
     """Return a network without dropout and the width of its features."""
     if name == "LSTM":
-        return LSTM(SPEC, 5, Recurrent(hidden=4, layers=2)), 16
-    return Bert(encoder, SPEC, frozen=frozen), 8
+        return LSTM(SPEC, 3, 5, Recurrent(hidden=4, layers=2)), 16
+    return Bert(encoder, SPEC, 3, frozen=frozen), 8
 
 
 def batch_of() -> Batch:

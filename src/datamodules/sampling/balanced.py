@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from src.configs.errors import InputError
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import WINDOW
 
@@ -26,6 +27,9 @@ class Balanced(Batches):
         batch_size: examples a batch and device.
         lengths: of each example; with them a batch's are alike, chosen among `WINDOW` batches' draws.
         seed, rank, world_size: as for `Batches`.
+
+    Raises:
+        InputError: the targets are not one class each.
     """
 
     def __init__(
@@ -38,6 +42,8 @@ class Balanced(Batches):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+            raise InputError("--imbalance sampler: balances classes, and these examples have not one class each.")
         super().__init__(len(targets), batch_size, train=True, seed=seed, rank=rank, world_size=world_size)
         self.members = [np.flatnonzero(targets == target) for target in np.unique(targets)]
         self.lengths = lengths

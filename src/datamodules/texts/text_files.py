@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from src.configs.errors import InputError, did_you_mean
+from src.configs.labels import LABEL_SEPARATOR
 from src.datamodules.ids import id_column
 
 csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KB
@@ -58,6 +59,8 @@ class TextFile:
     """Only the rows in which this column has this value."""
     label_names: tuple[str, ...] = ()
     """What the labels 0, 1, ... are to be called."""
+    label_flag: str = "--label-column"
+    """What names the label column on the command line, for errors."""
 
     @property
     def has_ids(self) -> bool:
@@ -75,7 +78,7 @@ class TextFile:
                 yield document(number, line.rstrip("\r\n"), strip_html=self.strip_html)
             return
         there = column_names(self.path)
-        wanted = {"--text-column": self.text_column, "--label-column": self.label_column}
+        wanted = {"--text-column": self.text_column, self.label_flag: self.label_column}
         for flag, name in wanted.items():
             if name and name not in there:
                 hint = did_you_mean(name, there)
@@ -108,7 +111,10 @@ def _whole(text: str) -> str:
 
 
 def _word(value: Any) -> str:
-    """Return a label or id as text; a whole number reads the same whether the file held 1, 1.0 or '1'."""
+    """Return a label or id as text; a whole number reads the same whether the file held 1, 1.0 or '1', and a list of
+    labels as if they stood in one cell."""
+    if isinstance(value, list):
+        return LABEL_SEPARATOR.join(map(_word, value))
     if value is None or value != value:  # NaN, as pandas writes what is missing
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else _whole(str(value)).strip()

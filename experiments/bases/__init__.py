@@ -1,0 +1,1 @@
+"""What families of experiments share: fields and data, without an experiment that runs."""

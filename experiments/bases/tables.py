@@ -1,0 +1,112 @@
+"""What all experiments on tables share: the data, the columns to predict, and a recipe for each model."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from src import datamodules, models, tasks
+from src.experiment import Columns, DataSpec, Experiment, Optim, Perceptron, TablePrep, TargetKind
+
+AnyTable = TypeVar("AnyTable", bound="datamodules.Table")
+
+
+class TableData(Experiment):
+    """The data. A subclass adds what is predicted, and a model."""
+
+    predicts: ClassVar[TargetKind]
+
+    precision = "32-true"
+
+    target_kind: TargetKind | None = None
+    """How to read the target column where it could be read as several kinds."""
+    columns: Columns = Columns()
+    """Kinds of columns that are not to be inferred."""
+    prep: TablePrep = TablePrep()
+    """How numbers and the target are scaled."""
+    optim: Optim = Optim()
+    """Optimiser and schedule."""
+
+    def datamodule(self) -> datamodules.Table:
+        return self.table(datamodules.Table)
+
+    def table(self, kind: type[AnyTable]) -> AnyTable:
+        """Build a data module of a table with the experiment's fields."""
+        return kind(
+            self.data_dir,
+            source=self.source,
+            target=self.target_columns(),
+            predicts=self.predicts,
+            target_kind=self.target_kind,
+            columns=self.columns,
+            prep=self.prep,
+            bins=self.bins(),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            seed=self.seed,
+        )
+
+    def target_columns(self) -> tuple[str, ...]:
+        """Return the columns to predict."""
+        raise NotImplementedError
+
+    def bins(self) -> int:
+        """Return how many bins of each number the model asks for."""
+        return 0
+
+
+class OneTarget(TableData):
+    """One column to predict."""
+
+    target: str = "target"
+    """Column to predict."""
+
+    def target_columns(self) -> tuple[str, ...]:
+        return (self.target,)
+
+
+class SeveralTargets(TableData):
+    """Labels in one column, or each in a column of its own."""
+
+    target: tuple[str, ...] = ("target",)
+    """Column of the labels, as in billing;bug; or several columns of 0 and 1, one a label."""
+
+    def target_columns(self) -> tuple[str, ...]:
+        return self.target
+
+
+class DeepTable(TableData):
+    """The recipe of the multilayer perceptrons."""
+
+    max_epochs = 40
+    batch_size = 128
+    grad_clip = 1.0
+    prep = TablePrep(clip=0.005)
+    optim = Optim(lr=3e-3, weight_decay=0.1, warmup=0.05)
+
+    mlp: Perceptron = Perceptron(bins=16)
+    """Layers, widths and how numbers and categories are taken in."""
+
+    def bins(self) -> int:
+        return self.mlp.bins
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        objective = self.objective(spec)
+        model = models.MLP(spec, objective.num_outputs, self.mlp, weights=self.weights)
+        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim)
+
+
+class SolvedTable(TableData):
+    """The recipe of the linear models: solved, then an epoch of steps that change little."""
+
+    max_epochs = 1
+    batch_size = 128
+    optim = Optim(lr=1e-5, weight_decay=0.0)
+
+    solve: bool = True
+    """Start from the solution in closed form, or by L-BFGS; else from zeros."""
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        objective = self.objective(spec)
+        model = models.Linear(spec, objective.num_outputs, weights=self.weights)
+        cached = "start" if self.solve else "no"
+        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features=cached)
