@@ -7,7 +7,7 @@ import math
 import signal
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,6 @@ class Run:
         >>> run = leyden.load("runs/DigitsCNN/20260131T120000Z-1a2b")
         >>> run.metrics["val/acc"]
         0.9889
-        >>> run.predict(["a.png", "folder/"])
     """
 
     path: Path
@@ -160,9 +159,8 @@ class Run:
         data, best = record.get("data", {}), record.get("best", {})
         source = f"{'STAND-IN: ' if data.get('stand_in') else ''}{data['source']}" if data else ""
         shown = {"state": self.state, "data": source, "reason": record.get("reason", "")}
-        shown["best"] = f"{best['name']} {best['value']:.4f}" if best else ""
-        shown |= {name: f"{value:.4f}" for name, value in self.metrics.items()}
-        return {name: text for name, text in shown.items() if text}
+        shown |= {"best": f"{best['name']} {best['value']:.4f}"} if best else {}
+        return {n: text for n, text in shown.items() if text} | {n: f"{v:.4f}" for n, v in self.metrics.items()}
 
     def __repr__(self) -> str:
         shown = self._shown()
@@ -211,14 +209,8 @@ def run(
         0.9815
     """
     resumed = resume.path if isinstance(resume, Run) else Path(resume) if resume else None
-    flags = RunFlags(
-        test=test,
-        baselines=baselines,
-        folds=folds,
-        ensemble=ensemble,
-        resume=resumed,
-        checkpoint_every=checkpoint_every,
-    )
+    flags = RunFlags(test=test, baselines=baselines, folds=folds, ensemble=ensemble, resume=resumed)
+    flags = replace(flags, checkpoint_every=checkpoint_every)
     wanted = with_fields(experiment_of(resumed) if resumed else _experiment(experiment), fields, options=vars(flags))
     if resumed and (experiment is not None or folds or ensemble or "seed" in fields):
         raise InputError("resume goes on with the run's own experiment, seed, folds and members; leave them out.")
@@ -296,8 +288,8 @@ def _listed(inputs: Inputs) -> list[Any]:
 
 def _warn_of_fallbacks(record: Mapping[str, Any]) -> None:
     """Warn where other data or weights stood in for those asked for, which the shell's plan says in capitals."""
-    by_name = record["fields"]["source"] != "auto"
-    found = [f"the data is {record['data']['source']}"] if record["data"]["stand_in"] and not by_name else []
-    found += [f"{name} {record['fields'][name]} in place of {wanted}" for name, wanted in record["asked"].items()]
+    fields, data = record["fields"], record["data"]
+    found = [f"the data is {data['source']}"] if data["stand_in"] and fields["source"] == "auto" else []
+    found += [f"{name} {fields[name]} in place of {wanted}" for name, wanted in record["asked"].items()]
     if found:
         warnings.warn(f"STAND-IN: {'; '.join(found)}. No score on it holds for the real one.", stacklevel=3)

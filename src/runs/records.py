@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.metadata
-import inspect
 import json
 import os
 import platform
@@ -169,7 +168,7 @@ class Record(Mapping[str, Any]):
                 "tests_read": 0,
             }
         )
-        if source := _source_of(type(resolved)):
+        if source := getattr(sys.modules[type(resolved).__module__], "__file__", None):  # a notebook has none
             shutil.copyfile(source, self.folder / Path(source).name)
         if dirty:
             atomic_write(self.folder / "uncommitted.diff", dirty)
@@ -227,14 +226,6 @@ def load(run: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged record ({error}).") from None
     return record
-
-
-def _source_of(experiment: type[Experiment]) -> str | None:
-    """Return the file of a class; None for one that was defined in a notebook or at a prompt."""
-    try:
-        return inspect.getsourcefile(experiment)
-    except (OSError, TypeError):
-        return None
 
 
 def spec_of(record: dict[str, Any]) -> DataSpec:
