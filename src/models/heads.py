@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
@@ -66,67 +65,54 @@ class Head(nn.Module):
         Raises:
             InputError: a feature is NaN or infinite.
         """
-        (features, targets), (val_features, val_targets) = ((x.float().cpu(), y.cpu()) for x, y in (train, val))
-        if not (features.isfinite().all() and val_features.isfinite().all()):
-            raise InputError("the features that the head is solved on are not all finite: try --precision 32.")
-        mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
-        standard = ((features - mean) / std).numpy()
+        features, val_features, scale = _standardised(train[0], val[0])
+        targets, val_targets = train[1].cpu(), val[1].cpu()
         if targets.is_floating_point():
-            l2, weight, bias = ridge_regression(standard, targets.numpy())
+            l2, weight, bias = ridge_regression(features, targets.numpy())
         else:
             weights = torch.ones(self.linear.out_features) if class_weights is None else class_weights.float().cpu()
-            val_standard = ((val_features - mean) / std).numpy()
             l2, weight, bias = logistic_regression(
-                (standard, targets.numpy()), (val_standard, val_targets.numpy()), weights.numpy()
+                (features, targets.numpy()), (val_features, val_targets.numpy()), weights.numpy()
             )
-        weight = torch.from_numpy(weight).double() / std
-        self.linear.weight.copy_(weight)
-        self.linear.bias.copy_(torch.from_numpy(bias) - weight @ mean.double())
+        self._set(weight, bias, scale)
         return l2
 
     @torch.no_grad()
     def solve_labels(self, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]) -> float:
-        """Set the weights to those of a logistic regression for each label on fixed features.
+        """Set the weights of each output to those of a logistic regression of one label on fixed features.
 
         Args:
-            train, val: features [examples, num_features], and 0s and 1s [examples, num_outputs]; on any device. The L2
-                strength with the least binary cross-entropy on `val` is taken, one for all labels.
+            train, val: features [examples, num_features] and targets [examples, labels], on any device. The L2 strength
+                with the least binary cross-entropy on `val` is taken, one for all labels.
 
         Returns:
             That strength.
         """
-        (features, targets), (val_features, val_targets) = ((x.float().cpu(), y.float().cpu()) for x, y in (train, val))
-        mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
-        standard, best = ((features - mean) / std).numpy(), (torch.inf, 0.0)
-        for l2 in L2_STRENGTHS:
-            fitted = [label_regression(standard, label.numpy(), l2) for label in targets.bool().unbind(1)]
-            weight = torch.from_numpy(np.stack([weight for weight, _ in fitted])).float() / std
-            bias = torch.tensor([bias for _, bias in fitted]) - weight @ mean
-            loss = F.binary_cross_entropy_with_logits(val_features @ weight.T + bias, val_targets).item()
-            if loss < best[0]:
-                best = (loss, l2)
-                self.linear.weight.copy_(weight)
-                self.linear.bias.copy_(bias)
-        return best[1]
+        features, val_features, scale = _standardised(train[0], val[0])
+        true, val_true = ((target > 0.5).cpu().numpy() for target in (train[1], val[1]))
+        l2, weight, bias = label_regressions((features, true), (val_features, val_true))
+        self._set(weight, bias, scale)
+        return l2
+
+    def _set(self, weight: np.ndarray, bias: np.ndarray, scale: tuple[Tensor, Tensor]) -> None:
+        """Copy a solution for features that were standardised by their mean and deviation."""
+        mean, std = scale
+        of_features = torch.from_numpy(weight).double() / std
+        self.linear.weight.copy_(of_features)
+        self.linear.bias.copy_(torch.from_numpy(bias) - of_features @ mean.double())
 
 
-def label_regression(features: np.ndarray, label: np.ndarray, l2: float) -> tuple[np.ndarray, float]:
-    """Minimise the mean binary cross-entropy + l2/2 * |weight|^2; return weight [num_features] and bias.
+def _standardised(train: Tensor, val: Tensor) -> tuple[np.ndarray, np.ndarray, tuple[Tensor, Tensor]]:
+    """Return both on the scale of `train`, and its mean and deviation, each [num_features].
 
-    Args:
-        features: [examples, num_features].
-        label: whether each example has it, [examples]. Where all or none have it, the bias alone says so.
+    Raises:
+        InputError: a feature is NaN or infinite.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression  # takes seconds
-
-    count, size = int(label.sum()), len(label)
-    if count in (0, size):
-        return np.zeros(features.shape[1], np.float32), math.log((count + 1) / (size - count + 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged on val as it is
-        fitted = LogisticRegression(C=1 / (l2 * size), max_iter=200).fit(features, label)
-    return fitted.coef_[0], float(fitted.intercept_[0])
+    train, val = train.float().cpu(), val.float().cpu()
+    if not (train.isfinite().all() and val.isfinite().all()):
+        raise InputError("the features that the head is solved on are not all finite: try --precision 32-true.")
+    mean, std = train.mean(0), train.std(0).clamp_min(1e-6)
+    return ((train - mean) / std).numpy(), ((val - mean) / std).numpy(), (mean, std)
 
 
 def ridge_regression(features: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -171,4 +157,38 @@ def logistic_regression(
         loss = F.cross_entropy(logits, torch.from_numpy(val[1]), torch.from_numpy(class_weights)).item()
         if loss < best[0]:
             best = loss, l2, weight, bias
+    return best[1:]
+
+
+def label_regressions(
+    train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the strength of `L2_STRENGTHS` with the least binary cross-entropy on `val`, weight [labels, num_features]
+    and bias [labels]: for each label the minimum of the mean cross-entropy on `train` + strength / 2 * |weight|^2.
+
+    A label that all examples of `train` have, or none, has a bias alone, as if half an example were otherwise.
+
+    Args:
+        train, val: features [examples, num_features] and whether an example has a label [examples, labels].
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression  # takes seconds
+
+    (features, true), (val_features, val_true) = train, val
+    size, count = len(features), true.sum(0)
+    weight, bias = np.zeros((true.shape[1], features.shape[1])), np.log((count + 0.5) / (size - count + 0.5))
+    varying = np.flatnonzero((count > 0) & (count < size))
+    models = [LogisticRegression(tol=1e-5, max_iter=200, warm_start=True) for _ in varying]
+    best = np.inf, 0.0, weight, bias
+    for l2 in sorted(L2_STRENGTHS, reverse=True):  # from the strongest: each fit starts where the one before ended
+        for label, model in zip(varying, models, strict=True):
+            model.C = 1 / (l2 * size)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged as it is
+                model.fit(features, true[:, label])
+            weight[label], bias[label] = model.coef_[0], model.intercept_[0]
+        logits = torch.from_numpy(val_features @ weight.T + bias)
+        loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(val_true).double()).item()
+        if loss < best[0]:
+            best = loss, l2, weight.copy(), bias.copy()
     return best[1:]

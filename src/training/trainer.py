@@ -44,7 +44,7 @@ QUIET = (
     ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
     ".*`SpearmanCorrcoef` will save all targets.*",  # two numbers an example of a validation: they fit
-    ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
+    ".*No (positive|negative) samples (in targets|found in target).*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
     ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in pictures for TensorBoard

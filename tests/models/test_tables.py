@@ -325,7 +325,7 @@ def test_a_category_that_training_had_not_is_neutral() -> None:
     seen = categories.clamp_min(1)
     task = Regression(model.train(), SPEC, Optim())
     batch = {"numbers": numbers, "categories": seen}
-    task.loss(task(batch), torch.randn(30)).backward()
+    task.objective.loss(task(batch), torch.randn(30)).backward()
     for embedding in model.embeddings:
         weight = embedding.weight
         assert not weight.grad[0].any(), "and stays so: no row of training has it"
