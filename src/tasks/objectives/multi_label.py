@@ -201,7 +201,7 @@ class MultiLabel(Objective):
 
 
 class MeanAveragePrecision(MultilabelAveragePrecision):
-    """Torchmetrics' average precision, as the mean of the labels that an example has: of the others it is not defined."""
+    """Torchmetrics' average precision, as the mean of the labels that an example has; of the others there is none."""
 
     @override
     def compute(self) -> Tensor:
