@@ -126,9 +126,11 @@ def assign_folds(
     if isinstance(labels, np.ndarray) and (groups is not None or not labels.any()):
         labels = None
     if isinstance(labels, np.ndarray):
-        labels = np.column_stack([labels, ~labels.any(1)])  # rows with no label are shared out too
-        # It deals in an order of its own, so it is always shuffled: unshuffled it would draw without a seed.
-        splitter = MultilabelStratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
+        if labels.shape[1] == 1:  # of a single label, iterstrat wants to see who has it not, too
+            labels = np.column_stack([labels, 1 - labels])
+        splitter = MultilabelStratifiedKFold(
+            count, shuffle=True, random_state=SPLIT_SEED
+        )  # unseeded where not shuffled
     elif groups is None:
         splitter = KFold(count, **seed) if labels is None else StratifiedKFold(count, **seed)
     else:

@@ -145,10 +145,13 @@ class Table(DataModule):
 
     def divide(self, rows: np.ndarray, shares: Mapping[str, float], where: str) -> dict[str, np.ndarray]:
         labels, groups = self.labels(rows), self.groups(rows)
-        if isinstance(labels, list) and groups is None:
-            parts = divide(labels, shares, where)
-        else:
-            parts = divide_rows(len(rows), shares, where, labels=labels, groups=groups)
+        try:
+            if isinstance(labels, list) and groups is None:
+                parts = divide(labels, shares, where)
+            else:
+                parts = divide_rows(len(rows), shares, where, labels=labels, groups=groups)
+        except InputError as error:  # classes with few rows may be several labels
+            raise InputError(" ".join([str(error), *ambiguity(self._targets, rows)])) from error
         return {split: rows[positions] for split, positions in parts.items()}
 
     def keep(self, given: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
