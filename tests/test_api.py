@@ -44,7 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> leyden.Run:
 @pytest.fixture
 def images() -> np.ndarray:
     """Five digits as uint8 [5, 8, 8]."""
-    return (load_digits(return_X_y=True)[0][:5].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    pixels = np.asarray(load_digits(return_X_y=True)[0])[:5]
+    return (pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
 
 
 def seed() -> None:
