@@ -44,7 +44,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> leyden.Run:
 @pytest.fixture
 def images() -> np.ndarray:
     """Five digits as uint8 [5, 8, 8]."""
-    return (load_digits().images[:5] * 255 / 16).astype(np.uint8)
+    pixels = np.asarray(load_digits(return_X_y=True)[0])[:5]
+    return (pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+
+
+def seed() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
 
 
 # ----------------------------------------------------------------------------------------------------------------- run
@@ -54,7 +61,7 @@ def test_a_run_prints_its_epochs_alone_and_leaves_the_process_as_it_was(
     logger = logging.getLogger("lightning.pytorch")
     filters, level, environment = [*warnings.filters], logger.level, {**os.environ}
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    seed()
     found = leyden.run("experiments/digits.py:DigitsCNN", source="sklearn", max_epochs=2, optim=Optim(lr=1e-3))
     drawn = random.random(), np.random.random(), torch.rand(1).item()
     out, err = capfd.readouterr()
@@ -62,7 +69,7 @@ def test_a_run_prints_its_epochs_alone_and_leaves_the_process_as_it_was(
     lines = out.splitlines(keepends=True)
     assert len(lines) == 2
     assert all(map(EPOCH_LINE.fullmatch, lines)), lines
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    seed()
     assert drawn == (random.random(), np.random.random(), torch.rand(1).item())
     assert (warnings.filters, logger.level) == (filters, level)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -115,9 +122,8 @@ def test_what_cannot_be_is_refused_before_a_run_begins(fields: dict[str, Any], s
 
 
 def test_values_as_python_has_them() -> None:
-    found = leyden.run(
-        small(max_epochs=1), limit_train_batches=np.int64(1), data_dir=None, patience=None, **{"optim.lr": 1}
-    )
+    fields: dict[str, Any] = {"limit_train_batches": np.int64(1), "patience": None, "optim.lr": 1}
+    found = leyden.run(small(max_epochs=1), **fields)
     assert (found.config["limit_train_batches"], found.config["optim.lr"]) == (1, 1.0)
 
 
