@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.bases.images import FineTuned, ImageClasses
+from experiments.bases.backbones import FineTuned
+from experiments.bases.images import ImageClasses
 from src import datamodules, models, tasks
 from src.experiment import Augment, DataSpec, Optim
 

@@ -22,18 +22,12 @@ from src.datamodules.ids import id_column
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
+from src.datamodules.tables import table_targets
 from src.datamodules.tables.columns import Encoder, bin_edges, fit
 from src.datamodules.tables.fallback import fallback_table
 from src.datamodules.tables.inputs import Inputs
 from src.datamodules.tables.kinds import infer
 from src.datamodules.tables.table_files import SUFFIXES, given_table, read, require_column
-from src.datamodules.tables.table_targets import (
-    ambiguity,
-    expected_targets,
-    read_targets,
-    target_columns,
-    without_target,
-)
 from src.datamodules.tables.values import words
 from src.datamodules.targets import DIVIDED, require_kind
 from src.datamodules.tensors import Slices
@@ -85,7 +79,7 @@ class Table(DataModule):
         require_kind(predicts, target_kind)
         self.data_dir, self.target_kind, self.bins = data_dir, target_kind, bins
         self.predicts: TargetKind = predicts
-        self.target_columns = target_columns(predicts, target)
+        self.target_columns = table_targets.target_columns(predicts, target)
         self.columns, self.prep = columns or Columns(), prep or TablePrep()
 
     # ------------------------------------------------------------------------------------------------------- sources
@@ -102,7 +96,7 @@ class Table(DataModule):
         else:
             found = self.from_folder(path)
         if self.target_kind is None:
-            self.notes += ambiguity(self._targets, np.concatenate([*found.samples.values()]))
+            self.notes += table_targets.ambiguity(self._targets, np.concatenate([*found.samples.values()]))
         return found
 
     def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:
@@ -151,7 +145,7 @@ class Table(DataModule):
             else:
                 parts = divide_rows(len(rows), shares, where, labels=labels, groups=groups)
         except InputError as error:  # classes with few rows may be several labels
-            raise InputError(" ".join([str(error), *ambiguity(self._targets, rows)])) from error
+            raise InputError(" ".join([str(error), *table_targets.ambiguity(self._targets, rows)])) from error
         return {split: rows[positions] for split, positions in parts.items()}
 
     def keep(self, given: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
@@ -166,8 +160,8 @@ class Table(DataModule):
         several = len(given) > 1
         whole = pd.concat(given.values())
         whole.index = [f"{row} of {split}" if several else row for split in given for row in range(len(given[split]))]
-        without = without_target(self.predicts, whole, self.target_columns, self.data_dir, self.notes)
-        self._targets = read_targets(self.predicts, whole, self.target_columns, scale=self.prep.target)
+        without = table_targets.without_target(self.predicts, whole, self.target_columns, self.data_dir, self.notes)
+        self._targets = table_targets.read_targets(self.predicts, whole, self.target_columns, scale=self.prep.target)
         self.frame = whole
         self._names = [str(row) for frame in given.values() for row in range(len(frame))]  # as each file counts them
         starts = np.cumsum([0, *map(len, given.values())])
@@ -294,7 +288,7 @@ class Table(DataModule):
             self.notes.append(f"categories that training had not: {shown}")
         self._inputs = Inputs(encoded.numbers, encoded.categories, encoded.errors)
         labels = spec.classes if spec.target.kind == "multi_label" else ()
-        self.expected = expected_targets(whole, spec.target.name, labels)
+        self.expected = table_targets.expected_targets(whole, spec.target.name, labels)
         if len(inputs) > 1 or not (name := id_column(whole.columns)):
             return [str(i) for i in range(len(whole))]
         self.id_name = name
