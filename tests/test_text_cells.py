@@ -21,7 +21,7 @@ from src.data_checks import check
 from src.experiment import Recurrent, TextPrep, Vocabulary
 from src.inference.predictor import predict
 from src.runs import records
-from src.training.runner import build_parts
+from src.training.build import build_parts
 from src.training.trainer import quieten
 
 pytestmark = pytest.mark.usefixtures("quiet")
