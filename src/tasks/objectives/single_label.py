@@ -60,8 +60,8 @@ class SingleLabel(Objective):
             raise InputError(f"--label-smoothing {label_smoothing}: from 0 to below 1.")
         if spec.num_classes < 2:
             raise InputError(
-                f"{type(self).__name__}: the spec names {spec.num_classes} classes. A data module of your own has no spec; "
-                "wrap its data sets in datamodules.Plain."
+                f"{type(self).__name__}: the spec names {spec.num_classes} classes. A data module of your own has no "
+                "spec; wrap its data sets in datamodules.Plain."
             )
         self.num_outputs, self.label_smoothing = spec.num_classes, label_smoothing
         self.register_buffer("class_counts", torch.tensor(spec.class_counts, dtype=torch.float32), persistent=False)
