@@ -124,7 +124,8 @@ class Table(DataModule):
         """Return a scikit-learn data set, whose target becomes this module's."""
         frame: pd.DataFrame = found.data
         names = getattr(found, "target_names", None)
-        if len(self.target_columns) > 1 or self.target_columns[0] not in frame.columns:
+        first, *others = self.target_columns
+        if others or first not in frame.columns:
             self.target_columns = ("target",)
         values = found.target if names is None else np.asarray(names)[found.target]
         return self.divided(f"scikit-learn, {name}", frame.assign(target=values), fallback=fallback)
