@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def written() -> Iterator[dict[str, Path]]:
             ("MyLightning", "DataLoader(self.train,", "DataLoader(Counted(self.train),"),
         ):
             if f"class {name}(" in block.text:
-                path = ROOT / "experiments" / f"zz_own_{name.lower()}.py"
+                path = ROOT / "experiments" / f"zz_own_{name.lower()}_{os.getpid()}.py"
                 assert before in block.text
                 path.write_text(COUNTED + block.text.replace(before, after))
                 found[name] = path

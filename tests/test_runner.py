@@ -407,13 +407,13 @@ def test_best_checkpoint_is_the_one_evaluated(pictures: Path) -> None:
 
 def test_probe_trains_the_head_alone_on_features_computed_once(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
-    features = tasks.ImageClassification.features
+    features = tasks.Task.features
 
-    def counted(self: tasks.ImageClassification, batch: Batch) -> Tensor:
+    def counted(self: tasks.Task, batch: Batch) -> Tensor:
         batches.append(len(batch["target"]))
         return features(self, batch)
 
-    monkeypatch.setattr(tasks.ImageClassification, "features", counted)
+    monkeypatch.setattr(tasks.Task, "features", counted)
     probe = TinyProbe(data_dir=pictures)
     first = runner.run(probe)
     assert sum(batches) == 24 + 8, "each picture of train and val once, in spite of two epochs"

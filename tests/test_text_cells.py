@@ -173,5 +173,5 @@ def test_the_data_are_checked(cell: tuple[Mortal, Path]) -> None:
     datamodule, task = build_parts(cell[0])
     report = check(cell[0], datamodule, task)
     assert report.checked[0] == "examples of each class"
-    last = {Labels: "labels: ", Tags: "labels: not checked, an example may have several", Stars: "targets: compared"}
+    last = {Labels: "labels: ", Tags: "label ", Stars: "targets: compared"}
     assert report.checked[-1].startswith(last[type(cell[0])])
