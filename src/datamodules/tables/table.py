@@ -81,7 +81,9 @@ class Table(DataModule):
     ) -> None:
         super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
         require_kind(predicts, target_kind)
-        self.data_dir, self.predicts, self.target_kind, self.bins = data_dir, predicts, target_kind, bins
+        self.data_dir, self.bins = data_dir, bins
+        self.predicts: TargetKind = predicts
+        self.target_kind = target_kind
         self.target_columns = target_columns(predicts, target)
         self.columns, self.prep = columns or Columns(), prep or TablePrep()
 
@@ -127,7 +129,7 @@ class Table(DataModule):
         """Return a scikit-learn data set, whose target becomes this module's."""
         frame: pd.DataFrame = found.data
         names = getattr(found, "target_names", None)
-        if len(self.target_columns) > 1 or self.target_columns[0] not in frame.columns:
+        if any(name not in frame.columns for name in self.target_columns):
             self.target_columns = ("target",)
         values = found.target if names is None else np.asarray(names)[found.target]
         return self.divided(f"scikit-learn, {name}", frame.assign(target=values), fallback=fallback)
