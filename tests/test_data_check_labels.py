@@ -46,10 +46,10 @@ def test_a_column_that_gives_one_label_away_is_found(tmp_path: Path, days: pd.Da
 def test_a_swapped_label_and_a_rare_one_are_found(tmp_path: Path, days: pd.DataFrame) -> None:
     frame = days.copy()
     row = int(frame["south"].abs().argmax())  # far from the border
-    frame.loc[row, "warm"] = 1 - frame.loc[row, "warm"]
+    frame.loc[row, "warm"] = int(days["warm"].iloc[row] == 0)
     report = check(tmp_path, frame)
     (doubted,) = [one for one in report["findings"] if one["title"].startswith("label warm: labels that are likely")]
-    said = "no warm, looks like warm" if days["warm"][row] else "warm, looks like no warm"
+    said = "no warm, looks like warm" if days["warm"].iloc[row] else "warm, looks like no warm"
     assert [example for example in doubted["examples"] if f" {row} labelled {said}" in example]
     assert any(title["title"].startswith("labels with fewer than 20 examples in train") for title in report["findings"])
     assert any(said.startswith("label wet: labels:") for said in report["checked"])
