@@ -30,7 +30,7 @@ from benchmarks.loops import Train, by_hand, ours, tutorial
 from benchmarks.turns import Contender, Turns
 from experiments.fashion import FashionCNN
 from src.tasks.optim import build_optimizer
-from src.training import runner
+from src.training import build
 from src.training.trainer import choose_precision
 
 TRAIN, TEST = 60_000, 10_000
@@ -52,7 +52,7 @@ def expert(experiment: FashionCNN) -> Train:
     """Return a contender: the experiment's recipe by hand, batches sliced from memory, each moved as a whole."""
 
     def train(turns: Turns) -> None:
-        datamodule, task = runner.build_parts(experiment)
+        datamodule, task = build.build_parts(experiment)
         columns: Any = datamodule.dataset("train", train=False)
         images, targets = columns.columns["image"], columns.columns["target"]
         shift, size = experiment.shift, images.shape[-1]
@@ -96,7 +96,7 @@ def textbook(experiment: FashionCNN) -> Train:
     """Return a contender: the same network in https://github.com/yunjey/pytorch-tutorial's loop, batches of 100."""
 
     def train(turns: Turns) -> None:
-        datamodule, task = runner.build_parts(experiment)
+        datamodule, task = build.build_parts(experiment)
         columns: Any = datamodule.dataset("train", train=False)
         loader = DataLoader(Pillow(columns.columns["image"], columns.columns["target"]), 100, shuffle=True)
         tutorial(task.model, loader, torch.optim.Adam(task.model.parameters(), lr=1e-3), turns)

@@ -34,7 +34,7 @@ from experiments.tables import TableRegression
 from experiments.texts import TextsLstm
 from src.experiment import Experiment
 from src.runs import records
-from src.training import runner
+from src.training import build, runner
 from src.training.trainer import keep_memory, quieten
 
 SIDE, COLUMNS, WORDS, STEPS, VALIDATED = 16, 50, 20, 200, 20
@@ -114,16 +114,16 @@ class Memory:
 def measure(job: str, folder: Path, size: int) -> None:
     """Print a row of the table: called in a process of its own."""
     os.environ |= {"LEYDEN_CACHE": str(folder / "cache"), "LEYDEN_RUNS": str(folder / "runs")}
-    name, _, build = JOBS[job]
-    experiment = build(folder / name)
+    name, _, make = JOBS[job]
+    experiment = make(folder / name)
     quieten()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        runner.build_parts(TableRegression(target="y"))  # imports
+        build.build_parts(TableRegression(target="y"))  # imports
         keep_memory()  # as before a run sets up its data
         memory = Memory()
         times = [time.perf_counter()]
         for _ in range(2):
-            runner.build_parts(experiment)
+            build.build_parts(experiment)
             times.append(time.perf_counter())
         set_up = memory.most.copy()
         run = runner.run(experiment)

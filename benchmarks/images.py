@@ -41,8 +41,9 @@ from src.datamodules import ImageFolder
 from src.datamodules.synthetic.images import draw_folder
 from src.experiment import Augment, DataSpec, Experiment, Optim
 from src.models.pretrained import PACKAGED_BACKBONE
+from src.runs.records import Record
 from src.tasks.optim import build_optimizer
-from src.training import runner
+from src.training import build
 from src.training.trainer import build_callbacks, build_trainer, choose_precision, keep_memory, quieten
 
 SCORE_EPOCHS, SCORE_SIDE = 20, 64
@@ -229,9 +230,9 @@ def probe(experiment: Experiment) -> Train:
         quieten()
         while True:
             with empty_cache(), tempfile.TemporaryDirectory() as folder:
-                datamodule, task = runner.build_parts(experiment)
-                trainer = build_trainer(experiment, build_callbacks(experiment, Path(folder))[1:], logger=False)
-                kept = runner.prepare_features(task, datamodule, trainer, resumed=False, test=False)
+                datamodule, task = build.build_parts(experiment)
+                trainer = build_trainer(experiment, build_callbacks(experiment, Record(Path(folder)))[1:], logger=False)
+                kept = build.prepare_features(task, datamodule, trainer, resumed=False, test=False)
                 assert kept
                 trainer.fit(task, datamodule=kept)
             turns.step(experiment.max_epochs * datamodule.sizes()["train"])

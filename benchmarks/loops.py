@@ -17,8 +17,9 @@ from benchmarks.turns import Steps, Turns
 from src.experiment import Experiment, replace
 from src.runs import records
 from src.runs.metrics_csv import MetricsCsv
+from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
-from src.training import runner
+from src.training import build, runner
 from src.training.trainer import build_callbacks, build_trainer, quieten
 
 LONG = 10_000
@@ -32,10 +33,10 @@ def ours(experiment: Experiment, *, epochs: int = LONG, without: tuple[type[Call
     def train(turns: Turns) -> None:
         quieten()
         resolved = replace(experiment, max_epochs=epochs, patience=None).resolve()
-        datamodule, task = runner.build_parts(resolved)
+        datamodule, task = build.build_parts(resolved)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            callbacks = [one for one in build_callbacks(resolved, folder) if not isinstance(one, without)]
+            callbacks = [one for one in build_callbacks(resolved, Record(folder)) if not isinstance(one, without)]
             loggers = [MetricsCsv(folder), TensorBoard(folder)]
             trainer = build_trainer(resolved, [*callbacks, Steps(turns)], logger=loggers)
             runner.fit(resolved, trainer, task, datamodule, folder / "checkpoints" / "last.ckpt")

@@ -5,10 +5,13 @@ Where MNIST or Fashion-MNIST cannot be had, scikit-learn's digits stand in; `--s
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from src import datamodules, models, tasks
 from src.experiment import ClassificationExperiment, DataSpec, Optim
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class DigitsData(ClassificationExperiment):
@@ -42,6 +45,10 @@ class DigitsData(ClassificationExperiment):
             flip=self.flip,
         )
 
+    def trained(self, model: nn.Module, spec: DataSpec) -> tasks.Task:
+        """Build a task with the experiment's fields."""
+        return tasks.Task(model, self.objective(spec), tasks.inputs.ImageInput(spec), self.optim)
+
 
 class SoftmaxRegression(DigitsData):
     """One linear layer on the pixels: multinomial logistic regression, the mark that a network has to beat.
@@ -53,8 +60,8 @@ class SoftmaxRegression(DigitsData):
     max_epochs = 30
     optim = Optim(lr=3e-2, weight_decay=0.0, warmup=0.1)
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
-        return tasks.ImageClassification(models.Linear(spec, spec.num_classes, weights=self.weights), spec, self.optim)
+    def task(self, spec: DataSpec) -> tasks.Task:
+        return self.trained(models.Linear(spec, spec.num_classes, weights=self.weights), spec)
 
 
 class DigitsCNN(DigitsData):
@@ -71,7 +78,7 @@ class DigitsCNN(DigitsData):
     shift = 2
     optim = Optim(lr=3e-3, weight_decay=0.01, warmup=0.1)
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+    def task(self, spec: DataSpec) -> tasks.Task:
         model = models.CNN(
             spec.num_classes,
             in_channels=1,
@@ -81,7 +88,7 @@ class DigitsCNN(DigitsData):
             dropout=0.0,
             weights=self.weights,
         )
-        return tasks.ImageClassification(model, spec, self.optim)
+        return self.trained(model, spec)
 
 
 class KerasCNN(DigitsData):
@@ -97,7 +104,7 @@ class KerasCNN(DigitsData):
     batch_size = 32
     optim = Optim(name="adam", lr=1e-3, weight_decay=0.0, schedule="step", step_share=0.5)
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+    def task(self, spec: DataSpec) -> tasks.Task:
         model = models.CNN(
             spec.num_classes,
             in_channels=1,
@@ -110,7 +117,7 @@ class KerasCNN(DigitsData):
             dropout=0.0,
             weights=self.weights,
         )
-        return tasks.ImageClassification(model, spec, self.optim)
+        return self.trained(model, spec)
 
 
 class DigitsResNet(DigitsData):
@@ -126,9 +133,9 @@ class DigitsResNet(DigitsData):
     shift = 2
     optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+    def task(self, spec: DataSpec) -> tasks.Task:
         model = models.CNN(spec.num_classes, in_channels=1, widths=(32, 64, 128), residual=True, weights=self.weights)
-        return tasks.ImageClassification(model, spec, self.optim)
+        return self.trained(model, spec)
 
 
 DEFAULT = DigitsCNN

@@ -1,126 +1,58 @@
-"""Any folder of pictures: fine-tune a pretrained backbone; root/{class} or root/{train,val,test}/{class}."""
+"""Any images: fine-tune a pretrained backbone on class folders, or on a table of images (CSV, TSV, Parquet).
+
+A folder is root/{class} or root/{train,val,test}/{class}. A table has a column `path`, relative to its own folder, one
+or several columns to predict, and maybe `split` with train, val and test.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
-
-from src import datamodules, models, tasks
-from src.experiment import Augment, ClassificationExperiment, DataSpec, InputError, Optim, Views, replace
-
-if TYPE_CHECKING:
-    from torch import nn
-
-Folder = TypeVar("Folder", bound="datamodules.ImageFolder")
-Classifier = TypeVar("Classifier", bound="tasks.ImageClassification")
+from experiments.bases.backbones import FineTuned
+from experiments.bases.images import ImageClasses, TableOfImages
+from src import datamodules
+from src.experiment import MultiLabelExperiment, RegressionExperiment
 
 
-class ImageData(ClassificationExperiment):
-    """The data that all image experiments share; each adds its model."""
-
-    monitor = "val/acc"
-    mode = "max"
-    cached_features: ClassVar[Literal["no", "start", "probe"]] = "no"
-
-    image_size: int = 224
-    """Side in pixels of the pictures that the model sees."""
-    augment: Augment = Augment()
-    """Random changes of training pictures."""
-    cache: bool = True
-    """Keep decoded pictures in a memory-mapped file; otherwise decode them again each epoch."""
-    optim: Optim = Optim()
-    """Optimiser and schedule."""
-    label_smoothing: float = 0.0
-    """Share of each target that is spread over all classes."""
-    start_size: float = 1.0
-    """Side of training pictures at first, as a share of image_size; whole for the last quarter of the epochs."""
-    views: Views = "one"
-    """Views of a picture whose probabilities validation, test and prediction average: the picture itself; mirrored too;
-    both shifted into the four corners too, ten in all."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.start_size <= 1:
-            raise InputError(f"--start-size {self.start_size}: a share above 0 and at most 1.")
-
-    def datamodule(self) -> datamodules.ImageFolder:
-        return self.folder(datamodules.ImageFolder)
-
-    def folder(self, kind: type[Folder]) -> Folder:
-        """Build a data module of pictures with the experiment's fields."""
-        return kind(
-            self.data_dir,
-            source=self.source,
-            image_size=self.image_size,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            seed=self.seed,
-            augment=self.augment,
-            cache=self.cache,
-        )
-
-    def classifier(
-        self, kind: type[Classifier], model: nn.Module, spec: DataSpec, *, channels_last: bool = True
-    ) -> Classifier:
-        """Build a task for pictures with the experiment's fields."""
-        return kind(
-            model,
-            spec,
-            self.optim,
-            label_smoothing=self.label_smoothing,
-            cached_features=self.cached_features,
-            channels_last=channels_last,
-            augment=self.augment,
-            start_size=self.start_size,
-            views=self.views,
-        )
-
-
-class Images(ImageData):
-    """Fine-tune an ImageNet backbone on a folder of pictures.
-
-    The frozen backbone runs once and the head is solved on its features; then the upper part is trained, with rates
-    that fall towards the input. What was best on the validation split is kept, be it the solved head.
+class Images(ImageClasses, FineTuned, TableOfImages):
+    """Fine-tune an ImageNet backbone to tell which class an image has.
 
     python scripts/run.py experiments/images.py --data-dir my_pictures
+    python scripts/run.py experiments/images.py --data-dir photos.csv --target species
     """
 
-    cached_features = "start"
+    target: str = "label"
+    """Column of the class, where the data are a table."""
 
-    weights = "imagenet"
-    max_epochs = 3
-    patience = 2
-    optim = Optim(lr=3e-4, weight_decay=0.05, layer_decay=0.7, warmup=0.1)
+    def datamodule(self) -> datamodules.ImageFolder | datamodules.ImageTable:
+        if self.data_dir is not None and self.data_dir.suffix and not self.data_dir.is_dir():
+            return self.table(self.target)
+        return self.folder(datamodules.ImageFolder)
 
-    backbone: str = "resnet50"
-    """Any timm backbone."""
-    offline_backbone: str = "tf_efficientnet_lite0"
-    """Stands in where the weights of `backbone` cannot be had; its own come with a pip package."""
-    frozen: float = 0.7
-    """Share of the backbone's depth, from the input, that stays as it is."""
-    dropout: float = 0.2
-    """Dropout before the head."""
-    drop_path: float = 0.0
-    """Share of the last residual branch's results left out in training, less before it: stochastic depth."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.frozen <= 1:
-            raise InputError(f"--frozen {self.frozen}: a share from 0 to 1.")
+class ImagesMultiLabel(MultiLabelExperiment, FineTuned, TableOfImages):
+    """Fine-tune an ImageNet backbone to tell which labels, any number of them, an image has.
 
-    def resolve(self) -> Images:
-        return replace(self, backbone=models.available_backbone(self.backbone, self.offline_backbone, self.weights))
+    python scripts/run.py experiments/images.py:ImagesMultiLabel --data-dir photos.csv
+    python scripts/run.py experiments/images.py:ImagesMultiLabel --data-dir photos.csv --target cat dog
+    """
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
-        model = models.ResNet(
-            self.backbone,
-            spec.num_classes,
-            weights=self.weights,
-            frozen=self.frozen,
-            fixed_norm=True,
-            dropout=self.dropout,
-            drop_path=self.drop_path,
-        )
-        return self.classifier(tasks.ImageClassification, model, spec)
+    target: tuple[str, ...] = ("labels",)
+    """Column of the labels, as in cat;dog; or several columns of 0 and 1, one a label."""
+
+    def datamodule(self) -> datamodules.ImageTable:
+        return self.table(self.target)
+
+
+class ImagesRegression(RegressionExperiment, FineTuned, TableOfImages):
+    """Fine-tune an ImageNet backbone to predict a number from an image.
+
+    python scripts/run.py experiments/images.py:ImagesRegression --data-dir photos.csv --target age
+    """
+
+    target: str = "target"
+    """Column of the number."""
+
+    def datamodule(self) -> datamodules.ImageTable:
+        return self.table(self.target)
 
 
 DEFAULT = Images

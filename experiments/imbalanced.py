@@ -5,12 +5,13 @@ Each figure is the mean of 3 seeds and its range, on a test split of 100 dogs an
 
 from __future__ import annotations
 
-from experiments.images import Images
+from experiments.bases.backbones import FineTuned
+from experiments.bases.images import ImageClasses
 from src import datamodules
 from src.experiment import Optim
 
 
-class Imbalanced(Images):
+class Imbalanced(ImageClasses, FineTuned):
     """Nothing is done: a linear head on the kept features of a frozen backbone, solved and trained on.
 
     python scripts/run.py experiments/imbalanced.py --seeds 0 1 2 --test

@@ -27,7 +27,7 @@ from src.configs.optim import Optim
 from src.configs.spec import DataSpec, Target, TargetKind
 from src.configs.table import Columns, Perceptron, TablePrep
 from src.configs.text import Recurrent, TextPrep, Vocabulary
-from src.configs.training import Accelerator, Averaging, Imbalance, Precision
+from src.configs.training import Accelerator, Averaging, Imbalance, Logger, Precision
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -48,11 +48,6 @@ class Experiment:
     an annotation and a docstring, and builds its parts in `datamodule` and `task`. A bare name that is no field is
     refused when the class is made.
     """
-
-    monitor: ClassVar[str] = "val/loss"
-    """Validation metric that chooses the best checkpoint and stops early."""
-    mode: ClassVar[Literal["min", "max"]] = "min"
-    """Whether less or more of `monitor` is better."""
 
     seed: int = 0
     """Seeds weights, order, augmentation and dropout. The data split does not depend on it."""
@@ -85,6 +80,10 @@ class Experiment:
     """Greatest norm of the gradient."""
     accumulate: int = 1
     """Batches whose gradients are added before a step."""
+    monitor: str = "val/loss"
+    """Validation metric that chooses the best checkpoint and stops early."""
+    mode: Literal["min", "max"] = "min"
+    """Whether less or more of `monitor` is better."""
     patience: int | None = None
     """Stop after so many validations without a better `monitor`."""
     averaging: Averaging = "none"
@@ -100,6 +99,9 @@ class Experiment:
     """Batches a validation at the most (for smoke tests)."""
     limit_test_batches: int | None = None
     """Batches a test at the most (for smoke tests)."""
+    logger: tuple[Logger, ...] = ("tensorboard",)
+    """Where metrics go besides metrics.csv, which is always written; csv alone: nowhere else. wandb and mlflow (to
+    MLFLOW_TRACKING_URI, else to a file in the run directory) need the extra `loggers`."""
     compile: bool = False
     """Compile the model with torch.compile."""
 
@@ -177,7 +179,9 @@ class Experiment:
         return []
 
     def trainer_kwargs(self) -> dict[str, Any]:
-        """Return further arguments of `lightning.Trainer`; they win over the fields."""
+        """Return further arguments of `lightning.Trainer`: loggers, callbacks and plugins come on top of Leyden's own
+        (a CheckpointIO takes the place of ours), any other argument wins over the fields. Called for each Trainer.
+        """
         return {}
 
     @classmethod
@@ -255,6 +259,7 @@ __all__ = [
     "Experiment",
     "Imbalance",
     "InputError",
+    "Logger",
     "MultiLabelExperiment",
     "Optim",
     "Perceptron",

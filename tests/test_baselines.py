@@ -25,11 +25,13 @@ from sklearn.preprocessing import StandardScaler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments.tables import TableLinear, TableLogistic
-from src.datamodules import DataModule, ImageFolder, Table, Tensors, TextTable
-from src.experiment import Columns, DataSpec, InputError, TextPrep, Vocabulary
+from src import tasks
+from src.datamodules import ImageFolder, Plain, Table, Tensors, TextTable
+from src.experiment import Columns, DataSpec, InputError, RegressionExperiment, TextPrep, Vocabulary
 from src.runs import records
 from src.training import runner
 from src.training.baselines import fit_baselines
+from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -238,7 +240,7 @@ def board_text(run: Path, tag: str) -> str:
 
 
 def test_a_run_shows_its_baselines_everywhere(houses: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = runner.run(Linear(data_dir=houses), test=True, baselines=True)
+    run = runner.run(Linear(data_dir=houses), RunOptions(test=True, baselines=True))
     record = records.load(run)
     expected = fit_baselines(table(houses, "price"), ("val", "test"))
     assert record["baselines"] == {name: pytest.approx(found) for name, found in expected.items()}
@@ -255,7 +257,7 @@ def test_a_run_shows_its_baselines_everywhere(houses: Path, capsys: pytest.Captu
 def test_without_the_test_split_baselines_are_evaluated_on_val(
     houses: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = runner.run(Logistic(data_dir=houses), baselines=True)
+    run = runner.run(Logistic(data_dir=houses), RunOptions(baselines=True))
     record = records.load(run)
     assert set(record["baselines"]) == {"most frequent", "logistic regression", "gradient boosting"}
     assert all(name.startswith("val/") for found in record["baselines"].values() for name in found)
@@ -271,9 +273,9 @@ def test_a_run_without_the_flag_has_none(houses: Path, capsys: pytest.CaptureFix
 
 
 def test_baselines_can_be_added_to_a_finished_run(houses: Path) -> None:
-    run = runner.run(Linear(data_dir=houses), test=True)
+    run = runner.run(Linear(data_dir=houses), RunOptions(test=True))
     before, checkpoint = records.load(run), (run / "checkpoints" / "best.ckpt").read_bytes()
-    assert runner.run(Linear(data_dir=houses), baselines=True, resume=run) == run
+    assert runner.run(Linear(data_dir=houses), RunOptions(baselines=True, resume=run)) == run
     after = records.load(run)
     assert set(after["baselines"]) == {"mean", "ridge regression", "gradient boosting"}
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == checkpoint
@@ -281,18 +283,21 @@ def test_baselines_can_be_added_to_a_finished_run(houses: Path) -> None:
     assert after["tests_read"] == before["tests_read"] == 1
 
 
-class Nothing(Linear):
+class Nothing(RegressionExperiment):
     """Data for which there are no baselines."""
 
+    accelerator = "cpu"
+
     def datamodule(self) -> Any:
-        data = super().datamodule()
-        data.baseline_inputs = lambda split: DataModule.baseline_inputs(data, split)
-        return data
+        return Plain((torch.rand(60, 3), torch.rand(60)), (torch.rand(8, 3), torch.rand(8)))
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        return tasks.Task(torch.nn.Linear(3, 1), self.objective(spec), tasks.inputs.PlainInput())
 
 
-def test_a_run_whose_data_offer_nothing_says_so(houses: Path) -> None:
-    with pytest.raises(InputError, match="--baselines: Table offers scikit-learn nothing to fit"):
-        runner.run(Nothing(data_dir=houses), baselines=True)
+def test_a_run_whose_data_offer_nothing_says_so() -> None:
+    with pytest.raises(InputError, match="--baselines: Plain offers scikit-learn nothing to fit"):
+        runner.run(Nothing(), RunOptions(baselines=True))
     (path,) = records.runs_dir().glob("*/*/run.json")
     record = records.load(path.parent)
     if (path.parent / "checkpoints" / "last.ckpt").exists():  # better before hours of training; else they are not lost

@@ -19,9 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from experiments.tables import TableClassification, TableRegression
-from src.callbacks.drawings import draw_reliability
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.files import write_json
 from src.runs import records
 from src.tasks.objectives.calibration import (
@@ -33,7 +32,9 @@ from src.tasks.objectives.calibration import (
     labels,
     with_temperature,
 )
+from src.tasks.objectives.figures import draw_reliability
 from src.training import runner
+from src.training.options import RunOptions
 from src.training.trainer import quieten
 
 
@@ -134,12 +135,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, houses: Path) -> Path:
     """A tested run of two classes."""
     home = tmp_path_factory.mktemp("calibrated")
     with own_home(home):
-        return runner.run(TableClassification(data_dir=houses, target="size", batch_size=8, max_epochs=2), test=True)
+        return runner.run(
+            TableClassification(data_dir=houses, target="size", batch_size=8, max_epochs=2), RunOptions(test=True)
+        )
 
 
 def changed(run: Path, folder: Path, **calibration: Any) -> Path:
     copied = shutil.copytree(run, folder / "run")
-    records.update(copied, calibration=records.load(run)["calibration"] | calibration)
+    records.Record.read(copied).update(calibration=records.load(run)["calibration"] | calibration)
     return copied
 
 

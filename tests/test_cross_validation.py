@@ -34,7 +34,7 @@ from src.studies.multi_run import mean_and_spread
 from src.tasks.task import Batch
 from src.training import runner
 from src.training.baselines import fit_baselines
-from src.training.runner import build_parts
+from src.training.build import build_parts
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -307,7 +307,7 @@ def test_a_given_test_split_is_not_looked_at(houses: Path, tmp_path: Path) -> No
 def mended(run: Path) -> None:
     """Take the bug away, as a user edits the experiment's file."""
     record = records.load(run)
-    records.update(run, fields=record["fields"] | {"broken": False})
+    records.Record.read(run).update(fields=record["fields"] | {"broken": False})
 
 
 @pytest.mark.parametrize("kind", [Breaks, Interrupts])
@@ -330,7 +330,7 @@ def test_an_unfinished_cross_validation_goes_on_with_what_is_missing(
         assert (run / "fold-2" / "checkpoints" / "last.ckpt").is_file()
     before = files(run / "fold-1")
     mended(run)
-    records.update(run / "fold-2", started="2020-01-01T00:00:00Z")
+    records.Record.read(run / "fold-2").update(started="2020-01-01T00:00:00Z")
     assert call("--resume", run) == 0
     assert records.load(run / "fold-2")["started"].startswith("2020"), "gone on with, not begun anew over its own files"
     assert only_run() == run, "in the same directory"

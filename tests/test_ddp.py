@@ -13,6 +13,7 @@ from conftest import Script
 from experiments.cats_dogs_finetune import CatsDogsScratch
 from src.runs import records
 from src.training import runner
+from src.training.options import RunOptions
 from src.training.trainer import quieten
 
 TARGET = "experiments/cats_dogs_finetune.py:CatsDogsScratch"
@@ -51,7 +52,8 @@ def test_two_processes(
 
     quieten()
     alone = runner.run(
-        CatsDogsScratch(data_dir=pictures, image_size=32, batch_size=4, max_epochs=1, accelerator="cpu"), test=test
+        CatsDogsScratch(data_dir=pictures, image_size=32, batch_size=4, max_epochs=1, accelerator="cpu"),
+        RunOptions(test=test),
     )
     expected = records.load(alone)
     for run, record in runs:

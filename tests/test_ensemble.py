@@ -20,11 +20,12 @@ from experiments.tables import TableClassification, TableLinear, TableRegression
 from src import cli
 from src.cli import commands
 from src.experiment import Experiment, InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.runs import records, state
 from src.runs.compare.groups import compare
 from src.runs.compare.runs import find, read
 from src.studies.ensemble import ensemble
+from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -59,7 +60,7 @@ def kinds(houses: Path) -> dict[str, Experiment]:
 def averaged(request: pytest.FixtureRequest, houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Averaged:
     home = tmp_path_factory.mktemp(request.param)
     with own_home(home):
-        return Averaged(ensemble(kinds(houses)[request.param], 3, test=True, baselines=True), houses)
+        return Averaged(ensemble(kinds(houses)[request.param], 3, RunOptions(test=True, baselines=True)), houses)
 
 
 def table(path: Path) -> pd.DataFrame:
@@ -149,10 +150,10 @@ def test_an_interrupted_one_goes_on_and_a_finished_one_can_be_tested(houses: Pat
     experiment = TableLinear(data_dir=houses, target="price", max_epochs=1)
     run = ensemble(experiment, 2)
     with pytest.raises(InputError, match="the ensemble is done"):
-        ensemble(experiment, 2, resume=run)
+        ensemble(experiment, 2, RunOptions(resume=run))
     before = (run / "member-1" / "metrics.csv").read_bytes()
     (run / "member-2" / "run.json").unlink()
-    records.update(run, state="interrupted")
+    records.Record.read(run).update(state="interrupted")
     with pytest.raises(InputError, match=r"is interrupted.*--resume"):
         predict(run, [houses])
     command = cli.parse(["--resume", str(run), "--test"])

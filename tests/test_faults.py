@@ -19,11 +19,12 @@ from kills import Numbers, Texts, differences, go_on, in_process, train
 
 from src.callbacks.checkpoints import WholeCheckpointIO
 from src.experiment import InputError
-from src.inference import predictor
+from src.inference import batch
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.runs.state import heartbeat, state_of
 from src.training import runner
+from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -177,9 +178,9 @@ def test_damaged_checkpoints_are_refused_and_caches_made_again(data: Path, tmp_p
 
     last = again / "checkpoints" / "last.ckpt"
     spoil(last)
-    records.update(again, state="interrupted")
+    records.Record.read(again).update(state="interrupted")
     with pytest.raises(InputError, match=r"last.ckpt: damaged .*Copy best.ckpt over it"):
-        runner.run(texts, resume=again)
+        runner.run(texts, RunOptions(resume=again))
     shutil.copy(again / "checkpoints" / "best.ckpt", last)
     assert in_process(go_on, texts, again) == 0
 
@@ -201,10 +202,10 @@ def test_a_checkpoint_that_would_run_code_is_refused(finished: Path, numbers: Nu
     for name in ("last", "best"):
         torch.save(bad, run / "checkpoints" / f"{name}.ckpt")
     with pytest.raises(InputError, match=r"best.ckpt"):
-        predictor.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
-    records.update(run, state="interrupted")
+        batch.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
+    records.Record.read(run).update(state="interrupted")
     with pytest.raises(InputError, match=r"last.ckpt: damaged"):
-        runner.run(numbers, resume=run)
+        runner.run(numbers, RunOptions(resume=run))
     assert not mark.exists()
     pickle.loads(pickle.dumps(RunsCode(mark)))
     assert mark.exists(), "the premise: it does run code"

@@ -15,7 +15,9 @@ from lightning.pytorch import Trainer
 from experiments.cats_dogs_finetune import CatsDogsScratch
 from src.experiment import Experiment
 from src.loading import load
-from src.training import runner
+from src.runs.records import Record
+from src.training import build, evaluate, runner
+from src.training.loggers import open_loggers
 from src.training.trainer import build_callbacks, build_trainer, quieten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,13 +62,14 @@ def unread(kind: type[Experiment], folder: Path, monkeypatch: pytest.MonkeyPatch
     """Build all that a run of `kind` builds, with Lightning's loop left out; return the fields that nothing read."""
     recorded, read = recording(kind)
     monkeypatch.setattr(Trainer, "fit", lambda self, *args, **kwargs: None)
-    monkeypatch.setattr(runner, "prepare_features", lambda *args, **kwargs: None)
     quieten()
     experiment = recorded(**fields).resolve()
-    trainer = build_trainer(experiment, build_callbacks(experiment, folder), logger=False)
-    datamodule, task = runner.build_parts(experiment)
-    runner.describe(experiment, datamodule, task, trainer)
-    runner.fit(experiment, trainer, task, datamodule, folder / "last.ckpt")
+    record = Record(folder)
+    with open_loggers(experiment, record, None) as loggers:
+        trainer = build_trainer(experiment, build_callbacks(experiment, record), logger=loggers)
+        datamodule, task = build.build_parts(experiment)
+        evaluate.describe(experiment, datamodule, task, trainer)
+        runner.fit(experiment, trainer, task, datamodule, folder / "last.ckpt")
     return {field.name for field in dataclasses.fields(kind)} - read
 
 

@@ -25,18 +25,20 @@ from experiments.images import Images
 from experiments.tables import TableLinear
 from scripts.predict import main
 from src import cli
-from src.callbacks.evaluation import predictions_csv
 from src.cli.parser import PredictFlags
 from src.datamodules import ImageFolder
 from src.datamodules.quarantine import Entry, write
-from src.experiment import InputError
-from src.inference.predictor import predict
+from src.experiment import DataSpec, InputError
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.resources.files import write_json
 from src.runs import records
 from src.runs.compare import runs as compared
-from src.training import runner
+from src.runs.predictions import predictions_csv
+from src.tasks import SingleLabel
+from src.training import build, runner
 from src.training.features import cache_features
+from src.training.options import RunOptions
 from src.training.trainer import build_trainer
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -149,7 +151,7 @@ def test_classes_of_any_script(pictures: Path, tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         for old, new in zip(("cat", "dog"), names, strict=True):
             (data / split / old).rename(data / split / new)
-    run = runner.run(small(data), test=True)
+    run = runner.run(small(data), RunOptions(test=True))
     assert records.load(run)["spec"]["classes"] == [*names]
     found = rows(predict(run, [data / "val"]).text)
     assert {row["label"] for row in found} <= {*names}
@@ -205,7 +207,7 @@ def saved_array(array: np.ndarray) -> bytes:
 )
 def test_damaged_kept_features_are_computed_again(pictures: Path, harm: Callable[[Path], object]) -> None:
     asked = small(pictures).resolve()
-    datamodule, task = runner.build_parts(asked)
+    datamodule, task = build.build_parts(asked)
     trainer = build_trainer(asked, [], logger=False)
     first = cache_features(task, datamodule, trainer)
     files = list((cache_dir() / "features").glob("*.npz"))
@@ -470,6 +472,8 @@ def test_a_record_without_its_spec(trained: Path, pictures: Path, tmp_path: Path
 
 def test_csv_of_predictions_is_always_text() -> None:
     small = np.float32(1e-12)
-    text = predictions_csv(["a\nb", 'c"d\r'], {"prob": np.array([[1, small], [0, 1]])}, ("x", "y"), errors=["", "e"])
+    objective = SingleLabel(DataSpec(classes=("x", "y")))
+    shown = objective.columns({"prob": np.array([[1, small], [0, 1]], np.float32)})
+    text = predictions_csv(["a\nb", 'c"d\r'], shown, errors=["", "e"])
     assert [row["id"] for row in rows(text)] == ["a\nb", 'c"d\\r']
     assert np.float32(rows(text)[0]["prob_y"]) == small, "an ensemble's temperature is fitted to it"

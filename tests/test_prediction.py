@@ -14,7 +14,7 @@ from experiments.images import Images
 from scripts.predict import main
 from src.cli.parser import PredictFlags
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.runs import records
 from src.training import runner
 
@@ -118,7 +118,7 @@ def test_missing_and_empty_inputs(trained: Path, tmp_path: Path, pictures: Path)
 def test_run_without_checkpoint(trained: Path, pictures: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(run / "checkpoints")
-    records.update(run, state="failed")
+    records.Record.read(run).update(state="failed")
     with pytest.raises(InputError, match=r"best\.ckpt: not there; the run is failed"):
         predict(run, [pictures / "val"])
 

@@ -18,11 +18,12 @@ from experiments.cats_dogs_finetune import CatsDogsScratch
 from src import models, tasks
 from src.cli.commands import plan
 from src.experiment import DataSpec, replace
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.studies.reproduce import reproduce
-from src.training import precision, runner
+from src.training import build, precision, runner
+from src.training.options import RunOptions
 from src.training.trainer import build_trainer, quieten
 
 UNDECIDED = {"avx512_bf16": True}
@@ -89,9 +90,10 @@ def test_a_run_that_goes_on_or_is_reproduced_keeps_its_precision(
     monkeypatch.setenv("LEYDEN_CACHE", str(tmp_path / "another"))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})  # another machine
     assert reproduce(run, asked)
-    assert records.load(runner.run(asked, resume=run, test=True))["precision"] == "bf16-mixed"
+    assert records.load(runner.run(asked, RunOptions(resume=run, test=True)))["precision"] == "bf16-mixed"
     assert (
-        records.load(runner.run(replace(asked, precision="32-true"), resume=run, test=True))["precision"] == "32-true"
+        records.load(runner.run(replace(asked, precision="32-true"), RunOptions(resume=run, test=True)))["precision"]
+        == "32-true"
     )
 
 
@@ -110,7 +112,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_choice_to_the_flags(
     asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds(monkeypatch, 0.5)
-    datamodule, task = runner.build_parts(asked)
+    datamodule, task = build.build_parts(asked)
     (cache_dir() / "precision").write_text("no folder")
     assert precision.measured_speeds(asked, task, datamodule, trainer_of(asked)) == {}
     assert records.load(runner.run(asked))["precision"] == "bf16-mixed"
@@ -130,7 +132,7 @@ class WithLogging(CatsDogsScratch):
     """A task of the user's."""
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
-        return self.classifier(Logging, models.CNN(spec.num_classes, widths=(4, 8)), spec)
+        return Logging(models.CNN(spec.num_classes, widths=(4, 8)), spec, self.optim)
 
 
 def test_a_task_that_logs_in_its_step_is_measured(asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +145,7 @@ def test_a_task_that_logs_in_its_step_is_measured(asked: CatsDogsScratch, monkey
 @pytest.mark.parametrize(("kind", "epochs"), [("probe", 1), ("start", 20)])
 def test_a_frozen_backbone_takes_each_example_once(asked: CatsDogsScratch, kind: str, epochs: int) -> None:
     asked = replace(asked, max_epochs=20, limit_train_batches=1.0)
-    datamodule, task = runner.build_parts(asked)
+    datamodule, task = build.build_parts(asked)
     task.cached_features = cast("Any", kind)
     assert precision.examples(task, datamodule, trainer_of(asked)) == epochs * len(datamodule.ids("train"))
 
@@ -153,7 +155,7 @@ def test_measuring_leaves_everything_as_it_was(
     asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch, start_size: float
 ) -> None:
     asked = replace(asked, start_size=start_size, augment=replace(asked.augment, mixup=0.2))
-    datamodule, task = runner.build_parts(asked)
+    datamodule, task = build.build_parts(asked)
     state = {name: value.clone() for name, value in task.state_dict().items()}
     drawn: list[Any] = [random.getstate(), np.random.get_state(), torch.get_rng_state()]
     monkeypatch.setattr(precision, "WORTH", 0.0)

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
-from src.tasks.imbalance import imbalanced_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,11 +19,12 @@ from experiments.images import Images
 from experiments.recipes import Plain
 from src.datamodules.images.image_dataset import Pictures
 from src.experiment import Augment, Averaging, DataSpec, InputError, Optim, Views
-from src.inference import predictor
+from src.inference import batch, predictor
 from src.models import CNN, ResNet
 from src.runs import records
 from src.tasks import ImageClassification
-from src.training import runner
+from src.tasks.objectives.imbalance import imbalanced_loss
+from src.training import build, runner
 from src.training.trainer import build_callbacks, quieten
 
 SPEC = DataSpec(classes=("a", "b", "c"), class_counts=(6, 3, 1), input_shape=(3, 16, 16))
@@ -120,7 +120,7 @@ def test_focal_and_mixing_are_refused_together() -> None:
     ],
 )
 def test_kept_features_see_no_pictures(flag: str, more: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"--{flag}: .*kept features"):
+    with pytest.raises(InputError, match=f"--{flag}: .*cached features"):
         task_of(cached_features="probe", **more)
     task_of(cached_features="start", **more)
 
@@ -178,11 +178,11 @@ def test_pictures_too_small_for_the_network_are_refused_and_the_least_is_taken(
 
     def parts(**more: Any) -> ImageClassification:
         if network == "CNN":
-            return cast(ImageClassification, runner.build_parts(Plain(**fields | more))[1])
+            return cast(ImageClassification, build.build_parts(Plain(**fields | more))[1])
         asked = Images(weights="none", backbone="convnext_atto", **fields | more)
-        return cast(ImageClassification, runner.build_parts(asked)[1])
+        return cast(ImageClassification, build.build_parts(asked)[1])
 
-    with pytest.raises(InputError, match=rf"--start-size {start:g}: pictures of .* At least ") as error:
+    with pytest.raises(InputError, match=rf"--start-size {start:g}: images of .* At least ") as error:
         parts(start_size=start)
     share = float(str(error.value).removesuffix(".").rpartition(" ")[2])
     assert least <= round(48 * share) <= least + 1
@@ -198,7 +198,7 @@ def test_pictures_too_small_for_the_network_are_refused_and_the_least_is_taken(
 @pytest.mark.parametrize("size", [96, 256])
 def test_a_transformer_of_one_size_says_which(size: int, pictures: Path) -> None:
     with pytest.raises(InputError, match=rf"--image-size {size}: the network does not take .* The least is 224"):
-        runner.build_parts(Images(data_dir=pictures, weights="none", backbone="vit_tiny_patch16_224", image_size=size))
+        build.build_parts(Images(data_dir=pictures, weights="none", backbone="vit_tiny_patch16_224", image_size=size))
 
 
 def test_a_network_tried_out_is_as_it_was() -> None:
@@ -244,7 +244,7 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, pictures
     run = runner.run(Plain(data_dir=pictures, views=views, max_epochs=1, **SMALL))
     experiment, _, task = predictor.load_run(run)
     task.eval()
-    datamodule, _ = runner.build_parts(experiment)
+    datamodule, _ = build.build_parts(experiment)
     images = torch.cat([batch["image"] for batch in datamodule.val_dataloader()]).float()
     shifted = [images]
     if count == 10:  # by two pixels of 32
@@ -260,7 +260,7 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, pictures
         rows = list(csv.DictReader(file))
     assert [float(row["prob_cat"]) for row in rows] == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     files = [datamodule.files("val")[i] for i in range(len(rows))]  # pyright: ignore[reportAttributeAccessIssue]
-    found = predictor.predict(run, files, accelerator="cpu", calibrate=False)
+    found = batch.predict(run, files, accelerator="cpu", calibrate=False)
     again = [float(row["prob_cat"]) for row in csv.DictReader(found.text.splitlines())]
     assert again == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     record = records.load(run)
@@ -333,7 +333,7 @@ def test_what_is_saved_and_validated_is_the_average(kind: Averaging, pictures: P
 
 
 def test_four_epochs_have_a_last_quarter(tmp_path: Path) -> None:
-    build_callbacks(Plain(averaging="swa", max_epochs=4), tmp_path)
+    build_callbacks(Plain(averaging="swa", max_epochs=4), records.Record(tmp_path))
 
 
 # ---------------------------------------------------------------------------------------------------- stochastic depth
@@ -362,4 +362,4 @@ def test_branches_are_left_out_by_a_share(share: float) -> None:
 def test_a_backbone_without_branches(backbone: str, pictures: Path) -> None:
     experiment = Images(data_dir=pictures, weights="none", backbone=backbone, drop_path=0.2, image_size=32)
     with pytest.raises(InputError, match=rf"--drop-path 0.2: {backbone} has no branches"):
-        runner.build_parts(experiment)
+        build.build_parts(experiment)

@@ -20,6 +20,7 @@ from src.experiment import InputError
 from src.runs import records
 from src.studies.reproduce import differences
 from src.training import runner
+from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -54,7 +55,7 @@ def others(run: Path) -> list[Path]:
 
 
 def test_the_same_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = runner.run(Numbers(data_dir=table, seed=3, max_epochs=2), test=True)
+    run = runner.run(Numbers(data_dir=table, seed=3, max_epochs=2), RunOptions(test=True))
     before = (run / "run.json").read_bytes()
     capsys.readouterr()
     assert reproduce(run) == 0
@@ -72,7 +73,7 @@ def test_the_same_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_other_numbers_are_shown_and_fail(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runner.run(Drifts(data_dir=table, max_epochs=1))
-    records.update(run, git=records.load(run)["git"] | {"commit": "0" * 40}, versions={"torch": "1.13"})
+    records.Record.read(run).update(git=records.load(run)["git"] | {"commit": "0" * 40}, versions={"torch": "1.13"})
     capsys.readouterr()
     assert reproduce(run) == 1
     shown = capsys.readouterr().out
@@ -94,7 +95,7 @@ def test_other_data_are_refused(table: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_only_a_finished_run_can_be_reproduced(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runner.run(Numbers(data_dir=table, max_epochs=1))
-    records.update(run, state="interrupted")
+    records.Record.read(run).update(state="interrupted")
     assert reproduce(run) == 1
     assert "that run is interrupted" in capsys.readouterr().err
     assert not others(run)

@@ -133,7 +133,7 @@ def test_a_run_that_is_going_on_is_left_alone(
     in_process(train, dataclasses.replace(experiment, dies_at=20))
     run = only_run(tmp_path / "runs")
     assert run is not None
-    records.update(run, pid=1)  # a process that is there
+    records.Record.read(run).update(pid=1)  # a process that is there
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert kills.go_on(experiment, run) == 1
     assert f"{run}: process 1 on" in capsys.readouterr().err

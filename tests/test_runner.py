@@ -33,7 +33,8 @@ from src.cli import commands
 from src.experiment import DataSpec, Experiment, InputError, Optim, from_json, replace
 from src.runs import records
 from src.tasks.task import Batch, Stage
-from src.training import runner
+from src.training import build, runner
+from src.training.options import RunOptions
 from src.training.trainer import MALLOC_VARIABLES, build_trainer
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -145,7 +146,7 @@ def asked(pictures: Path) -> CatsDogsScratch:
 def done(asked: CatsDogsScratch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that was tested; not to be changed."""
     with own_home(tmp_path_factory.mktemp("done")):
-        return runner.run(asked, test=True)
+        return runner.run(asked, RunOptions(test=True))
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +265,7 @@ def test_best_is_the_best_of_the_curve(done: Path) -> None:
     record = read_json(done / "run.json")
     curve = points(done, "val/acc")
     epoch, step, value = max(curve, key=lambda point: point[2])
-    assert record["best"] == {"name": "val/acc", "value": value, "epoch": epoch, "step": step}
+    assert record["best"] == {"name": "val/acc", "mode": "max", "value": value, "epoch": epoch, "step": step}
     assert record["metrics"]["val/acc"] == pytest.approx(value, abs=1e-6)
 
 
@@ -370,7 +371,7 @@ def test_test_without_test_split_is_refused_before_training(pictures: Path, tmp_
     for split in ("train", "val"):
         shutil.copytree(pictures / split, data / split)
     with pytest.raises(InputError, match="no test split"):
-        runner.run(Tiny(data_dir=data), test=True)
+        runner.run(Tiny(data_dir=data), RunOptions(test=True))
     run = only_run()
     assert records.load(run)["state"] == "failed"
     assert not (run / "metrics.csv").exists(), "hours of training should not come before this error"
@@ -384,7 +385,7 @@ def test_solved_head_is_validated_and_may_be_best(pictures: Path) -> None:
     assert [epoch for epoch, _, _ in curve] == [0, 1, 2]
     assert record["best"]["epoch"] == 0, "a rate of zero makes nothing better"
     assert record["best"]["value"] == curve[0][2]
-    _, task = runner.build_parts(TinyImages(data_dir=pictures))
+    _, task = build.build_parts(TinyImages(data_dir=pictures))
     start = task.state_dict()
     best = weights(run)
     assert not torch.equal(best["model.head.linear.weight"], start["model.head.linear.weight"]), "solved"
@@ -416,7 +417,7 @@ def test_probe_trains_the_head_alone_on_features_computed_once(pictures: Path, m
     probe = TinyProbe(data_dir=pictures)
     first = runner.run(probe)
     assert sum(batches) == 24 + 8, "each picture of train and val once, in spite of two epochs"
-    _, task = runner.build_parts(probe)
+    _, task = build.build_parts(probe)
     start, end = task.state_dict(), weights(first, "last")
     changed = {name for name in start if not torch.equal(start[name], end[name])}
     assert changed == {"model.head.linear.weight", "model.head.linear.bias"}
@@ -572,7 +573,7 @@ def test_grad_clip_acts_in_mixed_precision(pictures: Path, name: Literal["adamw"
     asked = Tiny(data_dir=pictures, precision="bf16-mixed", optim=optim, accelerator="cpu")
     clipped = weights(runner.run(replace(asked, grad_clip=1e-12)), "last")
     free = weights(runner.run(asked), "last")
-    _, task = runner.build_parts(asked)
+    _, task = build.build_parts(asked)
     start, kernel = task.state_dict(), "model.head.linear.weight"
     if name == "sgd":  # the others divide the gradient's size out
         assert torch.allclose(clipped[kernel], start[kernel], atol=1e-9)
@@ -685,7 +686,7 @@ def test_nan_loss_stops_and_keeps_the_good_checkpoint(pictures: Path, capsys: py
 
 def test_no_checkpoint_is_saved_after_a_bad_loss_that_was_not_looked_at(pictures: Path) -> None:
     with pytest.raises(InputError, match=r"loss is no finite number at step 5 .*last good checkpoint"):
-        runner.run(BadWithinAnEpoch(data_dir=pictures), checkpoint_every=Every(steps=1))
+        runner.run(BadWithinAnEpoch(data_dir=pictures), RunOptions(checkpoint_every=Every(steps=1)))
     assert torch.load(only_run() / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
@@ -705,12 +706,12 @@ def full_disk() -> Iterator[Callable[[int], None]]:
 
 def test_full_disk_keeps_the_checkpoint_before(pictures: Path, full_disk: Callable[[int], None]) -> None:
     run = runner.run(Tiny(data_dir=pictures))
-    records.update(run, state="interrupted")
+    records.Record.read(run).update(state="interrupted")
     checkpoints = run / "checkpoints"
     before = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
     full_disk(1_000_000)
     with pytest.raises(InputError, match=r"checkpoints/\w+\.ckpt: the checkpoint cannot be saved"):
-        runner.run(Tiny(data_dir=pictures, max_epochs=2), resume=run)
+        runner.run(Tiny(data_dir=pictures, max_epochs=2), RunOptions(resume=run))
     full_disk(resource.RLIM_INFINITY)
     assert records.load(run)["state"] == "failed"
     assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == before
@@ -720,10 +721,10 @@ def test_full_disk_keeps_the_checkpoint_before(pictures: Path, full_disk: Callab
 def test_a_moved_run_goes_on_and_keeps_its_best(pictures: Path, tmp_path: Path) -> None:
     asked = Ruined(data_dir=pictures, max_epochs=1)
     run = runner.run(asked)
-    records.update(run, state="interrupted")
+    records.Record.read(run).update(state="interrupted")
     before = records.load(run)["best"]
     moved = run.rename(tmp_path / "elsewhere")
-    runner.run(replace(asked, max_epochs=2), resume=moved)
+    runner.run(replace(asked, max_epochs=2), RunOptions(resume=moved))
     record = records.load(moved)
     assert (record["state"], record["best"]) == ("done", before)
     assert record["metrics"]["val/loss"] == pytest.approx(before["value"], abs=1e-3)
@@ -736,7 +737,7 @@ def test_resume_of_no_run_writes_nothing_there(tmp_path: Path, pictures: Path, t
     if there:
         folder.mkdir()
     with pytest.raises(InputError, match="no run"):
-        runner.run(Tiny(data_dir=pictures), resume=folder)
+        runner.run(Tiny(data_dir=pictures), RunOptions(resume=folder))
     assert not folder.exists() if not there else not list(folder.iterdir())
 
 
@@ -745,6 +746,6 @@ def test_resume_on_other_data_is_refused(untested: Path, asked: Experiment, pict
     data = shutil.copytree(pictures, tmp_path / "data")
     (data / "val" / "cat" / "0000.jpg").unlink()
     with pytest.raises(InputError, match="data has changed"):
-        runner.run(replace(asked, data_dir=data), test=True, resume=run)
+        runner.run(replace(asked, data_dir=data), RunOptions(test=True, resume=run))
     record = records.load(run)
     assert (record["state"], record["tests_read"]) == ("done", 0)

@@ -28,13 +28,14 @@ from experiments.texts import TextsBert, TextsLstm
 from src import cli, datamodules, tasks
 from src.cli import commands
 from src.datamodules import Batches
-from src.datamodules.texts import text_table
+from src.datamodules.texts import vocabulary
 from src.experiment import DataSpec, InputError, Optim, Recurrent, TextPrep, Vocabulary
 from src.inference.predictor import load_run
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.tasks.task import Batch
 from src.training import runner
+from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -330,7 +331,7 @@ def test_a_head_on_kept_features_scores_as_the_full_model(
 ) -> None:
     """Whatever is frozen besides: without a text, nothing but the head can learn, and nothing is dropped."""
     run = runner.run(KeptBert(data_dir=table, encoder=str(encoder), frozen=frozen, dropout=0.3))
-    assert f"solved on kept features [{TRAIN}, 32]" in capsys.readouterr().out
+    assert f"solved on cached features [{TRAIN}, 32]" in capsys.readouterr().out
     assert len(list((cache_dir() / "features").glob("*.npz"))) == 2, "train and val"
     record = records.load(run)
     assert record["model"]["trained"] == 2 * 32 + 2
@@ -359,8 +360,8 @@ def test_a_run_goes_on_with_its_own_tokenizer(table: Path, monkeypatch: pytest.M
     run = runner.run(asked)
     kept, before = (run / "tokenizer" / "tokenizer.json").read_bytes(), records.load(run)["metrics"]
     shutil.rmtree(cache_dir())
-    monkeypatch.setattr(text_table, "train_tokenizer", lambda *_: pytest.fail("its ids would be others"))
-    runner.run(asked, resume=run, test=True)
+    monkeypatch.setattr(vocabulary, "train_tokenizer", lambda *_: pytest.fail("its ids would be others"))
+    runner.run(asked, RunOptions(resume=run, test=True))
     assert (run / "tokenizer" / "tokenizer.json").read_bytes() == kept
     after = records.load(run)["metrics"]
     assert {name: after[name] for name in before} == before
@@ -371,7 +372,9 @@ def test_a_run_does_not_go_on_with_another_encoder(table: Path, encoder: Path, t
     run = runner.run(KeptBert(data_dir=table, offline_encoder=str(first), max_epochs=1))
     before = (run / "run.json").read_bytes()
     with pytest.raises(InputError, match=f"--encoder {first}: the run was begun with it"):
-        runner.run(KeptBert(data_dir=table, offline_encoder=str(second), max_epochs=1), resume=run, test=True)
+        runner.run(
+            KeptBert(data_dir=table, offline_encoder=str(second), max_epochs=1), RunOptions(resume=run, test=True)
+        )
     assert json.loads((run / "run.json").read_bytes())["fields"] == json.loads(before)["fields"]
     with pytest.raises(InputError, match=rf"--encoder {tmp_path}/typo: no such folder"):
         runner.run(KeptBert(data_dir=table, encoder=str(tmp_path / "typo"), offline_encoder=str(first)))

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from typing_extensions import override
 
 from src.configs.errors import InputError
+from src.datamodules import DataModule
 from src.resources.files import replacing
 
 
@@ -95,11 +96,35 @@ class Checkpoints(ModelCheckpoint):
         if due:
             self._save_last(trainer)
 
+    def _monitored(self, trainer: Trainer) -> bool:
+        return self.monitor in trainer.callback_metrics
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._monitored(trainer) or trainer.sanity_checking:
+            super().on_validation_end(trainer, pl_module)
+
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save `last` after every epoch; Lightning's own `save_last` does so only along with a new best."""
-        super().on_train_epoch_end(trainer, pl_module)
+        """Save `last` after every epoch; Lightning's own `save_last` does so only along with a new best.
+
+        Where a module of one's own logs no such metric as is monitored, the last epoch is the best.
+        """
+        if self._monitored(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+        else:
+            self.best_model_path = self.format_checkpoint_name({})
+            trainer.save_checkpoint(self.best_model_path)
         self._save_last(trainer)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        if not self._monitored(trainer) and trainer.is_global_zero:
+            logged = ", ".join(trainer.callback_metrics) or "nothing"
+            print(
+                f"NOTE       {self.monitor} is not logged, so best.ckpt is the last epoch; logged: {logged}", flush=True
+            )
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -113,7 +138,8 @@ class Checkpoints(ModelCheckpoint):
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         datamodule: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        datamodule.position = checkpoint.get("position", (0, 0))
+        if isinstance(datamodule, DataModule):
+            datamodule.position = checkpoint.get("position", (0, 0))
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -133,8 +159,9 @@ class Checkpoints(ModelCheckpoint):
         self.best_model_path = self.kth_best_model_path = path
         self.best_model_score = self.kth_value = score
         self.best_k_models = {path: score}
-        if trainer.early_stopping_callback is not None:
-            trainer.early_stopping_callback.best_score = score
+        for callback in trainer.early_stopping_callbacks:
+            if isinstance(callback, EarlyStopping) and callback.monitor == self.monitor:
+                callback.best_score = score
         trainer.save_checkpoint(path)
         for logger in trainer.loggers:
             logger.log_metrics({name: float(value) for name, value in values.items()} | {"epoch": -1}, step=0)

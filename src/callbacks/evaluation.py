@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from src.datamodules import DataModule
+from src.datamodules.capabilities import ShowsExamples
 from src.resources.files import atomic_write
-from src.runs import records
 from src.runs.predictions import predictions_csv
+from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
 from src.tasks import Objective
 from src.tasks.objectives.figures import draw_images, write_texts
@@ -31,21 +31,22 @@ class Evaluation(Callback):
     applies the temperature.
 
     Args:
-        run: the run directory.
+        record: the run's.
         datamodule: the data that is evaluated; names the examples and shows them.
         objective: what is predicted.
-        tensorboard_logger: where the figures go.
+        tensorboard_logger: where the figures go; None: none are drawn.
     """
 
     def __init__(
-        self, run: Path, datamodule: DataModule, objective: Objective, tensorboard_logger: TensorBoard
+        self, record: Record, datamodule: DataModule, objective: Objective, tensorboard_logger: TensorBoard | None
     ) -> None:
-        self.run, self.datamodule, self.objective = run, datamodule, objective
+        self.record, self.datamodule, self.objective = record, datamodule, objective
         self.tensorboard_logger = tensorboard_logger
         self.rows: list[dict[str, Tensor]] = []
 
     def _collect(self, outputs: Any) -> None:
-        self.rows.append({name: value.cpu() for name, value in outputs.items() if name != "loss"})
+        if isinstance(outputs, Mapping) and {"index", "target"} < outputs.keys():
+            self.rows.append({name: value.cpu() for name, value in outputs.items() if name != "loss"})
 
     def on_validation_batch_end(
         self,
@@ -80,7 +81,7 @@ class Evaluation(Callback):
     def _write(self, trainer: Trainer, split: str) -> None:
         columns = gather(self.rows, trainer.world_size)
         self.rows = []
-        if trainer.is_global_zero:
+        if columns and trainer.is_global_zero:
             self.leave(split, columns)
 
     def leave(self, split: str, columns: dict[str, np.ndarray]) -> None:
@@ -95,12 +96,25 @@ class Evaluation(Callback):
         calibration = self._calibrate(split, columns, target)
         shown = objective.columns(columns, decided=objective.decide(columns, calibration))
         text = predictions_csv([str(names[i]) for i in index], shown, target=objective.target_column(target))
-        atomic_write(self.run / f"predictions_{split}.csv", text)
-        writer = self.tensorboard_logger.experiment
+        atomic_write(self.record.folder / f"predictions_{split}.csv", text)
+        if self.tensorboard_logger is not None:
+            self._show(self.tensorboard_logger.experiment, split, columns, target, calibration, index)
+
+    def _show(
+        self,
+        writer: Any,
+        split: str,
+        columns: dict[str, np.ndarray],
+        target: np.ndarray,
+        calibration: dict[str, Any],
+        index: list[int],
+    ) -> None:
+        """Draw the objective's figures and show the worst mistakes in TensorBoard."""
+        objective = self.objective
         for name, figure in objective.figures(columns, target, calibration):
             writer.add_figure(f"{split}/{name}", figure)
         worst, titles = objective.mistakes(columns, target, MOST_MISTAKES)
-        if len(worst):
+        if len(worst) and isinstance(self.datamodule, ShowsExamples):
             examples = self.datamodule.examples(split, [index[i] for i in worst])
             if isinstance(examples, Tensor):
                 writer.add_figure(f"{split}/worst", draw_images(examples, titles))
@@ -109,7 +123,7 @@ class Evaluation(Callback):
 
     def _calibrate(self, split: str, predicted: dict[str, np.ndarray], target: np.ndarray) -> dict[str, Any]:
         """Choose the calibration on val, see what it gives on test, and keep both in the record."""
-        before = records.load(self.run).get("calibration", {})
+        before = self.record.get("calibration", {})
         if split == "val":
             kept = self.objective.calibrate(predicted, target)
             kept |= {"test": before["test"]} if "test" in before else {}
@@ -117,17 +131,19 @@ class Evaluation(Callback):
             judged = self.objective.judge(predicted, target, before)
             kept = before | ({"test": judged} if judged else {})
         if kept:
-            records.update(self.run, calibration=kept)
+            self.record.update(calibration=kept)
         return kept
 
 
 def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, np.ndarray]:
-    """Join the batches of all devices, in the order of 'index'."""
+    """Join the batches of all devices, in the order of 'index'; {} where no step returned predictions."""
     parts = [{name: torch.cat([row[name] for row in rows]) for name in rows[0]}] if rows else []
     if world_size > 1:
         everyone: list[Any] = [None] * world_size
         torch.distributed.all_gather_object(everyone, parts)
         parts = [part for shard in everyone for part in shard]
+    if not parts:
+        return {}
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     order = joined["index"].argsort()
     return {name: column[order].numpy() for name, column in joined.items()}

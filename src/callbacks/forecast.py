@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 
 from src.callbacks.stopwatch import IN_STEP, Stopwatch
+from src.tasks import Task
 
 LEAST = 10.0
 """Seconds that the rest has to take for a word about it."""
@@ -58,8 +59,8 @@ class Forecast(Callback):
             self.stopwatch = None
             if LEAST < rest < math.inf:
                 aside = "; it can end sooner" if trainer.early_stopping_callback else ""
-                if getattr(pl_module, "start_size", 1) < 1:
-                    aside += "; pictures grow, and with them time and memory"
+                if isinstance(pl_module, Task) and pl_module.input.resizes:
+                    aside += "; images grow, and with them time and memory"
                 print(f"expected   {spoken(rest)} more{aside}; {memory(pl_module.device)} so far", flush=True)
 
     def rest(self, trainer: Trainer, now: dict[str, float], done: int) -> float:

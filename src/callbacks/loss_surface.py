@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
 from src.resources.files import atomic_write
+from src.runs.metrics_csv import MetricsCsv
 from src.runs.tensorboard import TensorBoard
 
 
@@ -54,10 +55,11 @@ class LossSurface(Callback):
         path = np.array(self.path)
         figure = draw_surface(columns["numbers"][:, 0].numpy(), task.objective.scaled(columns["target"]).numpy(), path)
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoard):
+            if isinstance(logger, MetricsCsv):
                 file = io.BytesIO()
                 figure.savefig(file, format="png", dpi=120)
                 atomic_write(logger.run / "loss_surface.png", file.getvalue())
+            elif isinstance(logger, TensorBoard):
                 logger.experiment.add_figure("train/loss_surface", figure)
         with torch.no_grad():
             found = task.objective.unscaled(task.model(torch.tensor([[self.at]])))[0, 0].item()

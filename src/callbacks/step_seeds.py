@@ -1,4 +1,4 @@
-"""What a training step draws depends on the step alone."""
+"""Reseeds all generators at every step from (seed, epoch, batch, rank)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from src.datamodules import DataModule
 
 
 class StepSeeds(Callback):
@@ -23,8 +25,20 @@ class StepSeeds(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed the order of an epoch that a data loader of one's own draws, the same in all processes.
+
+        With the epoch that a run goes on with, Lightning has begun the loader before; it begins anew with the seed.
+        """
+        self._seed([self.seed, trainer.current_epoch], pl_module)
+        fit_loop: Any = trainer.fit_loop
+        if fit_loop.is_resuming and not isinstance(trainer.datamodule, DataModule):  # pyright: ignore[reportAttributeAccessIssue]
+            iter(fit_loop._data_fetcher)
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        self._seed([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank], pl_module)
+
+    def _seed(self, place: list[int], pl_module: LightningModule) -> None:
         number = int(np.random.SeedSequence(place).generate_state(1)[0])
         random.seed(number)
         np.random.seed(number)

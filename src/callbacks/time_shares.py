@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from src.callbacks.stopwatch import PARTS, Stopwatch, shares
-from src.runs import records
+from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
 
 
@@ -19,11 +18,11 @@ class TimeShares(Callback):
     Nothing is recorded where `trainer_kwargs()` has set a profiler of its own.
 
     Args:
-        folder: the run directory.
+        record: the run's.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, record: Record) -> None:
+        self.record = record
         self.before = dict.fromkeys(PARTS, 0.0)
         self.stopwatch: Stopwatch | None = None
 
@@ -52,7 +51,7 @@ class TimeShares(Callback):
         if self.stopwatch is None or not trainer.is_global_zero:
             return
         found = shares(self.state_dict())
-        records.update(self.folder, time=found)
+        self.record.update(time=found)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoard):
                 logger.log_table(

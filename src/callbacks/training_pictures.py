@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,7 +18,7 @@ class TrainingPictures(Callback):
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 0 and trainer.current_epoch < 2 and "image" in batch:
+        if batch_idx == 0 and trainer.current_epoch < 2 and isinstance(batch, Mapping) and "image" in batch:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoard):
                     logger.experiment.add_image("train/pictures", make_grid(batch["image"][:32]), trainer.global_step)

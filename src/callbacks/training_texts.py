@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class TrainingTexts(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if "mask" in batch:
+        if isinstance(batch, Mapping) and "mask" in batch:
             self.lengths.append(batch["mask"].sum(1))
             self.places += batch["mask"].numel()
 

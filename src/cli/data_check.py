@@ -13,18 +13,18 @@ from src.cli.parser import CheckFlags
 from src.datamodules import DataModule, quarantine
 from src.experiment import Experiment
 from src.resources.files import write_json
-from src.training.runner import build_parts
+from src.training.build import build_parts
 from src.training.trainer import quieten
 
 SHOWN = 10
 """Examples of a finding that are printed."""
 
 
-def check_data(asked: Experiment, flags: CheckFlags, target: str) -> int:
+def check_data(requested: Experiment, flags: CheckFlags, target: str) -> int:
     """Check the data and print what was found.
 
     Args:
-        asked: whose data; a list that it leaves out already is left out here too, and kept on the list.
+        requested: whose data; a list that it leaves out already is left out here too, and kept on the list.
         target: the experiment as the user named it, for the commands that come next.
 
     Returns:
@@ -35,17 +35,17 @@ def check_data(asked: Experiment, flags: CheckFlags, target: str) -> int:
     """
     quieten()
     started = time.monotonic()
-    experiment = asked.resolve()
+    experiment = requested.resolve()
     datamodule, task = build_parts(experiment)
     report = data_checks.check(experiment, datamodule, task)
     seconds = time.monotonic() - started
     findings = report.worst_first()
-    show(type(asked).__name__, datamodule, report, seconds)
+    show(type(requested).__name__, datamodule, report, seconds)
     if flags.json:
         write_json(flags.json, as_json(datamodule, report, seconds))
     listed = list(dict.fromkeys(entry for finding in findings for entry in finding.leave_out))
     if flags.fix:
-        fix(asked, flags.list, listed, target)
+        fix(requested, flags.list, listed, target)
     elif listed:
         _line("next", f"--fix lists {len(listed)} examples of these to leave out; no data file is touched")
     return int(any(finding.wrong or flags.strict for finding in findings))
@@ -89,9 +89,9 @@ def as_json(datamodule: DataModule, report: data_checks.Report, seconds: float) 
     }
 
 
-def fix(asked: Experiment, path: Path, listed: Sequence[quarantine.Entry], target: str) -> None:
+def fix(requested: Experiment, path: Path, listed: Sequence[quarantine.Entry], target: str) -> None:
     """Write the list, with what it had before where the data were checked without that."""
-    before = quarantine.read(path) if path == asked.quarantine else []
+    before = quarantine.read(path) if path == requested.quarantine else []
     if not listed:
         _line(
             "list", f"{path} stays as it is: nothing to add" if before else "nothing to leave out, so none is written"

@@ -16,6 +16,7 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from src.data_checks.findings import Examples, Finding, Pair
 from src.data_checks.numbers import outliers
 from src.datamodules import DataModule, ImageFolder
+from src.datamodules.capabilities import ShowsExamples
 from src.datamodules.images.decoding import UNREADABLE
 
 SIDE = 32
@@ -32,6 +33,7 @@ CHUNK = 256
 
 def thumbnails(datamodule: DataModule, split: str) -> np.ndarray:
     """Return the pictures of a split, grey and small: float32 [pictures, 32, 32]."""
+    assert isinstance(datamodule, ShowsExamples)
     size, found = len(datamodule.ids(split)), []
     for start in range(0, size, CHUNK):
         pictures = datamodule.examples(split, range(start, min(start + CHUNK, size)))

@@ -11,6 +11,7 @@ import torch
 from src.data_checks import labels, pictures, tables, texts
 from src.data_checks.findings import Examples, Finding, Report, across_splits
 from src.datamodules import DataModule, ImageFolder, Table
+from src.datamodules.capabilities import FitsBaselines, ShowsExamples
 from src.experiment import Experiment
 from src.tasks import Task
 from src.training.baselines import estimators
@@ -36,12 +37,10 @@ def check(experiment: Experiment, datamodule: DataModule, task: Task) -> Report:
     if isinstance(datamodule, Table):
         _table(report, examples, datamodule)
         return report
-    try:
-        shown = datamodule.examples("train", [0])
-    except NotImplementedError:
+    if not isinstance(datamodule, ShowsExamples):
         report.add("nothing else: these data show no examples", [])
         return report
-    if isinstance(shown, torch.Tensor):
+    if isinstance(datamodule.examples("train", [0]), torch.Tensor):
         _pictures(report, examples, datamodule, experiment, task, tiny=_side(datamodule) <= TINY)
     else:
         _texts(report, examples, datamodule)
@@ -56,7 +55,7 @@ def _side(datamodule: DataModule) -> int:
 
 
 def balance(examples: Examples) -> list[Finding]:
-    """Return classes with few examples, and splits in which one class is far commoner than another."""
+    """Return classes or labels with few examples, and splits in which one class is far commoner than another."""
     found: list[Finding] = []
     for split in () if examples.kind == "regression" else examples.splits:
         target, single = examples.target[examples.of_split(split)], examples.kind == "single_label"
@@ -157,6 +156,7 @@ def alike(examples: Examples, nearly: list[Any]) -> list[Finding]:
 
 def _baseline(datamodule: DataModule, examples: Examples) -> labels.Evidence:
     """Return what scikit-learn's best baseline sees of all splits."""
+    assert isinstance(datamodule, FitsBaselines)
     parts: list[Any] = [datamodule.baseline_inputs(split) for split in examples.splits]
     if isinstance(parts[0], pd.DataFrame):
         inputs: Any = pd.concat(parts, ignore_index=True)

@@ -65,6 +65,8 @@ class DataModule(LightningDataModule):
         """What the user should know of the data: files left out, duplicates across splits."""
         self.expected: Sequence[str] = ()
         """Labels that came with the inputs of a prediction, '' where there is none."""
+        self.id_name = "id"
+        """What the inputs of a prediction call their column of ids."""
         self.left_out: list[Any] = []
         """What `quarantine` took out of each split."""
 
@@ -115,27 +117,11 @@ class DataModule(LightningDataModule):
         """Return the targets of a split, by position."""
         raise NotImplementedError
 
-    def examples(self, split: str, positions: Sequence[int]) -> torch.Tensor | list[str]:
-        """Return what a person is shown of some examples: pictures, uint8 [n, channels, height, width], or texts."""
-        raise NotImplementedError(f"{type(self).__name__} shows no examples")
-
     def save(self, run: Path) -> None:
         """Write to the run directory what prediction needs besides the spec; see `Experiment.for_inference`."""
 
     def restore(self, run: Path) -> None:
         """Read back what `save` wrote, for a prediction, or before the `setup` of a run that goes on."""
-
-    def baseline_inputs(self, split: str) -> Any:
-        """Return what scikit-learn's models see of a split: a DataFrame, pictures as rows of numbers, or texts."""
-        raise InputError(f"--baselines: {type(self).__name__} offers scikit-learn nothing to fit.")
-
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
-        """Get `predict_dataloader` ready for the inputs and return the id of each; the training data are not needed.
-
-        A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others. `expected` is set
-        where the inputs came with labels.
-        """
-        raise NotImplementedError(f"{type(self).__name__} cannot predict on files")
 
     def sizes(self) -> dict[str, int]:
         """Return the number of examples of each split that there is."""

@@ -128,9 +128,8 @@ def assign_folds(
     if isinstance(labels, np.ndarray):
         if labels.shape[1] == 1:  # of a single label, iterstrat wants to see who has it not, too
             labels = np.column_stack([labels, 1 - labels])
-        splitter = MultilabelStratifiedKFold(
-            count, shuffle=True, random_state=SPLIT_SEED
-        )  # unseeded where not shuffled
+        # Always shuffled: it would draw without a seed otherwise.
+        splitter = MultilabelStratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
     elif groups is None:
         splitter = KFold(count, **seed) if labels is None else StratifiedKFold(count, **seed)
     else:

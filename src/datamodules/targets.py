@@ -39,14 +39,15 @@ class Targets:
     values: Sequence[str] | Sequence[tuple[str, ...]] | np.ndarray
 
     def strata(self, rows: Sequence[int] | np.ndarray) -> list[str] | np.ndarray | None:
-        """Return what splits should have equal shares of: classes, or 0s and 1s [rows, labels]; None for numbers."""
+        """Return what splits should have equal shares of: classes, or 0s and 1s [rows, labels]; None for numbers, and
+        where no row has a label."""
         if self.kind == "regression":
             return None
         found = [self.values[row] for row in rows]
         if self.kind == "single_label":
             return [str(name) for name in found]
         labels = sorted({name for names in found for name in names})
-        return np.array([[name in names for name in labels] for names in found], np.int64)
+        return np.array([[name in names for name in labels] for names in found], np.int64) if labels else None
 
     def fit(
         self, rows: Mapping[str, Sequence[int] | np.ndarray], where: str, *, scale: TargetScale = "none"

@@ -25,8 +25,15 @@ class MetricsCsv(Logger):
 
     def __init__(self, run: Path) -> None:
         super().__init__()
+        self.run = run
         self.path = run / "metrics.csv"
         self.epoch = 0
+
+    @property
+    @override
+    def save_dir(self) -> str:
+        """The run directory: where a user's ModelCheckpoint saves, since this is the first logger."""
+        return str(self.run)
 
     @property
     @override

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.metadata
-import inspect
 import json
 import os
 import platform
@@ -13,10 +12,12 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
+
+from typing_extensions import override
 
 from src.configs.errors import InputError
 from src.configs.jsonable import from_json
@@ -25,6 +26,57 @@ from src.experiment import Experiment
 from src.resources import files
 from src.resources.files import atomic_write, write_json
 from src.runs import state
+
+
+class Values(TypedDict, total=False):
+    """The names in `run.json`, and their types."""
+
+    experiment: str
+    fields: dict[str, Any]
+    asked: dict[str, Any]
+    """Fields as requested, where they had to be replaced."""
+    seed: int
+    state: str
+    """running, done, failed or interrupted."""
+    reason: str
+    """Why the run ended."""
+    host: str
+    pid: int
+    started: str
+    command: list[str]
+    git: dict[str, Any]
+    versions: dict[str, str]
+    tests_read: int
+    data: dict[str, Any]
+    spec: dict[str, Any]
+    weights: dict[str, Any]
+    model: dict[str, Any]
+    device: str
+    precision: str
+    precision_speeds: dict[str, float]
+    reproducible: str
+    steps: int
+    fold: dict[str, int]
+    metrics: dict[str, float]
+    best: dict[str, Any]
+    per_class: dict[str, Any]
+    calibration: dict[str, Any]
+    baselines: dict[str, dict[str, float]]
+    samples_per_s: float | None
+    time: dict[str, float]
+    wall_s: float
+    mlflow_run_id: str
+    reproduction: dict[str, Any]
+    folds: int
+    """Of a parent run: this and what follows."""
+    ensemble: int
+    with_test: bool
+    with_baselines: bool
+    spread: dict[str, float]
+    baselines_spread: dict[str, dict[str, float]]
+    members: dict[str, dict[str, float]]
+    gain: dict[str, float]
+
 
 VERSIONS = (
     "torch",
@@ -64,40 +116,94 @@ def create(experiment: type[Experiment]) -> Path:
         return run
 
 
-def head(experiment: Experiment, asked: Experiment) -> dict[str, Any]:
-    """Return the first part of a record: what runs, and what of the fields asked for had to be replaced."""
-    fields, wanted = experiment.to_json(), asked.to_json()
+def head(requested: Experiment, resolved: Experiment) -> Values:
+    """Return the first part of a record: what runs, and which requested fields had to be replaced."""
+    fields, wanted = resolved.to_json(), requested.to_json()
     return {
-        "experiment": experiment.dotted_name(),
+        "experiment": resolved.dotted_name(),
         "fields": fields,
         "asked": {name: value for name, value in wanted.items() if value != fields[name]},
-        "seed": experiment.seed,
+        "seed": resolved.seed,
     }
 
 
-def start(run: Path, experiment: Experiment, asked: Experiment) -> None:
-    """Write the first record of a run, with a copy of its experiment file and of the uncommitted changes."""
-    commit, dirty = git_state()
-    record = (
-        head(experiment, asked)
-        | state.process()
-        | {
-            "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "git": {"commit": commit, "dirty": bool(dirty)},
-            "versions": versions(),
-            "command": sys.argv,
-            "tests_read": 0,
-        }
-    )
-    write_json(run / "run.json", record)
-    if (source := inspect.getsourcefile(type(experiment))) is not None:
-        shutil.copyfile(source, run / Path(source).name)
-    if dirty:
-        atomic_write(run / "uncommitted.diff", dirty)
+class Record(Mapping[str, Any]):
+    """A run's `run.json`, held in memory: reading a value reads no file, `update` writes the file whole.
 
+    The file is read again only if another process has written it since, as a spawned process of a distributed run does.
 
-def update(run: Path, **changes: Any) -> None:
-    write_json(run / "run.json", load(run) | changes)
+    Args:
+        folder: the run directory. Without a `run.json` in it, the record is empty until `start`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._values: dict[str, Any] = {}
+        self._version: tuple[int, int] | None = None
+        """Inode and time of the file that `_values` is the content of; None without one."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """Return the record of a run that exists.
+
+        Raises:
+            InputError: as for `load`.
+        """
+        record = cls(folder)
+        record._values, record._version = load(folder), record._version_on_disk()
+        return record
+
+    def start(self, requested: Experiment, resolved: Experiment) -> None:
+        """Write the first record of a run, with a copy of its experiment file and of the uncommitted changes."""
+        commit, dirty = git_state()
+        self._values = {}
+        self._write(
+            head(requested, resolved)
+            | state.process()
+            | {
+                "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+                "git": {"commit": commit, "dirty": bool(dirty)},
+                "versions": versions(),
+                "command": sys.argv,
+                "tests_read": 0,
+            }
+        )
+        if source := getattr(sys.modules[type(resolved).__module__], "__file__", None):  # a notebook has none
+            shutil.copyfile(source, self.folder / Path(source).name)
+        if dirty:
+            atomic_write(self.folder / "uncommitted.diff", dirty)
+
+    def update(self, **changes: Unpack[Values]) -> None:
+        """Change values and write the file."""
+        self._write({**self._current(), **changes})
+
+    def _write(self, values: Mapping[str, Any]) -> None:
+        write_json(self.folder / "run.json", values)
+        self._values, self._version = dict(values), self._version_on_disk()
+
+    def _current(self) -> dict[str, Any]:
+        if self._version_on_disk() != self._version:
+            self._values, self._version = load(self.folder), self._version_on_disk()
+        return self._values
+
+    def _version_on_disk(self) -> tuple[int, int] | None:
+        try:
+            found = (self.folder / "run.json").stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        return self._current()[name]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._current())
+
+    @override
+    def __len__(self) -> int:
+        return len(self._current())
 
 
 def load(run: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def heartbeat(run: Path, every: float = 60.0) -> Iterator[None]:
         thread.join()
 
 
-def state_of(run: Path, record: dict[str, Any]) -> str:
+def state_of(run: Path, record: Mapping[str, Any]) -> str:
     """Return a run's state; 'died' is never written but seen: it says running, but its process is gone or, on another
     host, has given no sign of life for `SILENT` seconds.
     """

@@ -32,6 +32,10 @@ class TensorBoard(TensorBoardLogger):
         """Flush. The base would write an empty `hparams.yaml`; fields are in run.json."""
         self.experiment.flush()
 
+    @override
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing, also for a module that saves hyperparameters: `log_run` fills the tab once, at the end."""
+
     @rank_zero_only
     def log_table(self, name: str, rows: Sequence[Sequence[str]]) -> None:
         """Show a table as text; its first row is the header."""

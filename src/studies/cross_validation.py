@@ -6,63 +6,57 @@ import csv
 import io
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from src.callbacks import Every
 from src.datamodules import Fold
 from src.experiment import Experiment
 from src.resources.files import atomic_write
 from src.runs import records, summary
+from src.runs.records import Values
 from src.studies.multi_run import child, mean_and_spread, parent
-from src.training.runner import is_rank_zero
+from src.training.options import RunOptions
+from src.training.ranks import is_rank_zero
 
 
-def cross_validate(
-    asked: Experiment,
-    count: int,
-    *,
-    baselines: bool = False,
-    resume: Path | None = None,
-    checkpoint_every: Every | None = None,
-) -> Path:
+def cross_validate(requested: Experiment, count: int, options: RunOptions = RunOptions()) -> Path:
     """Train and test an experiment once a fold; return the parent run's directory.
 
     The parent's record has the mean and the standard deviation of the children's metrics; `predictions_folds.csv` has
     each example's prediction by the child that has not seen it.
 
     Args:
-        asked: as the user wants it.
+        requested: as the user wants it.
         count: folds.
-        baselines: fit scikit-learn's baselines on the same folds.
-        resume: the directory of a cross-validation to go on with; children that are done stay as they are.
-        checkpoint_every: how often to save within an epoch.
+        options: how to run each fold, which is always tested. `resume` is a cross-validation to go on with; children
+            that are done stay as they are.
 
     Raises:
         InputError: as for `run`, or all is done already.
     """
-    baselines = baselines or (resume is not None and records.load(resume)["with_baselines"])
-    with parent(asked, resume, folds=count, with_baselines=baselines) as folder:
+    resume = options.resume
+    baselines = options.baselines or (resume is not None and records.load(resume)["with_baselines"])
+    options = replace(options, test=True, baselines=baselines)
+    with parent(requested, resume, folds=count, with_baselines=baselines) as record:
+        folder = record.folder
         children = [
             child(
-                asked,
+                requested,
                 folder / f"fold-{number}",
                 folder / "fold-1",
-                test=True,
-                baselines=baselines,
-                fold=Fold(number, count),
-                checkpoint_every=checkpoint_every,
+                replace(options, fold=Fold(number, count)),
             )
             for number in range(1, count + 1)
         ]
         if is_rank_zero():
             atomic_write(folder / "predictions_folds.csv", join(children))
-            records.update(folder, **together([records.load(one) for one in children]))
-            summary.after_folds(records.load(folder), folder)
+            record.update(**together([records.load(one) for one in children]))
+            summary.after_folds(record, folder)
     return folder
 
 
-def together(children: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def together(children: Sequence[Mapping[str, Any]]) -> Values:
     """Return what the parent's record says of its children: means, and standard deviations over the folds."""
     mean, spread = mean_and_spread([child["metrics"] for child in children])
     names = children[0].get("baselines", {})

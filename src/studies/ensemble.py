@@ -10,25 +10,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.callbacks import Evaluation, Every
+from src.callbacks import Evaluation
 from src.datamodules import DataModule
 from src.experiment import Experiment
 from src.runs import records, summary
+from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
 from src.studies.multi_run import child, mean_and_spread, parent
 from src.tasks.objectives import Objective, default_objective
-from src.training.runner import build_data, is_rank_zero, report
+from src.training.build import build_data
+from src.training.evaluate import report
+from src.training.options import RunOptions
+from src.training.ranks import is_rank_zero
 
 
-def ensemble(
-    asked: Experiment,
-    count: int,
-    *,
-    test: bool = False,
-    baselines: bool = False,
-    resume: Path | None = None,
-    checkpoint_every: Every | None = None,
-) -> Path:
+def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions()) -> Path:
     """Train an experiment with the seeds from its own on and average what the members predict; return the directory.
 
     Classes have the mean of the members' probabilities, numbers the mean of their predictions and of either end of
@@ -36,42 +32,41 @@ def ensemble(
     is evaluated as a run is; its record has the members' mean, their spread, and the gain over the mean besides.
 
     Args:
-        asked: as the user wants it.
+        requested: as the user wants it.
         count: members.
-        test: read the test set too.
-        baselines: fit scikit-learn's baselines to the split, once.
-        resume: the directory of an ensemble to go on with; members that are done stay as they are.
-        checkpoint_every: how often to save within an epoch.
+        options: how to run each member; the baselines are fitted once. `resume` is an ensemble to go on with; members
+            that are done stay as they are.
 
     Raises:
         InputError: as for `run`, or all is done already.
     """
-    before = records.load(resume) if resume else {}
-    again = test and not before.get("with_test")
-    test, baselines = test or before.get("with_test", False), baselines or before.get("with_baselines", False)
-    with parent(asked, resume, again=again, ensemble=count, with_test=test, with_baselines=baselines) as folder:
+    before = records.load(options.resume) if options.resume else {}
+    again = options.test and not before.get("with_test")
+    test = options.test or before.get("with_test", False)
+    baselines = options.baselines or before.get("with_baselines", False)
+    kept = {"ensemble": count, "with_test": test, "with_baselines": baselines}
+    with parent(requested, options.resume, again=again, **kept) as record:
+        folder = record.folder
         children = [
             child(
-                replace(asked, seed=asked.seed + number),
+                replace(requested, seed=requested.seed + number),
                 folder / f"member-{number + 1}",
                 folder / "member-1",
-                test=test,
-                baselines=baselines and number == 0,
-                checkpoint_every=checkpoint_every,
+                replace(options, test=test, baselines=baselines and number == 0, averaged=True),
             )
             for number in range(count)
         ]
         if is_rank_zero():
-            finish(asked.resolve(), folder, children, ("val", "test") if test else ("val",))
+            finish(requested.resolve(), record, children, ("val", "test") if test else ("val",))
     return folder
 
 
-def finish(experiment: Experiment, folder: Path, children: Sequence[Path], splits: Sequence[str]) -> None:
+def finish(experiment: Experiment, record: Record, children: Sequence[Path], splits: Sequence[str]) -> None:
     """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard."""
     datamodule = build_data(experiment)
     objective = default_objective(datamodule.spec)
-    board = TensorBoard(folder)
-    evaluation = Evaluation(folder, datamodule, objective, board)
+    tensorboard = TensorBoard(record.folder) if "tensorboard" in experiment.logger else None
+    evaluation = Evaluation(record, datamodule, objective, tensorboard)
     metrics: dict[str, float] = {}
     for split in splits:
         columns = average([member_columns(one, split, datamodule, objective) for one in children])
@@ -81,7 +76,7 @@ def finish(experiment: Experiment, folder: Path, children: Sequence[Path], split
     found = [records.load(one) for one in children]
     mean, spread = mean_and_spread([one["metrics"] for one in found])
     first, name = found[0], found[0]["best"]["name"]
-    result: dict[str, Any] = {part: first[part] for part in ("data", "spec", "weights", "model", "device", "precision")}
+    result: Any = {part: first[part] for part in ("data", "spec", "weights", "model", "device", "precision")}
     result |= {
         "state": "done",
         "reason": f"{len(children)} members done",
@@ -95,13 +90,13 @@ def finish(experiment: Experiment, folder: Path, children: Sequence[Path], split
         result["best"] = {"name": name, "value": metrics[name]}
     if "baselines" in first:
         result["baselines"] = first["baselines"]
-    if per_class := {split: found for split in splits if (found := report(folder, split, objective))}:
+    if per_class := {split: found for split in splits if (found := report(record.folder, split, objective))}:
         result["per_class"] = per_class
-    records.update(folder, **result)
-    record = records.load(folder)
-    board.log_table("ensemble", summary.rows_of_ensemble(record))
-    board.log_run(*summary.comparable(record, folder))
-    summary.after_ensemble(record, folder)
+    record.update(**result)
+    if tensorboard:
+        tensorboard.log_table("ensemble", summary.rows_of_ensemble(record))
+        tensorboard.log_run(*summary.comparable(record, record.folder))
+    summary.after_ensemble(record, record.folder)
 
 
 def member_columns(run: Path, split: str, datamodule: DataModule, objective: Objective) -> dict[str, np.ndarray]:

@@ -4,95 +4,85 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.callbacks import Every, Interrupted
+from src.callbacks import Interrupted
 from src.configs.errors import InputError
-from src.datamodules import Fold
 from src.experiment import Experiment
 from src.runs import records, state, summary
-from src.training.runner import is_rank_zero, record_failure, refuse_running, run
+from src.runs.records import Record
+from src.training.guards import refuse_running
+from src.training.options import RunOptions
+from src.training.ranks import is_rank_zero
+from src.training.runner import record_failure, run
 
 
 @contextlib.contextmanager
-def parent(asked: Experiment, resume: Path | None, *, again: bool = False, **kept: Any) -> Iterator[Path]:
-    """Yield the directory of a parent run, a new one or that to go on with, while its children run.
+def parent(requested: Experiment, resume: Path | None, *, again: bool = False, **kept: Any) -> Iterator[Record]:
+    """Yield the record of a parent run, a new one or that to go on with, while its children run.
 
     Args:
-        asked: as the user wants it.
+        requested: as the user wants it.
         resume: the directory of a parent to go on with.
         again: whether it may be done already, and more is asked of it.
-        kept: what the record says of the family.
+        kept: what the record says of the children.
 
     Raises:
         InputError: as for `run`, or all is done already.
     """
     main = is_rank_zero()
-    folder = resume or (records.create(type(asked)) if main else records.runs_dir() / "of-rank-0")
-    before = records.load(resume) if resume else {}
-    done = before.get("state") == "done"
     if resume:
+        record = Record.read(resume)
         if main:
-            refuse_running(resume, before)
-        if done and not again:
-            what = "cross-validation" if "folds" in before else "ensemble"
-            raise InputError(f"{resume}: the {what} is done. Start a new one.")
+            refuse_running(record)
+    else:
+        record = Record(records.create(type(requested)) if main else records.runs_dir() / "of-rank-0")
+    before = dict(record)
+    done = before.get("state") == "done"
+    if done and not again:
+        what = "cross-validation" if "folds" in before else "ensemble"
+        raise InputError(f"{resume}: the {what} is done. Start a new one.")
     try:
         if main and not resume:
-            records.start(folder, asked.resolve(), asked)
+            record.start(requested, requested.resolve())
         if main:
-            records.update(folder, **state.process(), **kept)
-        with state.heartbeat(folder) if main else contextlib.nullcontext():
-            yield folder
+            record.update(**state.process(), **kept)
+        with state.heartbeat(record.folder) if main else contextlib.nullcontext():
+            yield record
     except BaseException as error:
         if main and done:  # what it had stays
-            records.update(folder, **{name: before.get(name) for name in ("state", "reason", *kept)})
+            had: Any = {name: before.get(name) for name in ("state", "reason", *kept)}
+            record.update(**had)
         elif main:
-            record_failure(asked, folder, error, 0.0)
+            record_failure(requested, record, error, 0.0)
             if isinstance(error, Interrupted):
-                summary.interrupted(folder)
+                summary.interrupted(record.folder)
         raise
 
 
-def child(
-    asked: Experiment,
-    folder: Path,
-    first: Path,
-    *,
-    test: bool,
-    baselines: bool = False,
-    fold: Fold | None = None,
-    checkpoint_every: Every | None = None,
-) -> Path:
+def child(requested: Experiment, folder: Path, first: Path, options: RunOptions) -> Path:
     """Run a child, go on with it, or leave it as it is where all that is asked is done; return its directory.
 
     Args:
-        asked: as the user wants it.
+        requested: as the user wants it.
         folder: the child's directory, below its parent's.
         first: that of the first child, whose data these have to be.
-        test, baselines, fold, checkpoint_every: as for `run`.
+        options: of the child, but for where it runs.
     """
     there = (folder / "run.json").is_file()
     if there:
         record = records.load(folder)
         tested = any(name.startswith("test/") for name in record.get("metrics", {}))  # written at the end of a test
-        if record["state"] == "done" and (tested or not test):
+        if record["state"] == "done" and (tested or not options.test):
             return folder
     if folder != first and is_rank_zero():
         print(flush=True)
-    return run(
-        asked,
-        test=test,
-        baselines=baselines,
-        resume=folder if there else None,
-        checkpoint_every=checkpoint_every,
-        same_data_as=first if folder != first and is_rank_zero() else None,  # other processes may not see it
-        fold=fold,
-        child=folder,
-    )
+    same_data_as = first if folder != first and is_rank_zero() else None  # other processes may not see it
+    return run(requested, replace(options, resume=folder if there else None, same_data_as=same_data_as, child=folder))
 
 
 def mean_and_spread(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:

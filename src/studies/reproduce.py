@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from src.callbacks import Every
 from src.configs.errors import InputError
 from src.experiment import Experiment
 from src.runs import records, state
+from src.runs.records import Record
+from src.training.options import RunOptions
 from src.training.runner import run
 
 OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
 """Metrics that say how fast it went."""
 
 
-def reproduce(original: Path, experiment: Experiment, *, test: bool = False, every: Every | None = None) -> bool:
+def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunOptions()) -> bool:
     """Run an experiment again with the fields of a finished run, print what differs, and return whether nothing does.
 
     The new run's record has `reproduction`: the original, and what differs from it.
@@ -32,10 +35,10 @@ def reproduce(original: Path, experiment: Experiment, *, test: bool = False, eve
         raise InputError(f"--reproduce {original}: that run is {before['state']}. Name one that is done.")
     if parts := state.children(original):
         raise InputError(f"--reproduce {original}: a run with children. Name one of them, such as {parts[0]}.")
-    folder = run(experiment, test=test, checkpoint_every=every, same_data_as=original)
-    after = records.load(folder)
+    folder = run(experiment, replace(options, same_data_as=original))
+    after = Record.read(folder)
     elsewhere, found = circumstances(before, after), differences(original, folder)
-    records.update(folder, reproduction={"of": str(original), "differences": found, "circumstances": elsewhere})
+    after.update(reproduction={"of": str(original), "differences": found, "circumstances": elsewhere})
     if found:
         print(f"reproduced {original}: {len(found)} differences", *found, sep="\n           ", flush=True)
         print("because    " + "\n           ".join(elsewhere or ["nothing that the records know of"]), flush=True)
@@ -45,7 +48,7 @@ def reproduce(original: Path, experiment: Experiment, *, test: bool = False, eve
     return not found
 
 
-def circumstances(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def circumstances(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return what of code, machine and libraries is not as it was for the original run."""
     found: list[str] = []
     commits = before["git"]["commit"], after["git"]["commit"]

@@ -25,6 +25,7 @@ from src.tasks.optim import OneCycle, build_optimizer, is_decayed, rate_factor, 
 Batch = dict[str, Any]
 Stage = Literal["train", "val", "test"]
 CachedFeatures = Literal["no", "start", "probe"]
+DEFAULT_OPTIM = Optim()
 
 
 @runtime_checkable
@@ -66,7 +67,7 @@ class Task(LightningModule):
         network: nn.Module,
         objective: Objective,
         input: Input,
-        optim: Optim,
+        optim: Optim = DEFAULT_OPTIM,
         *,
         cached_features: CachedFeatures = "no",
     ) -> None:
@@ -112,7 +113,8 @@ class Task(LightningModule):
             return self.head(batch["features"])
         views = [batch] if self.training else self.input.views(batch)
         outputs = [self.model(*self.input.tensors(view, self._network_dtype())) for view in views]
-        return outputs[0] if len(outputs) == 1 else self.objective.mean_outputs(torch.stack(outputs))
+        joined = outputs[0] if len(outputs) == 1 else self.objective.mean_outputs(torch.stack(outputs))
+        return joined[:, None] if joined.ndim == 1 else joined
 
     def _network_dtype(self) -> torch.dtype:
         return cast(torch.dtype, self.dtype)
@@ -143,6 +145,20 @@ class Task(LightningModule):
         """Raise an InputError where the network cannot take what a training of so many epochs would give it."""
         self.input.try_out(self.model, epochs=epochs, dtype=self._network_dtype())
 
+    @torch.no_grad()
+    def require_outputs(self, batch: Batch) -> None:
+        """Raise an InputError where the network's outputs for a batch do not fit the objective."""
+        training = {module: module.training for module in self.modules()}
+        outputs = self.eval()(batch)
+        for module, mode in training.items():
+            module.training = mode
+        expected = [len(batch["target"]), self.objective.num_outputs]
+        if list(outputs.shape) != expected:
+            raise InputError(
+                f"{type(self.model).__name__} returns {list(outputs.shape)} for a batch of {expected[0]} examples, but "
+                f"{type(self.objective).__name__} needs {expected}."
+            )
+
     def augmented(self, batch: Batch) -> Batch:
         """Return a training batch as it is trained on."""
         if "features" in batch:
@@ -169,9 +185,8 @@ class Task(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Return 'index', the predictions of these examples, and the batch's 'error' {index: why}."""
-        if not len(batch["index"]):
-            return {"index": batch["index"], "error": batch["error"]}
-        return {"index": batch["index"], "error": batch["error"], **self.objective.predictions(self(batch).float())}
+        outputs = self(batch).float() if len(batch["index"]) else torch.empty(0, self.objective.num_outputs)
+        return {"index": batch["index"], "error": batch["error"], **self.objective.predictions(outputs)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._step(batch, "train")["loss"]

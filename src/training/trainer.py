@@ -7,14 +7,16 @@ import logging
 import os
 import sys
 import warnings
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
+from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator, XLAAccelerator
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ProgressBar, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
 
 from src.callbacks import (
     Averaging,
@@ -24,6 +26,7 @@ from src.callbacks import (
     FiniteLoss,
     Forecast,
     GracefulStop,
+    KnownMonitor,
     StepSeeds,
     TimeShares,
     TrainingPictures,
@@ -34,19 +37,21 @@ from src.callbacks import (
 from src.callbacks.stopwatch import Stopwatch
 from src.configs.errors import InputError
 from src.experiment import Experiment
+from src.runs.records import Record
 
 QUIET = (
     ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
     ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
     ".*`SpearmanCorrcoef` will save all targets.*",  # two numbers an example of a validation: they fit
-    ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
+    ".*No (positive|negative) samples (in targets|found in target).*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
     ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in pictures for TensorBoard
+    ".*could be decompression bomb.*",  # Pillow, at half of what it refuses: datamodules/images/decoding.py
     ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
 )
-"""Lightning's and torchmetrics' warnings that tell a user of Leyden nothing."""
+"""Warnings of libraries that tell a user of Leyden nothing."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3), glibc's malloc.h."""
@@ -55,9 +60,12 @@ MALLOC_VARIABLES = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_T
 
 
 def quieten() -> None:
-    """Keep Lightning's chatter and the warnings of `QUIET` from the user; errors and other warnings still show. And
-    where there is no GPU, say so to torch once.
+    """Set what a process that trains or predicts needs and importing must not set.
+
+    Keeps Lightning's chatter and the warnings of `QUIET` from the user; errors and other warnings still show. Where
+    there is no GPU, says so to torch once. Has tokenizers keep their threads when workers are forked.
     """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, it is kept without a warning
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     if not torch.cuda.is_available():  # else torch's optimisers look for a driver in each step, which takes 0.5 ms
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -80,13 +88,14 @@ def keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Every | None = None) -> list[Callback]:
-    checkpoints = folder / "checkpoints"
+def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Every | None = None) -> list[Callback]:
+    checkpoints = record.folder / "checkpoints"
     callbacks: list[Callback] = [
-        TimeShares(folder),  # first: the other callbacks' work at a validation's start is of the validation
+        TimeShares(record),  # first: the other callbacks' work at a validation's start is of the validation
         StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
-        EpochLines(),
+        KnownMonitor(experiment.monitor),
+        EpochLines(experiment.monitor),
         TrainingPictures(),
         TrainingTexts(),
         Forecast(experiment.validations),
@@ -108,17 +117,30 @@ def build_callbacks(experiment: Experiment, folder: Path, checkpoint_every: Ever
 
 
 def build_trainer(
-    experiment: Experiment, callbacks: list[Callback], *, logger: Any, precision: str | None = None
+    experiment: Experiment,
+    callbacks: list[Callback],
+    *,
+    logger: list[Logger] | Literal[False],
+    precision: str | None = None,
+    distributed_sampler: bool = False,
 ) -> Trainer:
-    """Return Lightning's Trainer with the experiment's fields; `trainer_kwargs` wins. On a CPU the process keeps its
-    memory from then on.
+    """Return Lightning's Trainer with the experiment's fields and its `trainer_kwargs`, whose loggers and callbacks are
+    added in training alone. On a CPU the process keeps its memory from then on.
 
     Args:
+        experiment: what is run.
+        callbacks: of `build_callbacks`; none outside training.
+        logger: the run's loggers; False outside training.
         precision: what was found out for 'auto'; None: what the hardware says.
+        distributed_sampler: whether Lightning shards the data over processes. Leyden's data modules do so themselves,
+            and repeat no example in validation.
 
     Raises:
         InputError: the accelerator, device, strategy or precision is not to be had here.
     """
+    given = experiment.trainer_kwargs()
+    added = {name: as_list(given.pop(name, None)) for name in ("callbacks", "logger", "plugins")}
+    callbacks = with_added(callbacks, added["callbacks"]) if callbacks else []
     arguments: dict[str, Any] = {
         "accelerator": experiment.accelerator,
         "devices": int(experiment.devices) if experiment.devices.isdigit() else experiment.devices,
@@ -132,28 +154,46 @@ def build_trainer(
         "limit_test_batches": experiment.limit_test_batches,
         "gradient_clip_val": experiment.grad_clip,
         "accumulate_grad_batches": experiment.accumulate,
-        "num_sanity_val_steps": 0,
+        # a class's own monitor has been tried; another is, on a batch, before hours of training
+        "num_sanity_val_steps": int(experiment.monitor != type(experiment).monitor),
         "log_every_n_steps": 10,
         "enable_checkpointing": any(isinstance(callback, Checkpoints) for callback in callbacks),
-        "enable_progress_bar": any(isinstance(callback, TQDMProgressBar) for callback in callbacks),
+        "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         "enable_model_summary": False,
-        "use_distributed_sampler": False,  # our batches are sharded, and repeat no example in validation
-        "callbacks": [*callbacks],  # Lightning adds its own to the list that it gets
-        "logger": logger,
+        "use_distributed_sampler": distributed_sampler,
+        "callbacks": callbacks,
+        "logger": [*logger, *added["logger"]] if logger else False,
         "profiler": Stopwatch(),
-        "plugins": [] if on_tpu(experiment) else [WholeCheckpointIO()],  # XLA brings its own
+        "plugins": added["plugins"],
     }
+    if not on_tpu(experiment) and not any(isinstance(plugin, CheckpointIO) for plugin in added["plugins"]):
+        arguments["plugins"].append(WholeCheckpointIO())  # XLA brings its own
     try:
-        trainer = Trainer(**arguments | experiment.trainer_kwargs())
+        trainer = Trainer(**arguments | given)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         has = ", ".join(name for name, there in accelerators().items() if there)
         flags = ("accelerator", "devices", "strategy", "precision", "max_time")
-        given = ((name, getattr(experiment, name)) for name in flags)
-        asked = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given if value is not None)
-        raise InputError(f"{asked}: {error} This machine has: {has}.") from error
+        values = ((name, getattr(experiment, name)) for name in flags)
+        requested = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values if value is not None)
+        raise InputError(f"{requested}: {error} This machine has: {has}.") from error
     if isinstance(trainer.accelerator, CPUAccelerator):
         keep_memory()
     return trainer
+
+
+def as_list(given: Any) -> list[Any]:
+    """Return what Lightning takes as one or several, or as a switch for its own, as a list; a switch adds nothing."""
+    if given is None or isinstance(given, bool):
+        return []
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+
+
+def with_added(callbacks: list[Callback], added: list[Callback]) -> list[Callback]:
+    """Return both, the added before those that save, which have to see every state; one progress bar at the most."""
+    if any(isinstance(callback, ProgressBar) for callback in added):
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    at = next((i for i, callback in enumerate(callbacks) if isinstance(callback, GracefulStop)), len(callbacks))
+    return [*callbacks[:at], *added, *callbacks[at:]]
 
 
 def accelerators() -> dict[str, bool]:

@@ -28,7 +28,7 @@ from src.datamodules.images.digits import GreyFiles, Moved
 from src.datamodules.images.idx_files import read_sheet
 from src.datamodules.tensors import Slices
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.training import runner
@@ -588,7 +588,7 @@ def test_a_run_predicts_saved_pictures_as_it_evaluated_them(tmp_path: Path) -> N
     for mine, theirs in zip(found, own, strict=True):
         assert float(mine["prob_3"]) == pytest.approx(float(theirs["prob_3"]), abs=1e-3)
     record = records.load(run)
-    assert record["data"]["fallback"]
+    assert record["data"]["stand_in"]
     assert record["data"]["source"] == "scikit-learn's 8x8 digits (NOT mnist)"
 
 

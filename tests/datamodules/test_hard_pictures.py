@@ -392,7 +392,7 @@ def test_a_file_that_vanishes_while_the_folder_is_read(tmp_path: Path, monkeypat
         return real(files, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("src.datamodules.images.image_folder.decode_all", late)
+        patch.setattr("src.datamodules.images.image_files.decode_all", late)
         data = ready(root, unreadable_limit=0.1)
     assert "train/a/00.png (No such file or directory)" in data.notes[0]
     assert data.sizes()["train"] == 7

@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import RandomResizedCrop, functional
 
 from src.datamodules import Batches, ImageFolder
-from src.datamodules.images.class_folders import Chosen, scan
+from src.datamodules.images.chosen import Chosen
+from src.datamodules.images.class_folders import scan
 from src.datamodules.images.image_dataset import DRAWS, LARGE, random_windows
 from src.experiment import Augment, InputError
 from src.resources.cache import cache_dir
@@ -228,7 +229,7 @@ def test_a_picture_in_two_splits_is_noted_and_twice_in_one_is_not(tmp_path: Path
 def test_setup_is_idempotent(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ready(pictures)
     before = (data.spec, data.fingerprint, data.loaded, data.notes[:], joined(data.val_dataloader()))
-    monkeypatch.setattr("src.datamodules.images.image_folder.decode_all", lambda *args: pytest.fail("decoded twice"))
+    monkeypatch.setattr("src.datamodules.images.image_files.decode_all", lambda *args: pytest.fail("decoded twice"))
     for stage in ("fit", "validate", "test", "predict"):
         data.setup(stage)
     after = (data.spec, data.fingerprint, data.loaded, data.notes, joined(data.val_dataloader()))

@@ -20,6 +20,7 @@ from src.datamodules.quarantine import Entry
 from src.experiment import Experiment, InputError, replace
 from src.runs import records
 from src.studies.cross_validation import cross_validate
+from src.training.options import RunOptions
 from src.training.runner import run
 from src.training.trainer import quieten
 
@@ -114,7 +115,7 @@ def test_a_run_says_what_is_left_out(
     assert said in capsys.readouterr().out
     quarantine.write(tmp_path / "list.csv", firsts(whole)[:1])
     with pytest.raises(InputError, match="the data has changed since the run began"):
-        run(replace(experiment, max_epochs=2), test=True, resume=folder)
+        run(replace(experiment, max_epochs=2), RunOptions(test=True, resume=folder))
 
 
 def test_a_cross_validation_leaves_out_too(made: Made, tiny: Tiny, tmp_path: Path) -> None:

@@ -9,18 +9,20 @@ from typing import ClassVar
 import numpy as np
 from torchvision.datasets import OxfordIIITPet
 
-from src.datamodules.images.class_folders import Chosen, scan
+from src.datamodules.images.chosen import Chosen
+from src.datamodules.images.class_folders import scan
 from src.datamodules.images.image_folder import ImageFolder
 from src.datamodules.images.listing import Listing
 from src.datamodules.sources import LoadedSplits
 from src.datamodules.splits import SPLIT_SEED, VAL_SHARE
 from src.datamodules.synthetic import images
+from src.datamodules.targets import Targets
 from src.resources.cache import cache_dir
 from src.resources.network import download_once, reachable
 
 
 class CatsDogs(ImageFolder):
-    """Pictures of cats and dogs; arguments as for `ImageFolder`.
+    """Pictures of cats and dogs; arguments as for `ImageFiles`.
 
     Sources in order: 'folder' (`data/cats_dogs`), 'oxford-pet' (a download of 0.8 GB; Parkhi et al. 2012,
     https://www.robots.ox.ac.uk/~vgg/data/pets/), 'drawn'.
@@ -50,17 +52,15 @@ class CatsDogs(ImageFolder):
         kinds = {file: kind for part in pets for file, kind in zip(part._images, part._bin_labels, strict=True)}
         row = {file: number for number, file in enumerate(sorted(kinds))}
         files = Listing(pets[0]._images_folder, [file.name for file in row])
-        targets = np.array([kinds[file] for file in row], np.int32)
-        trainval, test = (
-            Chosen(files, self.CLASSES, targets, np.array([row[file] for file in part._images])) for part in pets
-        )
+        targets = Targets("single_label", "", [self.CLASSES[kinds[file]] for file in row])
+        trainval, test = (Chosen(files, targets, np.array([row[file] for file in part._images])) for part in pets)
         parts = trainval.divided({"val": VAL_SHARE}, f"--data-dir {root}")
         how = f"official test, val {VAL_SHARE:.0%} of trainval by class, seed {SPLIT_SEED}"
         return LoadedSplits("Oxford-IIIT Pet", how, parts | {"test": test})
 
 
 class RareDogs(ImageFolder):
-    """Twenty cats for each dog, in every split; arguments as for `ImageFolder`.
+    """Twenty cats for each dog, in every split; arguments as for `ImageFiles`.
 
     Sources in order: 'folder' (`data/rare_dogs`), 'drawn' (64 pixels).
     """

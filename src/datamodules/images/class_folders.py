@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from src.configs.errors import InputError
+from src.datamodules.images.chosen import Chosen
 from src.datamodules.images.listing import Listing, names_below
-from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, divide
+from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE
+from src.datamodules.targets import Targets
 from src.resources.files import printable
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """Some pictures of a folder. The splits share all but `rows`, so a picture costs its name and a few bytes."""
-
-    files: Listing
-    """All pictures of the folder, in order of their paths."""
-    classes: tuple[str, ...]
-    targets: np.ndarray
-    """int32 [files], positions in `classes`."""
-    rows: np.ndarray
-    """int64 [pictures], positions in `files`."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def of(self, rows: np.ndarray) -> Chosen:
-        """Return other pictures of the folder."""
-        return replace(self, rows=rows)
-
-    def subset(self, positions: Sequence[int] | np.ndarray) -> Chosen:
-        """Return some of these pictures."""
-        return self.of(self.rows[positions])
-
-    def divided(self, shares: Mapping[str, float], where: str) -> dict[str, Chosen]:
-        """Return these pictures divided by class, as `divide` does."""
-        return {split: self.subset(positions) for split, positions in divide(self.labels, shares, where).items()}
-
-    @property
-    def labels(self) -> list[str]:
-        """The class of each picture."""
-        return [self.classes[target] for target in self.targets[self.rows]]
-
-    def classes_there(self) -> set[str]:
-        """Return the classes of which there is a picture."""
-        return {self.classes[target] for target in np.unique(self.targets[self.rows])}
 
 
 def scan(root: Path) -> tuple[dict[str, Chosen], str]:
@@ -96,18 +60,16 @@ def listed(root: Path, folders: Sequence[str]) -> list[Chosen]:
         folders: in order; '' is `root` itself.
     """
     names: list[str] = []
-    numbers: dict[str, int] = {}
-    targets = [np.empty(0, np.int32)]
+    classes: list[str] = []
     ends = [0]
     for folder in folders:
         for name in _class_folders(root / folder):
             before = len(names)
             names += names_below(root, f"{folder}/{name}" if folder else name)
-            number = numbers.setdefault(printable(name), len(numbers))
-            targets.append(np.full(len(names) - before, number, np.int32))
+            classes += [printable(name)] * (len(names) - before)
         ends.append(len(names))
-    files, classes, of = Listing(root, names), tuple(numbers), np.concatenate(targets)
-    return [Chosen(files, classes, of, np.arange(start, end)) for start, end in pairwise(ends)]
+    files, targets = Listing(root, names), Targets("single_label", "", classes)
+    return [Chosen(files, targets, np.arange(start, end)) for start, end in pairwise(ends)]
 
 
 def _class_folders(folder: Path) -> Iterator[str]:

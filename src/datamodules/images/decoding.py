@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from io import BufferedReader
 from pathlib import Path
 
@@ -14,14 +13,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 UNREADABLE = Exception
 """What is raised for files that are no picture, cut short or damaged: Pillow's plugins have no common kind of error."""
 MOST_PIXELS = 178_956_970
-"""Pixels of a picture in memory, where Pillow's own limit raises: 0.7 GB. Photographs from phones reach 200 million,
-but they are JPEGs, which are scaled while decoded."""
+"""Pixels of a picture in memory, where Pillow raises, also for what its plugins find inside files: 0.7 GB. Photographs
+from phones reach 200 million, but they are JPEGs, which are scaled while decoded."""
 LARGE = 2**24
 """Pixels from which on one picture at a time is decoded, whatever the number of threads."""
 
-# Pillow warns at its limit and raises at twice as much. Here is one limit, for what its plugins find inside files too.
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -29,12 +25,13 @@ class TooLarge(ValueError):
     """A picture that would not fit into memory: very large, or a small file made to seem so."""
 
 
-def decode(file: Path | BufferedReader, size: int) -> np.ndarray:
+def decode(file: Path | BufferedReader | Image.Image | np.ndarray, size: int) -> np.ndarray:
     """Decode a picture, turn it upright, and fit its middle square: uint8 [size, size, 3].
 
     The shorter side becomes `size`; JPEGs are scaled while decoded, and cropping and resizing are one pass. What is
     transparent becomes white, and of moving pictures the first is taken. Every picture, for training, evaluation or
-    prediction, goes through here.
+    prediction, goes through here. One in memory, an opened image or uint8 [height, width(, channels)], is not scaled
+    while decoded.
 
     Raises:
         one of UNREADABLE.
@@ -42,6 +39,10 @@ def decode(file: Path | BufferedReader, size: int) -> np.ndarray:
     if isinstance(file, Path):
         with open_regular(file) as opened:
             return decode(opened, size)
+    if isinstance(file, np.ndarray):
+        file = Image.fromarray(file)
+    if isinstance(file, Image.Image):
+        return _fitted(ImageOps.exif_transpose(file), size)  # a copy: the caller's stays as it is
     with _opened(file) as image:
         image.draft("RGB", (size, size))
         width, height = image.size
@@ -64,7 +65,7 @@ def _opened(file: BufferedReader) -> Image.Image:
     """Open a picture; a JPEG may have more pixels than the limit, for they do not all come into memory."""
     try:
         return Image.open(file)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         file.seek(0)
         try:
             image = JpegImageFile(file)

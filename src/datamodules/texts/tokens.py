@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,6 @@ from src.configs.errors import InputError, did_you_mean
 from src.configs.text import TextPrep
 from src.resources import hub
 from src.resources.cache import cache_dir, once
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, it is kept when workers are forked, unwarned
 
 TRAINED = ("word", "wordpiece")
 """Tokenizers that are trained on the training split; any other name is a pretrained one."""

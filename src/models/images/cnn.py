@@ -16,7 +16,7 @@ class CNN(nn.Module):
     """Blocks of 3x3 convolution, batch norm, ReLU and 2x2 max pooling, then global average pooling and a linear head.
 
     Args:
-        num_classes: outputs of the head.
+        num_outputs: of the head, for an image.
         in_channels: 3 for colour, 1 for grey.
         widths: channels of each block.
         kernel_size, padding: of the blocks' convolutions; padding None keeps the maps' size.
@@ -34,7 +34,7 @@ class CNN(nn.Module):
 
     def __init__(
         self,
-        num_classes: int,
+        num_outputs: int,
         *,
         in_channels: int = 3,
         widths: Sequence[int] = (32, 64, 128, 256),
@@ -70,7 +70,7 @@ class CNN(nn.Module):
         if hidden:
             pool += [nn.Linear(num_features, hidden), nn.ReLU()]
         self.pool = nn.Sequential(*pool)
-        self.head = Head(hidden or num_features, num_classes, dropout)
+        self.head = Head(hidden or num_features, num_outputs, dropout)
         for module in self.blocks.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -81,7 +81,7 @@ class CNN(nn.Module):
         return self.pool(self.blocks(self.norm(images)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, channels, height, width] in [0, 1] -> logits [batch, num_classes]."""
+        """[batch, channels, height, width] in [0, 1] -> [batch, num_outputs]."""
         return self.head(self.features(images))
 
     def layer_groups(self) -> list[list[nn.Parameter]]:

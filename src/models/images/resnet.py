@@ -13,11 +13,11 @@ from src.models.pretrained import create_backbone
 
 
 class ResNet(nn.Module):
-    """Pictures -> logits, with `features` and `head` apart so that a frozen backbone need run only once.
+    """Pictures -> outputs, with `features` and `head` apart so that a frozen backbone need run only once.
 
     Args:
         backbone: timm name.
-        num_classes: outputs of the head.
+        num_outputs: of the head, for an image.
         weights: 'imagenet', 'none' or a file with the backbone's state dict.
         frozen: share of the backbone's depth, counted in layer groups from the input, whose weights stay as they are.
         fixed_norm: keep the batch norms' running statistics, as is usual when fine-tuning on few pictures.
@@ -37,7 +37,7 @@ class ResNet(nn.Module):
     def __init__(
         self,
         backbone: str,
-        num_classes: int,
+        num_outputs: int,
         *,
         weights: str = "none",
         frozen: float = 0.0,
@@ -49,10 +49,13 @@ class ResNet(nn.Module):
         network, self.weights_source = create_backbone(backbone, weights, drop_path)
         self.backbone: nn.Module = network
         config = network.pretrained_cfg
+        spared = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
+        for name, parameter in network.named_parameters():
+            parameter._no_weight_decay = name in spared  # pyright: ignore[reportAttributeAccessIssue]  # see is_decayed
         self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
         num_features = getattr(network, "head_hidden_size", network.num_features)  # MobileNets widen them after pooling
-        self.head = Head(num_features, num_classes, dropout)
+        self.head = Head(num_features, num_outputs, dropout)
         self.fixed_norm = fixed_norm
         self.groups = group_parameters(network, network.group_matcher(coarse=True))
         named = dict(self.backbone.named_parameters())
@@ -66,7 +69,7 @@ class ResNet(nn.Module):
         return self.backbone((images - self.mean) / self.std)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, 3, height, width] in [0, 1] -> logits [batch, num_classes]."""
+        """[batch, 3, height, width] in [0, 1] -> [batch, num_outputs]."""
         return self.head(self.features(images))
 
     def layer_groups(self) -> list[list[nn.Parameter]]:

@@ -48,6 +48,7 @@ class ImageInput(Input):
     ) -> None:
         self.spec, self.augment, self.start_size = spec, augment or Augment(), start_size
         self.view_kind: Views = views
+        self.resizes = start_size < 1
         self.memory_format: Any = torch.channels_last if channels_last else torch.contiguous_format
         mixes: list[Any] = [
             mix(alpha=alpha, num_classes=spec.num_classes)

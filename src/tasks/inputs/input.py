@@ -15,6 +15,9 @@ Batch = Mapping[str, Any]
 class Input:
     """What goes into a network. A subclass is one kind of input. It knows neither the network nor what is predicted."""
 
+    resizes: bool = False
+    """Whether the inputs grow in the course of the training."""
+
     def tensors(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return what the network takes of a batch; floats have the network's own `dtype`."""
         raise NotImplementedError

@@ -1,0 +1,119 @@
+"""What is refused before or instead of training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+
+from src.configs.errors import InputError
+from src.datamodules import DataModule
+from src.datamodules.capabilities import FitsBaselines, require
+from src.experiment import Experiment
+from src.runs import state
+from src.runs.records import Record
+from src.tasks import Task
+from src.training.options import RunOptions
+from src.training.plain import require_test
+
+
+def refuse_running(record: Record) -> None:
+    """Raise an InputError where another process is at work on the run."""
+    other = (record.get("host"), record.get("pid")) != (socket.gethostname(), os.getpid())
+    if other and state.state_of(record.folder, record) == "running":
+        raise InputError(
+            f"{record.folder}: process {record['pid']} on {record['host']} is at work on this run. Stop it first, or "
+            "wait."
+        )
+
+
+def refuse_replaced(requested: Experiment, resolved: Experiment, before: Mapping[str, Any]) -> None:
+    """Raise an InputError where what a run began with cannot be had now, and another would take its place."""
+    wanted, found, kept = requested.to_json(), resolved.to_json(), before["fields"]
+    for name in found:
+        if found[name] != wanted[name] and name in kept and kept[name] != found[name]:
+            raise InputError(
+                f"--{name.replace('_', '-')} {kept[name]}: the run was begun with it, and it cannot be had here now. "
+                "Bring it back to go on; predict.py needs nothing but the run."
+            )
+
+
+def refuse_parts(options: RunOptions, datamodule: LightningDataModule, task: LightningModule) -> None:
+    """Raise an InputError where an option asks for more than the run's parts can do."""
+    if options.test:
+        require_test(task, datamodule)
+    if options.baselines:
+        require(datamodule, FitsBaselines, "--baselines", "offers scikit-learn nothing to fit. Leave the flag out.")
+    for flag, wanted in (("--folds", options.fold), ("--ensemble", options.averaged)):
+        if wanted and not isinstance(task, Task):
+            raise InputError(f"{flag}: {type(task).__name__} is a module of your own, whose predictions are not known.")
+
+
+def refuse_data(
+    options: RunOptions,
+    datamodule: LightningDataModule,
+    described: Mapping[str, Any],
+    earlier: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Raise an InputError where the data are not those of an earlier run.
+
+    Args:
+        options: of the run.
+        datamodule: its data, set up.
+        described: what the record says of the run before training.
+        earlier: the record of the run that had to have the same data, if there is one.
+        folder: the run directory.
+    """
+    if "data" in earlier and earlier["data"]["fingerprint"] != described["data"]["fingerprint"]:
+        raise InputError(
+            f"{options.same_data_as or folder}: the data has changed since the run began "
+            f"({earlier['data']['source']}); start a new one."
+        )
+    if options.same_data_as and not options.fold and isinstance(datamodule, DataModule):
+        require_same_examples(options.same_data_as, datamodule)
+
+
+def require_same_examples(run: Path, datamodule: DataModule) -> None:
+    """Raise an InputError where data are validated or tested on other examples than another run's."""
+    kept = json.loads((run / "split.json").read_text())
+    for split in [split for split in datamodule.sizes() if split != "train"]:
+        if strange := {*map(str, datamodule.ids(split))} - {*map(str, kept[split])}:
+            raise InputError(
+                f"{run}: has no {split} example {min(strange)}, and this run has it. They need the same validation and "
+                "test examples; leave out what draws them with the seed (--labelled)."
+            )
+
+
+def require_space(folder: Path, task: LightningModule, *, averaged: bool = False) -> None:
+    """Raise an InputError where the disk cannot hold the run's checkpoints: best, last, and one being written."""
+    weights = sum(value.numel() * value.element_size() for value in task.state_dict().values())
+    trained = sum(p.numel() * p.element_size() for p in task.parameters() if p.requires_grad)
+    need = 3 * ((1 + averaged) * weights + 2 * trained)  # Adam keeps two numbers a weight
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise InputError(
+            f"{folder}: {free / 1e6:.0f} MB free, and the run's checkpoints take up to {need / 1e6:.0f} MB. Make room, "
+            "or set LEYDEN_RUNS to another folder."
+        )
+
+
+def check(checkpoint: Path) -> int:
+    """Return the step of a checkpoint.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return torch.load(checkpoint, map_location="meta", weights_only=True)["global_step"]
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise InputError(
+            f"{checkpoint}: damaged ({str(error).partition('.')[0]}). Copy best.ckpt over it, or start a new run."
+        ) from error
