@@ -187,9 +187,8 @@ def test_what_could_be_read_otherwise_is_noted_unless_it_was_said(tmp_path: Path
         data.setup("fit")
         (note,) = [note for note in data.notes if said in note]
         assert note.endswith(f"(--target-kind {data.predicts} confirms; another experiment reads it otherwise)")
-        told = Table(
-            path, target=data.target_columns, predicts=data.predicts, target_kind=data.predicts, columns=data.columns
-        )
+        kind = data.predicts
+        told = Table(path, target=data.target_columns, predicts=kind, target_kind=kind, columns=data.columns)
         told.setup("fit")
         assert not [note for note in told.notes if "--target-kind" in note]
     with pytest.raises(InputError, match="--target-kind regression: this experiment predicts multi_label"):
