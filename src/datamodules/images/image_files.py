@@ -99,7 +99,8 @@ class ImageFiles(DataModule):
         left = {split: train.of(everything[rows]) for split, rows in self._rows.items()}
         self._check(found, left, stays)
         targets = train.targets
-        classes, target = targets.fit({split: part.rows for split, part in left.items()}, found.source, scale="standard")
+        rows = {split: part.rows for split, part in left.items()}
+        classes, target = targets.fit(rows, found.source, scale="standard")
         used = np.concatenate(list(self._rows.values()))
         encoded = targets.encode(everything[used], classes)
         self._targets = torch.zeros(len(everything), *encoded.shape[1:], dtype=encoded.dtype)
