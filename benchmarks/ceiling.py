@@ -50,8 +50,8 @@ def resnet_operations() -> float:
 
 
 def minilm_operations(encoder: str) -> float:
-    spec = DataSpec(classes=("neg", "pos"), input_shape=(TOKENS,))
-    model = models.Bert(encoder, spec)
+    spec = DataSpec(input_shape=(TOKENS,))
+    model = models.Bert(encoder, spec, 2)
     model.encoder.set_attn_implementation("eager")  # whose multiplications the counter knows
     tokens = torch.zeros(2, TOKENS, dtype=torch.long)
     return operations(model, tokens, torch.ones_like(tokens, dtype=torch.bool))

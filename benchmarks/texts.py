@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,7 +32,7 @@ from experiments.imdb_bert import ImdbBert
 from experiments.imdb_lstm import ImdbLstm, ImdbLstmTextbook
 from experiments.texts import TextData
 from src.datamodules import Imdb
-from src.experiment import TextPrep, Vocabulary
+from src.experiment import ClassificationExperiment, TextPrep, Vocabulary
 from src.resources import hub
 from src.tasks.optim import build_optimizer
 from src.training import build
@@ -63,7 +63,7 @@ def expert(experiment: TextData) -> Train:
         optimizer = build_optimizer(model.layer_groups(), experiment.optim)
         steps = len(order) * experiment.max_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
-        smoothing = experiment.label_smoothing
+        smoothing = cast(ClassificationExperiment, experiment).label_smoothing
         by_hand(
             model,
             batches,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.bases.images import FineTuned, ImageClasses
+from experiments.bases.backbones import FineTuned
+from experiments.bases.images import ImageClasses
 from src import datamodules, models, tasks
 from src.experiment import Augment, DataSpec, Optim
 
@@ -50,8 +51,8 @@ class CatsDogsScratch(CatsDogs):
     augment = Augment(crop=(0.5, 1.0), colour=0.2)
     optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
-        return self.classifier(tasks.ImageClassification, models.CNN(spec.num_classes, weights=self.weights), spec)
+    def task(self, spec: DataSpec) -> tasks.Task:
+        return self.image_task(models.CNN(spec.num_classes, weights=self.weights), self.objective(spec), spec)
 
 
 class CatsDogsTextbook(CatsDogs):
@@ -69,9 +70,9 @@ class CatsDogsTextbook(CatsDogs):
     augment = Augment(crop=(1.0, 1.0), flip=False)
     optim = Optim(name="sgd", lr=1e-3, momentum=0.9, weight_decay=0.0, schedule="constant")
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+    def task(self, spec: DataSpec) -> tasks.Task:
         model = models.ResNet("resnet50", spec.num_classes, weights=self.weights)
-        return self.classifier(tasks.ImageClassification, model, spec, channels_last=False)
+        return self.image_task(model, self.objective(spec), spec, channels_last=False)
 
 
 DEFAULT = CatsDogsFinetune

@@ -6,7 +6,8 @@ or several columns to predict, and maybe `split` with train, val and test.
 
 from __future__ import annotations
 
-from experiments.bases.images import FineTuned, ImageClasses, TableOfImages
+from experiments.bases.backbones import FineTuned
+from experiments.bases.images import ImageClasses, TableOfImages
 from src import datamodules
 from src.experiment import MultiLabelExperiment, RegressionExperiment
 

@@ -5,7 +5,8 @@ Each figure is the mean of 3 seeds and its range, on a test split of 100 dogs an
 
 from __future__ import annotations
 
-from experiments.bases.images import FineTuned, ImageClasses
+from experiments.bases.backbones import FineTuned
+from experiments.bases.images import ImageClasses
 from src import datamodules
 from src.experiment import Optim
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.texts import TextData, TextsLstm
+from experiments.bases.texts import TextData
+from experiments.texts import TextsLstm
 from src import datamodules
 from src.experiment import Optim, Recurrent, TextPrep, Vocabulary
 

@@ -24,9 +24,9 @@ class Plain(CatsDogs):
     dropout: float = 0.0
     """Dropout before the head."""
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+    def task(self, spec: DataSpec) -> tasks.Task:
         model = models.CNN(spec.num_classes, widths=(16, 32, 64, 128), dropout=self.dropout, weights=self.weights)
-        return self.classifier(tasks.ImageClassification, model, spec)
+        return self.image_task(model, self.objective(spec), spec)
 
 
 class Shifted(Plain):

@@ -14,9 +14,9 @@ from src.experiment import InputError
 
 
 def main(flags: cli.PredictFlags) -> int:
-    from src.inference import predictor
+    from src.inference import batch
 
-    return predictor.write(
+    return batch.write(
         flags.run,
         flags.inputs,
         flags.out,

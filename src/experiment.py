@@ -49,11 +49,6 @@ class Experiment:
     refused when the class is made.
     """
 
-    monitor: ClassVar[str] = "val/loss"
-    """Validation metric that chooses the best checkpoint and stops early."""
-    mode: ClassVar[Literal["min", "max"]] = "min"
-    """Whether less or more of `monitor` is better."""
-
     seed: int = 0
     """Seeds weights, order, augmentation and dropout. The data split does not depend on it."""
     data_dir: Path | None = None
@@ -85,6 +80,10 @@ class Experiment:
     """Greatest norm of the gradient."""
     accumulate: int = 1
     """Batches whose gradients are added before a step."""
+    monitor: str = "val/loss"
+    """Validation metric that chooses the best checkpoint and stops early."""
+    mode: Literal["min", "max"] = "min"
+    """Whether less or more of `monitor` is better."""
     patience: int | None = None
     """Stop after so many validations without a better `monitor`."""
     averaging: Averaging = "none"

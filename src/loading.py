@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,7 @@ def load(target: str) -> type[Experiment]:
         if not dotted:
             raise InputError(f"{target}: no such experiment. Name its file: experiments/<file>.py[:Name].")
         module = _import(dotted, target)
-    found = {v.__name__: v for v in vars(module).values() if _is_experiment(v) and v.__module__ == module.__name__}
+    found = _defined_in(module)
     if not name:
         default: Any = getattr(module, "DEFAULT", None)
         if not _is_experiment(default):
@@ -41,17 +42,29 @@ def load(target: str) -> type[Experiment]:
     return found[name]
 
 
+def others_beside(kind: type[Experiment]) -> list[str]:
+    """Return the names of the other experiments of a class's file that can be run."""
+    found = _defined_in(sys.modules[kind.__module__])
+    return [name for name, other in found.items() if other is not kind and other.task is not Experiment.task]
+
+
+def _defined_in(module: ModuleType) -> dict[str, type[Experiment]]:
+    found = [value for value in vars(module).values() if _is_experiment(value)]
+    return {value.__name__: value for value in found if value.__module__ == module.__name__}
+
+
 def _is_experiment(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Experiment)
 
 
 def _import_file(path: Path) -> ModuleType:
     root = Path(__file__).resolve().parents[1]
-    if not path.is_file():
+    file = path if path.is_file() else root / path  # from another folder, experiments/x.py is the checkout's
+    if not file.is_file():
         near = did_you_mean(str(path), [str(p.relative_to(root)) for p in root.glob("experiments/*.py")])
         raise InputError(f"{path}: no such experiment file.{near} All: ls experiments")
     try:
-        dotted = ".".join(path.resolve().relative_to(root).with_suffix("").parts)
+        dotted = ".".join(file.resolve().relative_to(root).with_suffix("").parts)
     except ValueError:
         raise InputError(f"{path}: experiments live in {root}/experiments; move or copy the file there.") from None
     return _import(dotted, str(path))

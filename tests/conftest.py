@@ -66,19 +66,21 @@ WORDS = {"good": ("fine", "lovely", "superb", "great"), "bad": ("dull", "awful",
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table `text,label` of 80 short texts, good or bad; not to be changed."""
+    """A table `text,label,tags,stars` of 80 short texts, good or bad, with 0 to 2 tags; not to be changed."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("texts") / "texts.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["text", "label"])
+        writer.writerow(["text", "label", "tags", "stars"])
         for number in range(80):
             label = ("good", "bad")[number % 2]
             words = [
                 *rng.choice(("the", "film", "was", "a", "plot", "and"), rng.integers(2, 20)),
                 rng.choice(WORDS[label]),
             ]
-            writer.writerow([f"{' '.join(rng.permutation(words))} {number}", label])
+            tags = ";".join(tag for tag in ("film", "plot") if tag in words)
+            stars = (4 if label == "good" else 2) + len(words) / 20
+            writer.writerow([f"{' '.join(rng.permutation(words))} {number}", label, tags, f"{stars:.2f}"])
     return path
 
 
@@ -144,7 +146,7 @@ def tagged(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SEES_THE_CHECKOUT = {"architecture", "cli", "readme"}
+SEES_THE_CHECKOUT = {"architecture", "cli", "own_parts", "readme"}
 """Test files that read experiments/, into which test_readme.py writes: one process runs them, one after the other."""
 
 
@@ -181,11 +183,14 @@ def tiny(pictures: Path, photos: Path, texts: Path, encoder: Path, houses: Path,
     def fields_of(kind: type[Experiment]) -> dict[str, Any]:
         default = {field.name: field.default for field in dataclasses.fields(kind)}
         data = {"dataset": None, "image_size": pictures, "text_column": texts, "columns": houses}
-        found: dict[str, Any] = {"data_dir": next(place for name, place in data.items() if name in default)}
+        place = next((place for name, place in data.items() if name in default), None)  # data of an experiment's own
+        found: dict[str, Any] = {"data_dir": place} if place else {}
         if "dataset" in default:
             found |= {"source": "sklearn"}
         elif "columns" in default:
             found |= table_of(kind)
+        elif "text_column" in default and "target" in default:
+            found |= {"target": "tags" if getattr(kind, "predicts", "") == "multi_label" else "stars"}
         elif "path_column" in default:
             found |= {"data_dir": photos} | ({"target": "age"} if kind.predicts == "regression" else {})  # pyright: ignore[reportAttributeAccessIssue]
         found |= {"labelled": 8} if default.get("labelled") else {}

@@ -15,13 +15,12 @@ import torch
 from conftest import own_home
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
-from src.callbacks.drawings import draw_reliability
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from experiments.tables import TableClassification, TableRegression
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.files import write_json
 from src.runs import records
 from src.tasks.objectives.calibration import (
@@ -33,6 +32,7 @@ from src.tasks.objectives.calibration import (
     labels,
     with_temperature,
 )
+from src.tasks.objectives.figures import draw_reliability
 from src.training import runner
 from src.training.options import RunOptions
 from src.training.trainer import quieten

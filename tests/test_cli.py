@@ -238,6 +238,15 @@ def test_help_of_an_experiment_shows_each_fields_docstring(capsys: pytest.Captur
     assert "--experiment" not in shown
 
 
+def test_help_names_the_other_experiments_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["experiments/digits.py:DigitsCNN", "--help"])
+    shown = " ".join(plain(capsys.readouterr().out).split())
+    assert "Also in this file, as FILE:Name:" in shown
+    assert "SoftmaxRegression" in shown
+    assert "DigitsCNN," not in shown
+
+
 # --------------------------------------------------------------------------------------------------------------- resume
 ASKED = CatsDogsScratch(seed=4, max_epochs=7, data_dir=Path("some/where"), optim=Optim(lr=0.5))
 

@@ -20,7 +20,7 @@ from experiments.tables import TableClassification, TableLinear, TableRegression
 from src import cli
 from src.cli import commands
 from src.experiment import Experiment, InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.runs import records, state
 from src.runs.compare.groups import compare
 from src.runs.compare.runs import find, read

@@ -19,7 +19,7 @@ from kills import Numbers, Texts, differences, go_on, in_process, train
 
 from src.callbacks.checkpoints import WholeCheckpointIO
 from src.experiment import InputError
-from src.inference import predictor
+from src.inference import batch
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.runs.state import heartbeat, state_of
@@ -202,7 +202,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(finished: Path, numbers: Nu
     for name in ("last", "best"):
         torch.save(bad, run / "checkpoints" / f"{name}.ckpt")
     with pytest.raises(InputError, match=r"best.ckpt"):
-        predictor.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
+        batch.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
     records.Record.read(run).update(state="interrupted")
     with pytest.raises(InputError, match=r"last.ckpt: damaged"):
         runner.run(numbers, RunOptions(resume=run))

@@ -25,16 +25,17 @@ from experiments.images import Images
 from experiments.tables import TableLinear
 from scripts.predict import main
 from src import cli
-from src.callbacks.evaluation import predictions_csv
 from src.cli.parser import PredictFlags
 from src.datamodules import ImageFolder
 from src.datamodules.quarantine import Entry, write
-from src.experiment import InputError
-from src.inference.predictor import predict
+from src.experiment import DataSpec, InputError
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.resources.files import write_json
 from src.runs import records
 from src.runs.compare import runs as compared
+from src.runs.predictions import predictions_csv
+from src.tasks import SingleLabel
 from src.training import build, runner
 from src.training.features import cache_features
 from src.training.options import RunOptions
@@ -471,6 +472,8 @@ def test_a_record_without_its_spec(trained: Path, pictures: Path, tmp_path: Path
 
 def test_csv_of_predictions_is_always_text() -> None:
     small = np.float32(1e-12)
-    text = predictions_csv(["a\nb", 'c"d\r'], {"prob": np.array([[1, small], [0, 1]])}, ("x", "y"), errors=["", "e"])
+    objective = SingleLabel(DataSpec(classes=("x", "y")))
+    shown = objective.columns({"prob": np.array([[1, small], [0, 1]], np.float32)})
+    text = predictions_csv(["a\nb", 'c"d\r'], shown, errors=["", "e"])
     assert [row["id"] for row in rows(text)] == ["a\nb", 'c"d\\r']
     assert np.float32(rows(text)[0]["prob_y"]) == small, "an ensemble's temperature is fitted to it"

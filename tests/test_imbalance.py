@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
-from src.tasks.imbalance import class_weights, imbalanced_loss, log_prior
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
@@ -29,7 +28,9 @@ from src.datamodules import Balanced, Batches, Tensors
 from src.experiment import DataSpec, Imbalance, InputError, Optim, TextPrep, from_json
 from src.models import Linear
 from src.runs import records
-from src.tasks import TabularClassification
+from src.tasks import SingleLabel, TabularClassification, Task
+from src.tasks.inputs import TableInput
+from src.tasks.objectives.imbalance import class_weights, imbalanced_loss, log_prior
 from src.training import build, runner
 from src.training.trainer import quieten
 
@@ -192,10 +193,10 @@ def test_only_the_training_loss_changes() -> None:
     columns = uneven()
     task = task_of(columns)
     logits = torch.randn(400, 2)
-    plain = task.loss(logits, columns["target"])
+    plain = task.objective.loss(logits, columns["target"])
     task.set_imbalance_strategy("weights")
-    assert task.loss(logits, columns["target"]) == plain
-    assert task.training_loss(logits, columns["target"]) != plain
+    assert task.objective.loss(logits, columns["target"]) == plain
+    assert task.objective.training_loss(logits, columns["target"]) != plain
     assert "class_counts" not in task.state_dict(), "checkpoints stay as they were"
 
 
@@ -228,28 +229,29 @@ def test_focal_trains_a_head_on_kept_features_from_the_start() -> None:
     task = task_of(uneven(), cached_features="probe")
     task.set_imbalance_strategy("focal")
     before = task.head.linear.weight.clone()
-    assert "not solved" in task.start_from_features({})
+    kept = {"features": uneven()["numbers"], "target": uneven()["target"]}
+    assert "not solved" in task.start_from_features({"train": kept, "val": kept})
     assert torch.equal(task.head.linear.weight, before)
 
 
-class Own(TabularClassification):
-    """A task of the user's with a loss of its own."""
+class Own(SingleLabel):
+    """An objective of the user's with a loss of its own."""
 
     @override
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        return super().loss(2 * logits, target)
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return super().loss(2 * outputs, target)
 
 
 def test_a_loss_of_the_users_is_not_replaced() -> None:
     columns = uneven()
     spec = task_of(columns).spec
-    task = Own(Linear(spec, 2), spec, Optim())
+    task = Task(Linear(spec, 2), Own(spec), TableInput())
     for method in ("weights", "focal", "logit_adjust"):
         with pytest.raises(InputError, match=rf"--imbalance {method}: Own has a loss of its own"):
             task.set_imbalance_strategy(method)
     task.set_imbalance_strategy("sampler")
     logits = torch.randn(400, 2)
-    assert task.training_loss(logits, columns["target"]) == task.loss(logits, columns["target"])
+    assert task.objective.training_loss(logits, columns["target"]) == task.objective.loss(logits, columns["target"])
 
 
 @pytest.mark.parametrize("share", [-0.5, 1.0, 2.0])
@@ -292,7 +294,8 @@ def test_the_field_reaches_data_and_task(pictures: Path, texts: Path, houses: Pa
         assert isinstance(datamodule.batches("train", train=True), Balanced)
         assert not isinstance(datamodule.batches("train", train=False), Balanced)
         assert not isinstance(datamodule.batches("val", train=False), Balanced)
-        assert task.imbalance == "sampler"  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(task.objective, SingleLabel)
+        assert task.objective.imbalance == "sampler"
         assert datamodule.spec.class_counts == tuple(datamodule.class_counts()["train"].values())
 
 

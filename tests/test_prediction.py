@@ -14,7 +14,7 @@ from experiments.images import Images
 from scripts.predict import main
 from src.cli.parser import PredictFlags
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.runs import records
 from src.training import runner
 

@@ -18,7 +18,7 @@ from experiments.cats_dogs_finetune import CatsDogsScratch
 from src import models, tasks
 from src.cli.commands import plan
 from src.experiment import DataSpec, replace
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.studies.reproduce import reproduce
@@ -132,7 +132,7 @@ class WithLogging(CatsDogsScratch):
     """A task of the user's."""
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
-        return self.classifier(Logging, models.CNN(spec.num_classes, widths=(4, 8)), spec)
+        return Logging(models.CNN(spec.num_classes, widths=(4, 8)), spec, self.optim)
 
 
 def test_a_task_that_logs_in_its_step_is_measured(asked: CatsDogsScratch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,11 @@ experiments/ for as long as the tests last: the one that the block or the line a
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -63,6 +65,11 @@ def commands() -> list[str]:
             lines = block.text.replace("\\\n", " ").splitlines()
             found += [line.partition(" #")[0].strip() for line in lines if line.startswith("python scripts/")]
     return list(dict.fromkeys(found))
+
+
+def programs() -> list[Block]:
+    """Return the python blocks that run as they stand."""
+    return [block for block in blocks() if block.kind == "python" and block.text.startswith("import leyden\n")]
 
 
 def definitions() -> list[Block]:
@@ -168,6 +175,7 @@ def expanded(word: str) -> list[str]:
 
 def test_there_is_something_to_check() -> None:
     assert len(commands()) >= 5, commands()
+    assert programs(), "what `import leyden` gives"
     assert len(definitions()) >= 2, "a first experiment, and one with a task or data of the user's own"
 
 
@@ -199,6 +207,19 @@ def test_command(
         states = [records.load(path.parent)["state"] for path in tmp_path.glob("runs/*/*/run.json")]
         assert states
         assert set(states) == {"done"}
+
+
+@pytest.mark.parametrize("block", programs(), ids=lambda block: block.place)
+def test_program(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("LEYDEN_RUNS")
+    arguments = [sys.executable, "-W", "error", "-c", block.text]
+    done = subprocess.run(
+        arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([*tmp_path.glob("runs/DigitsCNN/*/run.json")]) == 1
 
 
 @pytest.mark.parametrize("block", definitions(), ids=lambda block: block.place)

@@ -19,7 +19,7 @@ from experiments.images import Images
 from experiments.recipes import Plain
 from src.datamodules.images.image_dataset import Pictures
 from src.experiment import Augment, Averaging, DataSpec, InputError, Optim, Views
-from src.inference import predictor
+from src.inference import batch, predictor
 from src.models import CNN, ResNet
 from src.runs import records
 from src.tasks import ImageClassification
@@ -120,7 +120,7 @@ def test_focal_and_mixing_are_refused_together() -> None:
     ],
 )
 def test_kept_features_see_no_pictures(flag: str, more: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"--{flag}: .*kept features"):
+    with pytest.raises(InputError, match=f"--{flag}: .*cached features"):
         task_of(cached_features="probe", **more)
     task_of(cached_features="start", **more)
 
@@ -182,7 +182,7 @@ def test_pictures_too_small_for_the_network_are_refused_and_the_least_is_taken(
         asked = Images(weights="none", backbone="convnext_atto", **fields | more)
         return cast(ImageClassification, build.build_parts(asked)[1])
 
-    with pytest.raises(InputError, match=rf"--start-size {start:g}: pictures of .* At least ") as error:
+    with pytest.raises(InputError, match=rf"--start-size {start:g}: images of .* At least ") as error:
         parts(start_size=start)
     share = float(str(error.value).removesuffix(".").rpartition(" ")[2])
     assert least <= round(48 * share) <= least + 1
@@ -260,7 +260,7 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, pictures
         rows = list(csv.DictReader(file))
     assert [float(row["prob_cat"]) for row in rows] == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     files = [datamodule.files("val")[i] for i in range(len(rows))]  # pyright: ignore[reportAttributeAccessIssue]
-    found = predictor.predict(run, files, accelerator="cpu", calibrate=False)
+    found = batch.predict(run, files, accelerator="cpu", calibrate=False)
     again = [float(row["prob_cat"]) for row in csv.DictReader(found.text.splitlines())]
     assert again == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     record = records.load(run)

@@ -265,7 +265,7 @@ def test_best_is_the_best_of_the_curve(done: Path) -> None:
     record = read_json(done / "run.json")
     curve = points(done, "val/acc")
     epoch, step, value = max(curve, key=lambda point: point[2])
-    assert record["best"] == {"name": "val/acc", "value": value, "epoch": epoch, "step": step}
+    assert record["best"] == {"name": "val/acc", "mode": "max", "value": value, "epoch": epoch, "step": step}
     assert record["metrics"]["val/acc"] == pytest.approx(value, abs=1e-6)
 
 

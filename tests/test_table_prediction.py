@@ -19,9 +19,11 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 
 from experiments.linear_regression import LinearRegression, LinearRegressionSolved
 from experiments.tables import TableClassification, TableLogistic, TableRegression
+from src.configs.spec import DataSpec, Target
 from src.experiment import Columns, Experiment, InputError, Optim, Perceptron, TablePrep, replace
-from src.inference.predictor import compare_numbers, predict
+from src.inference.batch import predict
 from src.runs import records
+from src.tasks import objectives
 from src.training import runner
 from src.training.options import RunOptions
 from src.training.trainer import quieten
@@ -395,6 +397,12 @@ def test_the_accuracy_is_noted_where_classes_come_with_the_rows(
     right = [row["label"] == true["size"] for row, true in list(zip(read(out), rows, strict=True))[1:]]
     assert f"accuracy {np.mean(right):.4f} on {len(right)} rows with a label" in err
     assert "1 rows have labels that training had not (palace); it knew large, small" in err
+
+
+def compare_numbers(found: np.ndarray, expected: list[str], usable: list[bool], name: str) -> list[str]:
+    """Return what is said of predicted numbers beside those that the inputs came with."""
+    objective = objectives.Regression(DataSpec(target=Target(kind="regression", name=name)))
+    return objective.agreement({"prediction": found}, None, expected, usable)
 
 
 def test_two_rows_at_least_make_a_score() -> None:

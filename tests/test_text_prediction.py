@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pytest
 import tokenizers
@@ -25,10 +26,11 @@ from pyarrow import parquet
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from experiments.texts import TextsBert, TextsLstm
-from src.experiment import Experiment, InputError, Optim, Recurrent, TextPrep, Vocabulary, replace
-from src.inference.predictor import compare, predict
+from src.experiment import DataSpec, Experiment, InputError, Optim, Recurrent, TextPrep, Vocabulary, replace
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.runs import records
+from src.tasks import SingleLabel
 from src.training import runner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -308,6 +310,14 @@ def test_a_label_that_training_had_not_is_noted_by_name(trained: Path, tmp_path:
 
 
 NAMES = ("bad", "good", "mixed")
+
+
+def compare(label: Sequence[int], expected: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return what is said of predicted classes beside those that the inputs came with."""
+    objective = SingleLabel(DataSpec(classes=tuple(classes)))
+    usable = [number >= 0 for number in label]
+    prob = np.eye(len(classes), dtype=np.float32)[np.maximum(label, 0)]
+    return objective.agreement({"prob": prob}, None, expected, usable)
 
 
 def test_compare_counts_the_rows_with_a_label() -> None:

@@ -28,7 +28,7 @@ from experiments.texts import TextsBert, TextsLstm
 from src import cli, datamodules, tasks
 from src.cli import commands
 from src.datamodules import Batches
-from src.datamodules.texts import text_table
+from src.datamodules.texts import vocabulary
 from src.experiment import DataSpec, InputError, Optim, Recurrent, TextPrep, Vocabulary
 from src.inference.predictor import load_run
 from src.resources.cache import cache_dir
@@ -331,7 +331,7 @@ def test_a_head_on_kept_features_scores_as_the_full_model(
 ) -> None:
     """Whatever is frozen besides: without a text, nothing but the head can learn, and nothing is dropped."""
     run = runner.run(KeptBert(data_dir=table, encoder=str(encoder), frozen=frozen, dropout=0.3))
-    assert f"solved on kept features [{TRAIN}, 32]" in capsys.readouterr().out
+    assert f"solved on cached features [{TRAIN}, 32]" in capsys.readouterr().out
     assert len(list((cache_dir() / "features").glob("*.npz"))) == 2, "train and val"
     record = records.load(run)
     assert record["model"]["trained"] == 2 * 32 + 2
@@ -360,7 +360,7 @@ def test_a_run_goes_on_with_its_own_tokenizer(table: Path, monkeypatch: pytest.M
     run = runner.run(asked)
     kept, before = (run / "tokenizer" / "tokenizer.json").read_bytes(), records.load(run)["metrics"]
     shutil.rmtree(cache_dir())
-    monkeypatch.setattr(text_table, "train_tokenizer", lambda *_: pytest.fail("its ids would be others"))
+    monkeypatch.setattr(vocabulary, "train_tokenizer", lambda *_: pytest.fail("its ids would be others"))
     runner.run(asked, RunOptions(resume=run, test=True))
     assert (run / "tokenizer" / "tokenizer.json").read_bytes() == kept
     after = records.load(run)["metrics"]

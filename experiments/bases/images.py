@@ -1,11 +1,11 @@
-"""What all experiments on images share: the data, the fine-tuning recipe, and the columns of a table of images."""
+"""What all experiments on images share: the data, and the columns of a table of images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
-from src import datamodules, models, tasks
+from src import datamodules, tasks
 from src.experiment import (
     Augment,
     ClassificationExperiment,
@@ -15,14 +15,12 @@ from src.experiment import (
     Optim,
     TargetKind,
     Views,
-    replace,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
 Folder = TypeVar("Folder", bound="datamodules.ImageFolder")
-Classifier = TypeVar("Classifier", bound="tasks.ImageClassification")
 
 
 class ImageData(Experiment):
@@ -62,76 +60,21 @@ class ImageData(Experiment):
             cache=self.cache,
         )
 
+    def image_task(
+        self, model: nn.Module, objective: tasks.Objective, spec: DataSpec, *, channels_last: bool = True
+    ) -> tasks.Task:
+        """Build a task on images with the experiment's fields."""
+        images = tasks.inputs.ImageInput(
+            spec, channels_last=channels_last, augment=self.augment, start_size=self.start_size, views=self.views
+        )
+        return tasks.Task(model, objective, images, self.optim, cached_features=self.cached_features)
+
 
 class ImageClasses(ClassificationExperiment, ImageData):
     """One class an image."""
 
     monitor = "val/acc"
     mode = "max"
-
-    def classifier(
-        self, kind: type[Classifier], model: nn.Module, spec: DataSpec, *, channels_last: bool = True
-    ) -> Classifier:
-        """Build a task with the experiment's fields."""
-        return kind(
-            model,
-            spec,
-            self.optim,
-            label_smoothing=self.label_smoothing,
-            cached_features=self.cached_features,
-            channels_last=channels_last,
-            augment=self.augment,
-            start_size=self.start_size,
-            views=self.views,
-        )
-
-
-class FineTuned(ImageData):
-    """The recipe of the pretrained backbones.
-
-    The frozen backbone runs once and the head is solved on its features; then the upper part is trained, with rates
-    that fall towards the input. What was best on the validation split is kept, be it the solved head.
-    """
-
-    cached_features = "start"
-
-    weights = "imagenet"
-    max_epochs = 3
-    patience = 2
-    optim = Optim(lr=3e-4, weight_decay=0.05, layer_decay=0.7, warmup=0.1)
-
-    backbone: str = "resnet50"
-    """Any timm backbone."""
-    offline_backbone: str = "tf_efficientnet_lite0"
-    """Stands in where the weights of `backbone` cannot be had; its own come with a pip package."""
-    frozen: float = 0.7
-    """Share of the backbone's depth, from the input, that stays as it is."""
-    dropout: float = 0.2
-    """Dropout before the head."""
-    drop_path: float = 0.0
-    """Share of the last residual branch's results left out in training, less before it: stochastic depth."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.frozen <= 1:
-            raise InputError(f"--frozen {self.frozen}: a share from 0 to 1.")
-
-    def resolve(self) -> Self:
-        return replace(self, backbone=models.available_backbone(self.backbone, self.offline_backbone, self.weights))
-
-    def task(self, spec: DataSpec) -> tasks.Task:
-        objective = self.objective(spec)
-        model = models.ResNet(
-            self.backbone,
-            objective.num_outputs,
-            weights=self.weights,
-            frozen=self.frozen,
-            fixed_norm=True,
-            dropout=self.dropout,
-            drop_path=self.drop_path,
-        )
-        images = tasks.inputs.ImageInput(spec, augment=self.augment, start_size=self.start_size, views=self.views)
-        return tasks.Task(model, objective, images, self.optim, cached_features=self.cached_features)
 
 
 class TableOfImages(ImageData):

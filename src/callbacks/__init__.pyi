@@ -8,6 +8,7 @@ from .finite_loss import FiniteLoss as FiniteLoss
 from .forecast import Forecast as Forecast
 from .graceful_stop import GracefulStop as GracefulStop
 from .graceful_stop import Interrupted as Interrupted
+from .known_monitor import KnownMonitor as KnownMonitor
 from .loss_surface import LossSurface as LossSurface
 from .step_seeds import StepSeeds as StepSeeds
 from .time_shares import TimeShares as TimeShares

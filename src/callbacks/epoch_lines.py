@@ -16,16 +16,21 @@ MOST_LINES = 25
 
 class EpochLines(Callback):
     """Prints an epoch's losses, scores, seconds and samples/s, of many epochs only some; logs train/samples_per_s,
-    validation left out."""
+    validation left out.
 
-    def __init__(self) -> None:
+    Args:
+        monitor: a metric that is shown besides `SHOWN`.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.shown = dict.fromkeys((*SHOWN, monitor))
         self.started = self.validating = 0.0
         self.validated = 0.0
         self.samples = 0
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.num_sanity_val_steps == float("inf"):
-            print(f"start      {scores(trainer)}", flush=True)
+            print(f"start      {self.scores(trainer)}", flush=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()  # a run that goes on within an epoch does not start one
@@ -43,8 +48,9 @@ class EpochLines(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated += time.monotonic() - self.validating
-        if trainer.is_global_zero and not trainer.is_last_batch and not trainer.sanity_checking:
-            print(f"step {trainer.global_step:<5} {scores(trainer)}", flush=True)
+        within_epoch = trainer.state.fn == "fit" and not trainer.is_last_batch and not trainer.sanity_checking
+        if trainer.is_global_zero and within_epoch:
+            print(f"step {trainer.global_step:<5} {self.scores(trainer)}", flush=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.monotonic() - self.started
@@ -55,7 +61,11 @@ class EpochLines(Callback):
         every = -(-(trainer.max_epochs or 1) // MOST_LINES)
         if trainer.is_global_zero and (trainer.current_epoch + 1) % every == 0:
             number = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            print(f"{number:<10} {scores(trainer)}   {seconds:.1f} s, {speed:.3g} samples/s", flush=True)
+            print(f"{number:<10} {self.scores(trainer)}   {seconds:.1f} s, {speed:.3g} samples/s", flush=True)
+
+    def scores(self, trainer: Trainer) -> str:
+        values = trainer.callback_metrics
+        return "  ".join(f"{name} {float(values[name]):.4f}" for name in self.shown if name in values)
 
 
 def examples_in(batch: Any) -> int:
@@ -64,8 +74,3 @@ def examples_in(batch: Any) -> int:
         return len(batch["index"])
     tensors = (part for part in tree_leaves(batch) if isinstance(part, Tensor) and part.ndim)
     return len(next(tensors, ()))
-
-
-def scores(trainer: Trainer) -> str:
-    values = trainer.callback_metrics
-    return "  ".join(f"{name} {float(values[name]):.4f}" for name in SHOWN if name in values)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from src.datamodules import DataModule
+
 
 class StepSeeds(Callback):
     """Seeds each training step from (seed, epoch, batch, process).
@@ -24,8 +26,14 @@ class StepSeeds(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed the order of an epoch that a data loader of one's own draws, the same in all processes."""
+        """Seed the order of an epoch that a data loader of one's own draws, the same in all processes.
+
+        With the epoch that a run goes on with, Lightning has begun the loader before; it begins anew with the seed.
+        """
         self._seed([self.seed, trainer.current_epoch], pl_module)
+        fit_loop: Any = trainer.fit_loop
+        if fit_loop.is_resuming and not isinstance(trainer.datamodule, DataModule):  # pyright: ignore[reportAttributeAccessIssue]
+            iter(fit_loop._data_fetcher)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._seed([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank], pl_module)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -23,6 +25,7 @@ from src.training.build import build_task, make_datamodule
 from src.training.evaluate import describe
 from src.training.options import RunOptions
 from src.training.precision import faster, measured_speeds
+from src.training.ranks import is_rank_zero
 from src.training.runner import explain, run
 from src.training.trainer import build_trainer, quieten
 
@@ -35,30 +38,19 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
     """
     quieten()
     failed = 0
+    done: dict[type[Experiment], list[Path]] = defaultdict(list)
     with handling(interrupt):
         for number, experiment in enumerate(experiments):
             if number:
                 print(flush=True)
             try:
-                options = RunOptions(
-                    test=flags.test,
-                    baselines=flags.baselines,
-                    resume=flags.resume,
-                    checkpoint_every=Every.parse(flags.checkpoint_every),
-                )
-                before = records.load(flags.resume) if flags.resume else {}
-                folds, members = before.get("folds", flags.folds), before.get("ensemble", flags.ensemble)
                 if flags.dry_run:
+                    folds = records.load(flags.resume).get("folds") if flags.resume else flags.folds
                     plan(experiment, Fold(1, folds) if folds else None)
                 elif flags.reproduce:
-                    same = reproduce(flags.reproduce, experiment, options)
-                    failed += not same
-                elif folds:
-                    cross_validate(experiment, folds, options)
-                elif members:
-                    ensemble(experiment, members, options)
+                    failed += not reproduce(flags.reproduce, experiment, options_of(flags))
                 else:
-                    run(experiment, options)
+                    done[type(experiment)].append(train(experiment, flags))
             except Interrupted as stop:
                 return stop.exit_code
             except Exception as error:
@@ -68,9 +60,37 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
                 print(f"error: {type(experiment).__name__}: {explain(error)}", file=sys.stderr, flush=True)
                 if torch.distributed.is_available() and torch.distributed.is_initialized():
                     break  # the other processes may be elsewhere by now: no further run could agree with them
+    for folders in done.values():
+        if len(flags.seeds) > 1 and len(folders) > 1 and is_rank_zero():
+            summary.after_seeds([records.load(folder) for folder in folders])
     if failed and len(experiments) > 1:
         print(f"{failed} of {len(experiments)} runs failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def train(experiment: Experiment, flags: RunFlags) -> Path:
+    """Run, cross-validate or average an experiment, or go on with that; return the directory of the run.
+
+    Raises:
+        InputError: anything the user can put right.
+        Interrupted: by a signal. The record says so.
+    """
+    options = options_of(flags)
+    before = records.load(flags.resume) if flags.resume else {}
+    if folds := before.get("folds", flags.folds):
+        return cross_validate(experiment, folds, options)
+    if members := before.get("ensemble", flags.ensemble):
+        return ensemble(experiment, members, options)
+    return run(experiment, options)
+
+
+def options_of(flags: RunFlags) -> RunOptions:
+    return RunOptions(
+        test=flags.test,
+        baselines=flags.baselines,
+        resume=flags.resume,
+        checkpoint_every=Every.parse(flags.checkpoint_every),
+    )
 
 
 def plan(requested: Experiment, fold: Fold | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass, replace
@@ -15,7 +16,7 @@ import tyro
 from src.configs.errors import InputError
 from src.configs.training import Accelerator
 from src.experiment import Experiment
-from src.loading import load
+from src.loading import load, others_beside
 from src.resources import files
 from src.runs import records
 
@@ -48,6 +49,13 @@ class RunFlags:
     resume: Path | None = None
     """Go on with an interrupted run in its own directory; with --test, test a finished one."""
 
+    def __post_init__(self) -> None:
+        for name, count in (("folds", self.folds), ("ensemble", self.ensemble)):
+            if count is not None and count < 2:
+                raise InputError(f"--{name} {count}: at least 2.")
+        if self.folds and self.ensemble:
+            raise InputError("--folds and --ensemble: give one of the two.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckFlags:
@@ -73,7 +81,8 @@ class Command:
 
 @dataclass(frozen=True)
 class PredictFlags:
-    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error."""
+    """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error. A
+    table's own column `id`, in any case, is the id and keeps its name."""
 
     run: tyro.conf.Positional[Path]
     """Run directory, runs/<Experiment>/<id>."""
@@ -108,11 +117,6 @@ def parse(argv: Sequence[str]) -> Command:
         raise InputError("--seed and --seeds: give one of the two.")
     parsed = [_parse_one(load(target)(), RunFlags(), flags, f"run.py {target}") for target in targets]
     run_flags = parsed[0][1]
-    for name, count in (("folds", run_flags.folds), ("ensemble", run_flags.ensemble)):
-        if count is not None and count < 2:
-            raise InputError(f"--{name} {count}: at least 2.")
-    if run_flags.folds and run_flags.ensemble:
-        raise InputError("--folds and --ensemble: give one of the two.")
     apart = run_flags.ensemble or 1  # members have the seeds from a run's own on
     for one, next_ in pairwise(sorted(run_flags.seeds)):
         if next_ - one < apart:
@@ -167,8 +171,15 @@ def _parse_one(default: Experiment, own: Flags, flags: Sequence[str], prog: str)
         ],
         frozen=True,
     )
-    found: Any = tyro.cli(joint, args=flags, prog=prog, description=kind.__doc__)
+    found: Any = tyro.cli(joint, args=flags, prog=prog, description=_description(kind))
     return found.experiment, found.own
+
+
+def _description(kind: type[Experiment]) -> str:
+    """Return what --help says first: the experiment's docstring, and what else is in its file."""
+    text = inspect.getdoc(kind) or ""
+    others = others_beside(kind)
+    return f"{text}\n\nAlso in this file, as FILE:Name: {', '.join(others)}." if others else text
 
 
 def _parse_resume(flags: list[str]) -> Command:
@@ -200,7 +211,15 @@ def _recorded(flags: list[str], name: str) -> Experiment:
     at = flags.index(name)
     if at + 1 == len(flags):
         raise InputError(f"{name}: name the run directory, runs/<Experiment>/<id>.")
-    run = Path(flags[at + 1])
+    return experiment_of(Path(flags[at + 1]))
+
+
+def experiment_of(run: Path) -> Experiment:
+    """Return the experiment of a run, with its fields.
+
+    Raises:
+        InputError: the directory is no run, or one of other code.
+    """
     record = records.load(run)
     with records.explain_record_errors(run, record):
         return load(record["experiment"]).from_json(record["fields"])

@@ -1,5 +1,7 @@
 """Dataclasses as JSON and back."""
 
+# msgspec ignores unknown fields; cattrs reads "1" as 1.0, and slows --help by 34 ms to save 0.5 ms a record
+
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass

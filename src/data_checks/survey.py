@@ -55,7 +55,7 @@ def _side(datamodule: DataModule) -> int:
 
 
 def balance(examples: Examples) -> list[Finding]:
-    """Return classes with few examples, and splits in which one class is far commoner than another."""
+    """Return classes or labels with few examples, and splits in which one class is far commoner than another."""
     found: list[Finding] = []
     for split in () if examples.kind == "regression" else examples.splits:
         target, single = examples.target[examples.of_split(split)], examples.kind == "single_label"

@@ -1,4 +1,5 @@
 from .base import DataModule as DataModule
+from .capabilities import PredictionInput as PredictionInput
 from .folds import Fold as Fold
 from .images.cats_dogs import CatsDogs as CatsDogs
 from .images.cats_dogs import RareDogs as RareDogs

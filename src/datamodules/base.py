@@ -65,6 +65,8 @@ class DataModule(LightningDataModule):
         """What the user should know of the data: files left out, duplicates across splits."""
         self.expected: Sequence[str] = ()
         """Labels that came with the inputs of a prediction, '' where there is none."""
+        self.id_name = "id"
+        """What the inputs of a prediction call their column of ids."""
         self.left_out: list[Any] = []
         """What `quarantine` took out of each split."""
 

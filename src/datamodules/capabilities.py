@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from PIL import Image
+
+PredictionInput: TypeAlias = "Path | str | Image.Image | np.ndarray | pd.DataFrame"
+"""What a data module may be asked to predict."""
 
 
 @runtime_checkable
@@ -35,11 +44,21 @@ class PredictsFiles(Protocol):
 
     expected: Sequence[str]
     """Targets that came with the inputs, '' where there is none; may be empty."""
+    id_name: str
+    """Name of the column of ids that came with the inputs, else 'id'."""
 
-    def prepare_prediction(self, inputs: Sequence[Any], spec: DataSpec) -> Sequence[str]:
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
         """Get `predict_dataloader` ready for the inputs and return the id of each.
 
         A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others.
+
+        Args:
+            inputs: files and folders; or PIL images and uint8 arrays [height, width, channels], texts, tables. A string
+                is a text where texts are expected, else a path.
+            spec: of the run.
+
+        Raises:
+            InputError: an input that is not there, is of another kind, or there is none.
         """
         ...
 

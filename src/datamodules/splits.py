@@ -113,7 +113,7 @@ def assign_folds(
 
     Args:
         labels: the class of each example; 0s and 1s [examples, labels]; or None.
-        shuffle: else each part is a block of neighbours, within each class.
+        shuffle: else each part is a block of neighbours, within each class; several labels are shuffled always.
 
     Raises:
         InputError: fewer examples, or groups, than parts.
@@ -123,12 +123,13 @@ def assign_folds(
         what = "groups" if groups is not None else "examples"
         raise InputError(f"{where}: {there} {what} cannot be divided into {count} parts.")
     seed = {"shuffle": shuffle, "random_state": SPLIT_SEED if shuffle else None}
-    several = isinstance(labels, np.ndarray) and labels.ndim == 2
-    labels = None if several and not np.any(labels) else labels
-    if labels is not None and several and groups is None:
-        splitter = MultilabelStratifiedKFold(count, **seed)
-    elif several:
-        splitter, labels = GroupKFold(count, **seed), None
+    if isinstance(labels, np.ndarray) and (groups is not None or not labels.any()):
+        labels = None
+    if isinstance(labels, np.ndarray):
+        if labels.shape[1] == 1:  # of a single label, iterstrat wants to see who has it not, too
+            labels = np.column_stack([labels, 1 - labels])
+        # Always shuffled: it would draw without a seed otherwise.
+        splitter = MultilabelStratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
     elif groups is None:
         splitter = KFold(count, **seed) if labels is None else StratifiedKFold(count, **seed)
     else:

@@ -39,14 +39,15 @@ class Targets:
     values: Sequence[str] | Sequence[tuple[str, ...]] | np.ndarray
 
     def strata(self, rows: Sequence[int] | np.ndarray) -> list[str] | np.ndarray | None:
-        """Return what splits should have equal shares of: classes, or 0s and 1s [rows, labels]; None for numbers."""
+        """Return what splits should have equal shares of: classes, or 0s and 1s [rows, labels]; None for numbers, and
+        where no row has a label."""
         if self.kind == "regression":
             return None
         found = [self.values[row] for row in rows]
         if self.kind == "single_label":
             return [str(name) for name in found]
         labels = sorted({name for names in found for name in names})
-        return np.array([[name in names for name in labels] for names in found], np.int64)
+        return np.array([[name in names for name in labels] for names in found], np.int64) if labels else None
 
     def fit(
         self, rows: Mapping[str, Sequence[int] | np.ndarray], where: str, *, scale: TargetScale = "none"
@@ -62,7 +63,7 @@ class Targets:
             InputError: nothing to predict, or another split has a class that train has not.
         """
         if self.kind == "regression":
-            return (), self._fit_scale(np.asarray(self.values)[np.asarray(rows["train"])], where, scale)
+            return (), self._fit_scale(np.asarray(self.values)[np.asarray(rows["train"], int)], where, scale)
         of_split = {split: self._names(part) for split, part in rows.items()}
         classes = tuple(sorted(of_split["train"], key=numbers_first))
         least, what = (2, "class") if self.kind == "single_label" else (1, "label")

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.training import Accelerator
-from src.datamodules import DataModule
+from src.datamodules import DataModule, PredictionInput
 from src.datamodules.capabilities import PredictsFiles, require
 from src.experiment import Experiment
 from src.loading import load
-from src.resources.files import atomic_write
 from src.runs import records, state
-from src.runs.predictions import predictions_csv
 from src.tasks import Objective, Task
-from src.training.trainer import build_trainer, quieten
+from src.training.trainer import build_trainer
+
+DIGITS = 6
+"""Significant digits of a predicted probability: a float32 has seven, and the last depends on the batch."""
 
 
 def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
@@ -41,6 +40,8 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
     task = experiment.task(spec)
+    if not isinstance(task, Task):
+        raise InputError(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
     try:
         task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
@@ -49,19 +50,31 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
 
 
 class Predictions(NamedTuple):
-    """What was predicted."""
+    """What was predicted, a row an input, in their order."""
 
-    text: str
-    """CSV `id,label,prob_<class>...,error` or `id,prediction[,lower,upper],error`, a row an input, in their order."""
-    failed: int
-    """Inputs with an error."""
+    id_name: str
+    """Name of the column of ids: the input's own, or 'id'."""
+    ids: Sequence[str]
+    """Path of a file as it was given, the input's own id, or the 0-based row."""
+    columns: dict[str, list[Any]]
+    """Label and probabilities, or the number and its interval, as the objective names them."""
+    errors: list[str]
+    """Why an input has no prediction, '' where it has one."""
     notes: list[str]
     """What the user should know, and the score where the inputs came with labels."""
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a table; an input with an error has nothing else."""
+        found: dict[str, Any] = {self.id_name: list(self.ids)}
+        for name, values in self.columns.items():
+            there = [None if why else value for value, why in zip(values, self.errors, strict=True)]
+            found[name] = there if name in ("label", "labels") else pd.to_numeric(pd.Series(there)).astype(float)
+        return pd.DataFrame(found | {"error": self.errors})
 
 
 def predict(
     run: Path,
-    inputs: Sequence[Path],
+    inputs: Sequence[PredictionInput],
     *,
     accelerator: Accelerator = "auto",
     calibrate: bool = True,
@@ -73,8 +86,7 @@ def predict(
 
     Args:
         run: the run directory; nothing else of the run is needed, neither its data nor its first weights.
-        inputs: pictures and folders of them (searched through), or tables; for texts `.txt` files too; or `-`, standard
-            input.
+        inputs: files, or what is in memory already; see `DataModule.prepare_prediction`.
         accelerator: the device, as `--accelerator` of run.py.
         calibrate: divide the logits by the temperature that the run found on its validation data. It changes no label.
         threshold: of two classes, predict the second where its calibrated probability reaches the threshold that the
@@ -84,7 +96,6 @@ def predict(
     Raises:
         InputError: what the user can put right, such as a threshold where the run has none.
     """
-    quieten()
     record = records.load(run)
     calibration = record.get("calibration", {})
     if threshold and calibration.get("threshold") is None:
@@ -96,11 +107,11 @@ def predict(
     decided = objective.decide(predicted, calibration, threshold=threshold)
     notes = objective.agreement(predicted, decided, datamodule.expected, [not why for why in errors])
     shown = objective.calibrated(predicted, calibration) if calibrate else predicted
-    text = predictions_csv(ids, objective.columns(shown, decided=decided), errors=errors)
-    return Predictions(text, sum(map(bool, errors)), [*datamodule.notes, *notes])
+    columns = objective.columns(shown, digits=DIGITS, decided=decided)
+    return Predictions(datamodule.id_name, ids, columns, errors, [*datamodule.notes, *notes])
 
 
-def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[Path]) -> list[Path]:
+def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput]) -> list[Path]:
     """Return the runs that predict: the run itself, or its children.
 
     Raises:
@@ -114,7 +125,7 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[Path]) -> list[
         raise InputError(
             f"{run}: the run is {record['state']}. Go on with it (run.py --resume {run}), or name one of its children."
         )
-    if Path("-") in inputs:
+    if any(isinstance(one, Path) and one == Path("-") for one in inputs):
         raise InputError("-: a run with children reads its inputs once a child. Name a file, or one of its children.")
     return children
 
@@ -130,15 +141,39 @@ class Outputs(NamedTuple):
     errors: list[str]
 
 
-def outputs(run: Path, inputs: Sequence[Path], accelerator: Accelerator) -> Outputs:
-    """Return what the network of a run, not its children's, says of the inputs."""
-    record = records.load(run)
+def prepared(run: Path, inputs: Sequence[PredictionInput]) -> tuple[Experiment, Task, DataModule, Sequence[str]]:
+    """Return a run's experiment, its task with the best weights, its data module ready for the inputs, and their ids.
+
+    Raises:
+        InputError: the run cannot be loaded, or the inputs are of another kind than its data.
+    """
     experiment, spec, task = load_run(run)
     datamodule = experiment.datamodule()
-    require(datamodule, PredictsFiles, str(run), "cannot read files to predict.")
+    require(datamodule, PredictsFiles, str(run), "cannot read inputs to predict.")
+    assert isinstance(datamodule, DataModule)
     assert isinstance(datamodule, PredictsFiles)
     datamodule.restore(run)
-    ids = datamodule.prepare_prediction(inputs, spec)
+    return experiment, task, datamodule, datamodule.prepare_prediction(inputs, spec)
+
+
+def batch_of(run: Path, inputs: Sequence[PredictionInput]) -> dict[str, Any]:
+    """Return the inputs as one batch, as the run's task takes it.
+
+    Raises:
+        InputError: an input that cannot be read.
+    """
+    _, _, datamodule, ids = prepared(run, inputs)
+    dataset: Any = datamodule.predict_dataloader().dataset
+    batch: dict[str, Any] = dataset[list(range(len(ids)))]
+    for row, why in batch.pop("error").items():
+        raise InputError(f"{ids[row]}: {why}.")
+    return batch
+
+
+def outputs(run: Path, inputs: Sequence[PredictionInput], accelerator: Accelerator) -> Outputs:
+    """Return what the network of a run, not its children's, says of the inputs."""
+    record = records.load(run)
+    experiment, task, datamodule, ids = prepared(run, inputs)
     trainer = build_trainer(
         replace(experiment, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto"),
         [],
@@ -155,32 +190,3 @@ def outputs(run: Path, inputs: Sequence[Path], accelerator: Accelerator) -> Outp
         for name, values in batch.items():
             predicted.setdefault(name, np.zeros((len(ids), *values.shape[1:]), np.float32))[index] = values.float()
     return Outputs(datamodule, task.objective, ids, predicted, errors)
-
-
-def write(
-    run: Path,
-    inputs: Sequence[Path],
-    out: Path | None,
-    *,
-    accelerator: Accelerator = "auto",
-    calibrate: bool = True,
-    threshold: bool = False,
-) -> int:
-    """Predict, and write the CSV to `out`, or print it; return the exit code."""
-    if out and out.is_dir():
-        raise InputError(f"--out {out}: a folder. Name a file in it.")
-    text, failed, notes = predict(run, inputs, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
-    if out is None:
-        print(text, end="", flush=True)
-    else:
-        try:
-            atomic_write(out, text)
-        except OSError as error:
-            print(text, end="", flush=True)
-            raise InputError(
-                f"--out {out}: cannot be written ({error.strerror or error}); the predictions went to standard output."
-            ) from error
-    rows = sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1  # a name may have line breaks
-    for line in (f"{rows} rows, {failed} with an error{f', in {out}' if out else ''}", *notes):
-        print(line, file=sys.stderr)
-    return 0

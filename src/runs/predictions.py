@@ -14,6 +14,7 @@ def predictions_csv(
     *,
     target: Sequence[Any] | None = None,
     errors: Sequence[str] | None = None,
+    id_name: str = "id",
 ) -> str:
     """Return the CSV `id[,target],<columns>[,error]`. A row with an error has nothing else.
 
@@ -22,9 +23,10 @@ def predictions_csv(
         columns: what an objective's `columns` returns.
         target: the true classes, labels or numbers.
         errors: why an example has no prediction, '' where it has one.
+        id_name: name of the column of ids.
     """
     names = [name.replace("\r", "\\r") for name in ids]  # csv does not quote it, and reads the end of a line
-    table: dict[str, Sequence[Any]] = {"id": names} | ({} if target is None else {"target": target}) | dict(columns)
+    table: dict[str, Sequence[Any]] = {id_name: names} | ({} if target is None else {"target": target}) | dict(columns)
     if errors is not None:
         for name, values in columns.items():
             table[name] = ["" if why else value for value, why in zip(values, errors, strict=True)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.metadata
-import inspect
 import json
 import os
 import platform
@@ -169,7 +168,7 @@ class Record(Mapping[str, Any]):
                 "tests_read": 0,
             }
         )
-        if (source := inspect.getsourcefile(type(resolved))) is not None:
+        if source := getattr(sys.modules[type(resolved).__module__], "__file__", None):  # a notebook has none
             shutil.copyfile(source, self.folder / Path(source).name)
         if dirty:
             atomic_write(self.folder / "uncommitted.diff", dirty)

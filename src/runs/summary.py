@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,24 @@ MUCH_WAITING = 0.2
 """Share of the training's time above which waiting for data is worth a line."""
 MOST_CLASSES = 10
 """Classes whose figures are printed, the rarest first."""
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Print no plan and no result for a while: for runs from Python, whose caller reads them off the run."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 def before(record: Mapping[str, Any], folder: Path | None) -> None:
     """Print the resolved plan of a run; `folder` is None for a dry run."""
     fields, data, model = record["fields"], record["data"], record["model"]
     module, _, name = record["experiment"].rpartition(".")
-    print(f"{name}, seed {record['seed']}  ({module})", flush=True)
+    _print(f"{name}, seed {record['seed']}  ({module})")
     _line("data", f"{data['source']}; splits {data['split']}")
     for split, size in data["sizes"].items():
         counts = data["class_counts"].get(split, {})
@@ -97,13 +111,25 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     if record["tests_read"] > 1:
         _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
     _line("run", str(folder))
-    commands = [f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv"]
-    if "tensorboard" in record["fields"].get("logger", ["tensorboard"]):  # a run of before had no such field
-        commands.insert(0, f"{installed('tensorboard')} --logdir {folder.parent.parent}")
+    curves = show_curves(folder) if "tensorboard" in record["fields"].get("logger", ["tensorboard"]) else []
+    commands = [*curves, *predict_files(record, folder)]
     if not record["tests_read"] and "test" in record["data"]["sizes"]:
         commands.append(f"{installed('python')} scripts/run.py --resume {folder} --test")
     for number, command in enumerate(commands):
         _line("" if number else "next", command)
+
+
+def show_curves(folder: Path) -> list[str]:
+    """Return the command that shows the runs in TensorBoard, where that is installed."""
+    there = shutil.which("tensorboard") or Path(sys.executable).with_name("tensorboard").exists()
+    return [f"{installed('tensorboard')} --logdir {folder.parent.parent}"] if there else []
+
+
+def predict_files(record: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the command that predicts files, where the data module can read them."""
+    if not record["data"].get("predicts_files", True):  # a run of before does not say
+        return []
+    return [f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv"]
 
 
 def faster_data(record: Mapping[str, Any]) -> str:
@@ -150,7 +176,7 @@ def of_classes(record: Mapping[str, Any]) -> list[str]:
 def after_folds(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished cross-validation."""
     of_what = f"each tested on what it has not seen: mean and deviation{_stand_in(record)}"
-    print(f"\n{record['folds']} folds, {of_what}", flush=True)
+    _print(f"\n{record['folds']} folds, {of_what}")
     for line in table(record) or rows_as_lines(rows(record)):
         _line("", line)
     _line("time", f"{record['wall_s']:.1f} s")
@@ -160,14 +186,30 @@ def after_folds(record: Mapping[str, Any], folder: Path) -> None:
 def after_ensemble(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished ensemble."""
     of_what = f"of the seeds from {record['seed']} on, averaged{_stand_in(record)}"
-    print(f"\n{record['ensemble']} members, {of_what}", flush=True)
+    _print(f"\n{record['ensemble']} members, {of_what}")
     for line in rows_as_lines(rows_of_ensemble(record)) + of_classes(record) + table(record):
         _line("", line)
     if found := record.get("calibration"):
         _line("calibrated", of_calibration(found))
     _line("time", f"{record['wall_s']:.1f} s")
     _line("run", str(folder))
-    _line("next", f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv")
+    for command in predict_files(record, folder):
+        _line("next", command)
+
+
+def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print mean and sample standard deviation of each final metric over runs that differ in the seed alone."""
+    seeds = ", ".join(str(record["seed"]) for record in found)
+    name = found[0]["experiment"].rpartition(".")[2]
+    _print(f"\n{name}, seeds {seeds}: mean and deviation{_stand_in(found[0])}")
+    lines = [
+        [metric, f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"]
+        for metric in found[0]["metrics"]
+        if all(metric in record["metrics"] for record in found)
+        for values in [[record["metrics"][metric] for record in found]]
+    ]
+    for line in rows_as_lines(lines):
+        _line("", line)
 
 
 def rows_of_ensemble(record: Mapping[str, Any]) -> list[list[str]]:
@@ -203,16 +245,18 @@ def table(record: Mapping[str, Any]) -> list[str]:
 
 
 def rows_as_lines(found: list[list[str]]) -> list[str]:
+    # rich takes 4 ms and four times the code for the same lines
     widths = [max(map(len, column)) for column in zip(*found, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in found]
 
 
 def interrupted(folder: Path) -> None:
-    """Print how to go on with a run that was stopped."""
+    """Print how to go on with a run that was stopped, silent or not."""
     if (folder / "checkpoints" / "last.ckpt").exists() or state.children(folder):
-        _line("stopped", f"saved; go on with: {installed('python')} scripts/run.py --resume {folder}")
+        said = f"saved; go on with: {installed('python')} scripts/run.py --resume {folder}"
     else:
-        _line("stopped", f"before the first step was saved; nothing to go on with in {folder}")
+        said = f"before the first step was saved; nothing to go on with in {folder}"
+    print(f"{'stopped':<10} {said}", flush=True)
 
 
 def comparable(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
@@ -236,4 +280,9 @@ def _stand_in(record: Mapping[str, Any]) -> str:
 
 
 def _line(label: str, text: str) -> None:
-    print(f"{label:<10} {text}", flush=True)
+    _print(f"{label:<10} {text}")
+
+
+def _print(text: str) -> None:
+    if not _SILENT.get():
+        print(text, flush=True)

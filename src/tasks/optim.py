@@ -20,17 +20,20 @@ BUILT_IN = ("adamw", "adam", "sgd")
 
 
 def is_decayed(parameter: nn.Parameter) -> bool:
-    """Return whether weight decay and L1 act on it: on matrices and kernels, not on norms and biases."""
-    return parameter.ndim > 1
+    """Return whether weight decay and L1 act on it: on matrices and kernels, not on norms, biases and what the network
+    marks with `_no_weight_decay`, such as the position embeddings of a timm backbone.
+    """
+    return parameter.ndim > 1 and not getattr(parameter, "_no_weight_decay", False)
 
 
 def build_optimizer(layer_groups: list[list[nn.Parameter]], optim: Optim) -> Optimizer:
     """Return the optimiser over the trained parameters.
 
-    The rate is `optim.lr` for the last group and `optim.layer_decay` times lower for each before it; norms and biases,
-    whatever has fewer than two dimensions, get no weight decay. With `optim.unfreeze`, 'depth' of a parameter group
+    The rate is `optim.lr` for the last group and `optim.layer_decay` times lower for each before it; what
+    `is_decayed` is false for gets no weight decay. With `optim.unfreeze`, 'depth' of a parameter group
     counts the layer groups after it.
     """
+    # timm's param_groups_layer_decay needs timm's models; AdamW takes 10.7 ms with its 28 groups of ViT-Ti, 9.1 with 2
     alike: dict[tuple[float, float, int], list[nn.Parameter]] = defaultdict(list)  # each costs a kernel's start a step
     for depth, layer in enumerate(reversed(layer_groups)):
         for parameter in layer:
@@ -111,6 +114,7 @@ class OneCycle(LambdaLR):
 
 def rate_factor(step: int, steps: int, optim: Optim) -> float:
     """Return the learning rate at `step` of `steps` as a share of its peak: linear warm-up, then `optim.schedule`."""
+    # torch's save 1 us of 3 a step, but cannot hold back a group, and past the end one rises again and one raises
     if not steps:  # a training without an end has no course
         return 1.0
     warmup = round(optim.warmup * steps)

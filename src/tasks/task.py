@@ -185,9 +185,8 @@ class Task(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Return 'index', the predictions of these examples, and the batch's 'error' {index: why}."""
-        if not len(batch["index"]):
-            return {"index": batch["index"], "error": batch["error"]}
-        return {"index": batch["index"], "error": batch["error"], **self.objective.predictions(self(batch).float())}
+        outputs = self(batch).float() if len(batch["index"]) else torch.empty(0, self.objective.num_outputs)
+        return {"index": batch["index"], "error": batch["error"], **self.objective.predictions(outputs)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._step(batch, "train")["loss"]

@@ -58,7 +58,10 @@ def fit_baselines(datamodule: DataModule, splits: Sequence[str]) -> dict[str, di
 def estimators(inputs: Any, kind: TargetKind) -> dict[str, Any]:
     """Return the unfitted baselines for a table (DataFrame), texts (list of str) or images (array [n, pixels])."""
     if kind == "regression":
-        return {"mean": DummyRegressor(), **_estimators(inputs, "ridge regression", RidgeCV(np.logspace(-2, 4, 13)))}
+        # Without folds RidgeCV makes a dense matrix of all pairs of texts.
+        folds = None if isinstance(inputs, pd.DataFrame | np.ndarray) else 5
+        ridge = RidgeCV(np.logspace(-2, 4, 13), cv=folds)
+        return {"mean": DummyRegressor(), **_estimators(inputs, "ridge regression", ridge)}
     simple: Any = DummyClassifier(strategy="prior")
     logistic: Any = LogisticRegression(C=1 if isinstance(inputs, pd.DataFrame | np.ndarray) else 10, max_iter=1000)
     if kind == "multi_label":

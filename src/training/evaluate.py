@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from src.callbacks import Checkpoints, Evaluation
 from src.configs.spec import DataSpec
 from src.datamodules import DataModule
+from src.datamodules.capabilities import PredictsFiles
 from src.experiment import Experiment
 from src.runs import records
 from src.runs.records import Record, Values
@@ -94,13 +95,14 @@ def describe(
             "sizes": datamodule.sizes(),
             "class_counts": datamodule.class_counts(),
             "notes": datamodule.notes,
+            "predicts_files": isinstance(datamodule, PredictsFiles),
         }
         batches = len(datamodule.batches("train", train=True, world_size=trainer.world_size))
     else:
         looked, spec = look_at(datamodule), DataSpec()
         name = f"{type(datamodule).__module__}.{type(datamodule).__qualname__}"
         data = {"source": name, "stand_in": False, "split": "as given", "class_counts": {}, "notes": [EXACTNESS]}
-        data |= {"fingerprint": looked.fingerprint, "sizes": looked.sizes}
+        data |= {"fingerprint": looked.fingerprint, "sizes": looked.sizes, "predicts_files": False}
         batches = math.ceil(looked.batches / trainer.world_size)
     network = task.model if isinstance(task, Task) else task
     return {

@@ -26,6 +26,7 @@ from src.callbacks import (
     FiniteLoss,
     Forecast,
     GracefulStop,
+    KnownMonitor,
     StepSeeds,
     TimeShares,
     TrainingPictures,
@@ -43,7 +44,7 @@ QUIET = (
     ".*number of training batches.*is smaller than the logging interval.*",  # epoch means are logged all the same
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run writes where it wrote before
     ".*`SpearmanCorrcoef` will save all targets.*",  # two numbers an example of a validation: they fit
-    ".*No (positive|negative) samples in targets.*",  # --limit-val-batches that leave out a class
+    ".*No (positive|negative) samples (in targets|found in target).*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
     ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in pictures for TensorBoard
@@ -93,7 +94,8 @@ def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Ev
         TimeShares(record),  # first: the other callbacks' work at a validation's start is of the validation
         StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
-        EpochLines(),
+        KnownMonitor(experiment.monitor),
+        EpochLines(experiment.monitor),
         TrainingPictures(),
         TrainingTexts(),
         Forecast(experiment.validations),
@@ -152,7 +154,8 @@ def build_trainer(
         "limit_test_batches": experiment.limit_test_batches,
         "gradient_clip_val": experiment.grad_clip,
         "accumulate_grad_batches": experiment.accumulate,
-        "num_sanity_val_steps": 0,
+        # a class's own monitor has been tried; another is, on a batch, before hours of training
+        "num_sanity_val_steps": int(experiment.monitor != type(experiment).monitor),
         "log_every_n_steps": 10,
         "enable_checkpointing": any(isinstance(callback, Checkpoints) for callback in callbacks),
         "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),

@@ -28,7 +28,7 @@ from src.datamodules.images.digits import GreyFiles, Moved
 from src.datamodules.images.idx_files import read_sheet
 from src.datamodules.tensors import Slices
 from src.experiment import InputError
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.training import runner

@@ -134,5 +134,5 @@ def test_the_data_set_pickles_for_workers(data: Tensors) -> None:
 
 
 def test_prediction_on_files_is_refused_by_name(data: Tensors) -> None:
-    with pytest.raises(NotImplementedError, match="Tensors cannot predict on files"):
+    with pytest.raises(InputError, match="Tensors cannot predict on files"):
         data.prepare_prediction([], SPEC)

@@ -306,7 +306,9 @@ def test_a_label_that_train_has_not_is_refused_by_name(tmp_path: Path, split: st
     rows = sentences(40)
     given = {"train.csv": rows[:24], "val.csv": rows[24:32], "test.csv": rows[32:]}
     given[f"{split}.csv"] = [*given[f"{split}.csv"], ("rather odd", "mixed")]
-    assert f"{split} has labels that train has not: mixed" in refused(folder_of(tmp_path / "x", given))
+    assert f"{split} has a class in column label that train has not: mixed." in refused(
+        folder_of(tmp_path / "x", given)
+    )
     del given["train.csv"][0], given[f"{split}.csv"][-1]
     assert ready(folder_of(tmp_path / "x", given)).sizes()[split] == 8, "the premise: it was the label"
 

@@ -91,13 +91,13 @@ def test_torchs_kernel_serves_what_it_is_better_at_or_what_is_not_built_here(cas
 
 
 def test_an_encoder_in_bfloat16_uses_it_and_learns_what_it_would_with_torchs_kernel(encoder: Path) -> None:
-    spec = DataSpec(classes=("a", "b"), input_shape=(24,), vocab_size=14)
+    spec = DataSpec(input_shape=(24,), vocab_size=14)
     tokens = torch.randint(2, 14, (8, 24), generator=torch.Generator().manual_seed(0))
     mask = torch.arange(24) < torch.arange(3, 27, 3)[:, None]
 
     def gradients(implementation: str) -> list[Tensor]:
         torch.manual_seed(0)
-        model = Bert(str(encoder), spec, weights="pretrained")
+        model = Bert(str(encoder), spec, 2, weights="pretrained")
         assert model.encoder.config._attn_implementation == attention.NAME
         model.encoder.set_attn_implementation(implementation)
         with torch.autocast("cpu", torch.bfloat16):

@@ -51,13 +51,13 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def spec_of(*, vocab_size: int = VOCAB, longest: int = 12) -> DataSpec:
-    return DataSpec(classes=CLASSES, input_shape=(longest,), vocab_size=vocab_size)
+    return DataSpec(input_shape=(longest,), vocab_size=vocab_size)
 
 
 def network(encoder: str, **arguments: Any) -> Bert:
     """Return the pretrained encoder with a head whose weights are large enough to show every difference."""
     defaults: dict[str, Any] = {"weights": "pretrained"}
-    model = Bert(encoder, spec_of(), **defaults | arguments)
+    model = Bert(encoder, spec_of(), len(CLASSES), **defaults | arguments)
     nn.init.normal_(model.head.linear.weight)
     return model
 
@@ -252,7 +252,7 @@ def test_layer_groups_hold_each_parameter_once_from_the_embedding_to_the_head(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_learns_one_batch_by_heart(encoders: dict[str, str], kind: str) -> None:
-    model, batch, targets = Bert(encoders[kind], spec_of()), joined(some_texts()), torch.arange(6) % 3
+    model, batch, targets = Bert(encoders[kind], spec_of(), len(CLASSES)), joined(some_texts()), torch.arange(6) % 3
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(15):
@@ -276,7 +276,7 @@ def test_pretrained_weights_are_the_folders_and_none_are_others(encoders: dict[s
     model = network(folder)
     assert equal(model.encoder.state_dict(), stored)
     assert model.weights_source == f"folder {folder}"
-    random = Bert(folder, spec_of())
+    random = Bert(folder, spec_of(), len(CLASSES))
     assert random.weights_source == "none (random)"
     state = random.encoder.state_dict()
     assert state.keys() == stored.keys()
@@ -286,11 +286,11 @@ def test_pretrained_weights_are_the_folders_and_none_are_others(encoders: dict[s
 
 def test_random_weights_need_the_config_only(encoders: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((Path(encoders["bert"]) / "config.json").read_text())
-    assert Bert(str(tmp_path), spec_of())(*joined(some_texts())).shape == (6, 3)
+    assert Bert(str(tmp_path), spec_of(), len(CLASSES))(*joined(some_texts())).shape == (6, 3)
     config = json.loads((tmp_path / "config.json").read_text())
     for name in ("dtype", "torch_dtype"):
         (tmp_path / "config.json").write_text(json.dumps(config | {name: "float16"}))
-        assert {p.dtype for p in Bert(str(tmp_path), spec_of()).parameters()} == {torch.float32}
+        assert {p.dtype for p in Bert(str(tmp_path), spec_of(), len(CLASSES)).parameters()} == {torch.float32}
     with pytest.raises(InputError, match=rf"--encoder {tmp_path}: no model can be loaded"):
         network(str(tmp_path))
 
@@ -304,25 +304,25 @@ def test_starts_from_a_file_whatever_its_classifier(encoders: dict[str, str], ki
         case "plain.safetensors":
             path = Path(encoders["bert"]) / "model.safetensors"
         case _:
-            run = Bert(encoders["bert"], DataSpec(classes=tuple("abcdefg"), input_shape=(9,)), weights="pretrained")
+            run = Bert(encoders["bert"], DataSpec(input_shape=(9,)), 7, weights="pretrained")
             torch.save({"state_dict": {f"model.{name}": value for name, value in run.state_dict().items()}}, path)
-    model = Bert(encoders["bert"], spec_of(), weights=str(path))
+    model = Bert(encoders["bert"], spec_of(), len(CLASSES), weights=str(path))
     assert equal(model.encoder.state_dict(), stored)
     assert model.weights_source == f"file {path}"
 
 
 def test_a_file_of_another_encoder_is_refused_by_name(encoders: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--weights .*distilbert/model.safetensors: not a state dict of this Bert"):
-        Bert(encoders["bert"], spec_of(), weights=f"{encoders['distilbert']}/model.safetensors")
+        Bert(encoders["bert"], spec_of(), len(CLASSES), weights=f"{encoders['distilbert']}/model.safetensors")
     with pytest.raises(InputError, match=rf"--weights {tmp_path}/none.pt: no such file"):
-        Bert(encoders["bert"], spec_of(), weights=str(tmp_path / "none.pt"))
+        Bert(encoders["bert"], spec_of(), len(CLASSES), weights=str(tmp_path / "none.pt"))
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused
 def test_a_tokenizer_with_more_tokens_than_the_encoder_is_refused(encoders: dict[str, str]) -> None:
-    Bert(encoders["bert"], spec_of(vocab_size=VOCAB))
+    Bert(encoders["bert"], spec_of(vocab_size=VOCAB), len(CLASSES))
     with pytest.raises(InputError, match=r"--encoder .*bert: it knows 60 tokens, but the tokenizer has 61"):
-        Bert(encoders["bert"], spec_of(vocab_size=VOCAB + 1))
+        Bert(encoders["bert"], spec_of(vocab_size=VOCAB + 1), len(CLASSES))
 
 
 @pytest.mark.parametrize(
@@ -330,11 +330,11 @@ def test_a_tokenizer_with_more_tokens_than_the_encoder_is_refused(encoders: dict
 )
 def test_texts_longer_than_the_encoder_reads_are_refused(encoders: dict[str, str], kind: str, longest: int) -> None:
     """RoBERTa counts positions from its padding token's id plus one."""
-    model = Bert(encoders[kind], spec_of(longest=longest))
+    model = Bert(encoders[kind], spec_of(longest=longest), len(CLASSES))
     assert model(*joined([[5] * longest])).shape == (1, 3)
     message = rf"--prep.max-length {longest + 1}: --encoder .*{kind} reads at most {longest} tokens"
     with pytest.raises(InputError, match=message):
-        Bert(encoders[kind], spec_of(longest=longest + 1))
+        Bert(encoders[kind], spec_of(longest=longest + 1), len(CLASSES))
 
 
 def test_an_encoder_without_a_pooler_is_refused(encoders: dict[str, str]) -> None:

@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from src.experiment import DataSpec, InputError, Recurrent
 from src.models import LSTM
 
-SPEC = DataSpec(classes=("a", "b", "c"), input_shape=(12,), vocab_size=30, pad_id=0, unknown_id=1)
+CLASSES = 3
+SPEC = DataSpec(input_shape=(12,), vocab_size=30, pad_id=0, unknown_id=1)
 WIDTH, HIDDEN = 5, 4
 POOLINGS = [("last",), ("mean",), ("max",), ("attention",), ("last", "mean", "max", "attention")]
 Array = np.ndarray[Any, Any]
@@ -32,7 +33,7 @@ def seeded() -> None:
 
 def network(hidden: int = HIDDEN, width: int = WIDTH, **shape: Any) -> LSTM:
     """Return a network with larger weights than it starts with, so that whatever matters shows in the result."""
-    model = LSTM(SPEC, width, Recurrent(hidden=hidden, **shape))
+    model = LSTM(SPEC, CLASSES, width, Recurrent(hidden=hidden, **shape))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.empty_like(parameter).normal_(std=0.7))
@@ -185,7 +186,7 @@ def test_gradient_reaches_every_parameter(pooling: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("pooling", POOLINGS, ids="+".join)
 def test_learns_one_batch_by_heart(pooling: tuple[str, ...]) -> None:
-    model = LSTM(SPEC, WIDTH, Recurrent(hidden=8, pooling=pooling))  # pyright: ignore[reportArgumentType]
+    model = LSTM(SPEC, CLASSES, WIDTH, Recurrent(hidden=8, pooling=pooling))  # pyright: ignore[reportArgumentType]
     batch, targets = joined(some_texts()), torch.arange(6) % 3
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
     losses = []
@@ -321,8 +322,8 @@ def vectors_at(path: Path, width: int = WIDTH) -> tuple[str, Array]:
 
 def test_the_embedding_starts_from_the_vectors_that_there_are(tmp_path: Path) -> None:
     file, vectors = vectors_at(tmp_path / "vectors.npy")
-    spec = DataSpec(classes=SPEC.classes, vocab_size=SPEC.vocab_size, unknown_id=1, vectors=file)
-    embedding = LSTM(spec, WIDTH, Recurrent()).embedding
+    spec = DataSpec(vocab_size=SPEC.vocab_size, unknown_id=1, vectors=file)
+    embedding = LSTM(spec, CLASSES, WIDTH, Recurrent()).embedding
     assert embedding.weight.requires_grad
     weight = embedding.weight.detach()
     there = torch.tensor(~np.isnan(vectors).any(1))
@@ -334,31 +335,31 @@ def test_the_embedding_starts_from_the_vectors_that_there_are(tmp_path: Path) ->
 
 def test_vectors_of_another_width_are_refused(tmp_path: Path) -> None:
     file, _ = vectors_at(tmp_path / "vectors.npy", width=7)
-    spec = DataSpec(classes=SPEC.classes, vocab_size=SPEC.vocab_size, vectors=file)
+    spec = DataSpec(vocab_size=SPEC.vocab_size, vectors=file)
     with pytest.raises(InputError, match=r"--vocabulary.width 5: the vectors have 7 numbers each"):
-        LSTM(spec, WIDTH, Recurrent())
+        LSTM(spec, CLASSES, WIDTH, Recurrent())
 
 
 @pytest.mark.parametrize("kind", ["plain.pt", "run.ckpt"])
 def test_starts_from_a_file(kind: str, tmp_path: Path) -> None:
     shape, path = Recurrent(hidden=HIDDEN, layers=2, pooling=("attention",)), tmp_path / kind
-    saved = LSTM(SPEC, WIDTH, shape)
+    saved = LSTM(SPEC, CLASSES, WIDTH, shape)
     state = saved.state_dict()
     run = {"state_dict": {f"model.{name}": value for name, value in state.items()} | {"metrics.seen": torch.zeros(1)}}
     torch.save(run if kind == "run.ckpt" else state, path)
-    model = LSTM(SPEC, WIDTH, shape, weights=str(path))
+    model = LSTM(SPEC, CLASSES, WIDTH, shape, weights=str(path))
     assert model.weights_source == f"file {path}"
     batch = joined(some_texts())
     assert torch.equal(model.eval()(*batch), saved.eval()(*batch))
-    other = LSTM(SPEC, WIDTH, shape)
+    other = LSTM(SPEC, CLASSES, WIDTH, shape)
     assert other.weights_source == "none (random)"
     assert not torch.equal(other.eval()(*batch), saved(*batch))
 
 
 def test_a_file_of_another_shape_is_refused_by_name(tmp_path: Path) -> None:
-    torch.save(LSTM(SPEC, WIDTH, Recurrent(hidden=HIDDEN)).state_dict(), tmp_path / "weights.pt")
+    torch.save(LSTM(SPEC, CLASSES, WIDTH, Recurrent(hidden=HIDDEN)).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(InputError, match=rf"--weights {tmp_path}/weights.pt: .*readers.0.weight_ih_l0"):
-        LSTM(SPEC, WIDTH, Recurrent(hidden=HIDDEN + 1), weights=str(tmp_path / "weights.pt"))
+        LSTM(SPEC, CLASSES, WIDTH, Recurrent(hidden=HIDDEN + 1), weights=str(tmp_path / "weights.pt"))
 
 
 # --------------------------------------------------------------------------------------------------------------- export

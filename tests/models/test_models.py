@@ -434,6 +434,14 @@ def test_solving_does_not_depend_on_the_features_scale_and_offset() -> None:
     torch.testing.assert_close(*both, atol=5e-3, rtol=0)
 
 
+@pytest.mark.parametrize("broken", [0, 1])
+def test_features_that_are_not_finite_are_refused(broken: int) -> None:
+    both = standardised(90, 0, 3), standardised(45, 1, 3)
+    both[broken][0][3, 2] = torch.inf
+    with pytest.raises(InputError, match=r"not all finite.*--precision 32"):
+        Head(6, 3).solve(*both)
+
+
 def test_a_feature_that_never_changes_does_no_harm() -> None:
     train, val = standardised(90, 0, 3), standardised(45, 1, 3)
     features = [torch.cat([part[0], torch.full((len(part[0]), 1), 3.0)], 1) for part in (train, val)]

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from src.datamodules import ImageFolder, Tensors
 from src.experiment import DataSpec, Optim
 from src.models import CNN, ResNet
-from src.tasks import Classification, ImageClassification
+from src.tasks import ImageClassification, SingleLabel, Task
+from src.tasks.inputs import PlainInput
 from src.tasks.task import Batch
 from src.training.trainer import quieten
 
@@ -31,7 +32,7 @@ CLASSES = ("a", "b", "c", "d")
 SPEC = DataSpec(classes=CLASSES, input_shape=(3, 32, 32))
 
 
-class Given(Classification):
+class Given(Task):
     """Takes its logits from the batch: the scores of known predictions."""
 
     def forward(self, batch: Batch) -> Tensor:
@@ -39,7 +40,7 @@ class Given(Classification):
 
 
 def given(**arguments: Any) -> Given:
-    return Given(nn.Linear(1, 1), SPEC, Optim(), **arguments)
+    return Given(nn.Linear(1, 1), SingleLabel(SPEC, **arguments), PlainInput(), Optim())
 
 
 def predictions(count: int = 103) -> dict[str, Tensor]:
@@ -62,7 +63,7 @@ def trainer() -> Trainer:
     )
 
 
-def scores(task: Classification, columns: dict[str, Tensor], stage: str) -> dict[str, float]:
+def scores(task: Task, columns: dict[str, Tensor], stage: str) -> dict[str, float]:
     """Return the metrics of a validation or test in batches of 10, the last one shorter."""
     data = Tensors({"train": columns, "val": columns, "test": columns}, SPEC, batch_size=10)
     run = trainer()
@@ -175,14 +176,14 @@ def test_a_start_from_kept_features_is_the_solved_head(kind: Literal["start", "p
     task = ImageClassification(network("test_resnet"), SPEC, Optim(), cached_features=kind)
     features = kept(task)
     line = task.start_from_features(features)
-    assert f"solved on kept features [40, {task.head.linear.in_features}]" in line
+    assert f"solved on cached features [40, {task.head.linear.in_features}]" in line
     right = task.eval()({"features": features["val"]["features"]}).argmax(1) == features["val"]["target"]
     assert right.float().mean() > 0.9
 
 
 def test_pixels_reach_the_model_as_shares_of_255() -> None:
     task = ImageClassification(network("CNN"), SPEC, Optim())
-    pixels = task.inputs({"image": images(3)})[0]
+    pixels = task.input.tensors({"image": images(3)}, torch.float32)[0]
     assert pixels.dtype == torch.float32
     torch.testing.assert_close(pixels, images(3).float() / 255)
 
@@ -198,7 +199,7 @@ def test_channels_last_changes_the_memory_and_not_the_logits(name: str) -> None:
     for task, last in ((fast, True), (plain, False)):
         kernels = [p for p in task.model.parameters() if p.ndim == 4 and min(p.shape[1:3]) > 1]
         assert kernels
-        for tensor in (task.inputs(batch)[0], *kernels):
+        for tensor in (task.input.tensors(batch, torch.float32)[0], *kernels):
             assert tensor.is_contiguous(memory_format=torch.channels_last) == last
             assert tensor.is_contiguous() != last
 

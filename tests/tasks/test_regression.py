@@ -20,13 +20,14 @@ from sklearn.metrics import (
     r2_score,
     root_mean_squared_error,
 )
-from src.tasks.regression import Loss
 from torch import Tensor, nn
 
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim, Target
 from src.models import Linear
-from src.tasks import OUTPUTS, Regression
+from src.tasks import OUTPUTS, Regression, Task, objectives
+from src.tasks.inputs import TableInput
+from src.tasks.objectives.regression import Loss
 from src.tasks.task import Batch
 from src.training.trainer import quieten
 
@@ -38,7 +39,7 @@ TARGETS = {
 }
 
 
-class Given(Regression):
+class Given(Task):
     """Takes its outputs from the batch: the scores of known predictions."""
 
     def forward(self, batch: Batch) -> Tensor:
@@ -46,7 +47,11 @@ class Given(Regression):
 
 
 def given_task(target: Target = TARGETS["none"], **arguments: Any) -> Given:
-    return Given(nn.Linear(1, 1), DataSpec(numbers=1, target=target), Optim(), **arguments)
+    return Given(nn.Linear(1, 1), objectives.Regression(DataSpec(numbers=1, target=target), **arguments), TableInput())
+
+
+def objective_of(target: Target = TARGETS["none"], **arguments: Any) -> objectives.Regression:
+    return objectives.Regression(DataSpec(numbers=1, target=target), **arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +92,7 @@ def trainer() -> Trainer:
     )
 
 
-def scores(task: Regression, columns: dict[str, Tensor], stage: str = "val") -> dict[str, float]:
+def scores(task: Task, columns: dict[str, Tensor], stage: str = "val") -> dict[str, float]:
     """Return the metrics of a validation or test in batches of 10, the last one shorter."""
     data = Tensors({"train": columns, "val": columns, "test": columns}, task.spec, batch_size=10)
     run = trainer()
@@ -129,33 +134,33 @@ def test_each_loss_is_what_it_is_defined_as(loss: Loss, rows: list[tuple[float, 
     quieten()
     table = np.array(rows, np.float32)
     outputs, target = table[:, : OUTPUTS[loss]], table[:, 3]
-    found = given_task(loss=loss, interval=interval).loss(torch.from_numpy(outputs), torch.from_numpy(target))
+    found = objective_of(loss=loss, interval=interval).scaled_loss(torch.from_numpy(outputs), torch.from_numpy(target))
     expected = loss_of(loss, outputs.astype(float), target.astype(float), interval)
     assert found.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def test_huber_is_torchs() -> None:
     columns = known(TARGETS["none"])
-    found = given_task(loss="huber").loss(3 * columns["outputs"], columns["target"])
+    found = objective_of(loss="huber").scaled_loss(3 * columns["outputs"], columns["target"])
     torch.testing.assert_close(found, nn.HuberLoss()(3 * columns["outputs"][:, 0], columns["target"]))
 
 
 def test_no_loss_mistakes_a_column_for_a_row() -> None:
     for loss in LOSSES:
         outputs, target = torch.zeros(2, OUTPUTS[loss]), torch.tensor([1.0, -1.0])
-        swapped = given_task(loss=loss).loss(outputs, target.flip(0))
-        torch.testing.assert_close(given_task(loss=loss).loss(outputs, target), swapped)
-        assert given_task(loss=loss).loss(outputs, target).shape == ()
+        swapped = objective_of(loss=loss).scaled_loss(outputs, target.flip(0))
+        torch.testing.assert_close(objective_of(loss=loss).scaled_loss(outputs, target), swapped)
+        assert objective_of(loss=loss).scaled_loss(outputs, target).shape == ()
 
 
 def test_the_quantiles_that_cost_least_are_the_targets_own() -> None:
     target = torch.tensor(np.random.default_rng(0).exponential(size=2000), dtype=torch.float32)
     outputs = torch.zeros(1, 3, requires_grad=True)
     optimizer = torch.optim.Adam([outputs], lr=0.05)
-    task = given_task(loss="quantile", interval=0.8)
+    task = objective_of(loss="quantile", interval=0.8)
     for _ in range(400):
         optimizer.zero_grad()
-        task.loss(outputs.expand(2000, 3), target).backward()
+        task.scaled_loss(outputs.expand(2000, 3), target).backward()
         optimizer.step()
     np.testing.assert_allclose(outputs[0].detach(), np.quantile(target, (0.1, 0.5, 0.9)), atol=0.06)
 
@@ -164,10 +169,10 @@ def test_the_normal_distribution_that_costs_least_is_the_targets_own() -> None:
     target = torch.tensor(np.random.default_rng(0).normal(2, 3, 2000), dtype=torch.float32)
     outputs = torch.zeros(1, 2, requires_grad=True)
     optimizer = torch.optim.Adam([outputs], lr=0.05)
-    task = given_task(loss="gaussian")
+    task = objective_of(loss="gaussian")
     for _ in range(400):
         optimizer.zero_grad()
-        task.loss(outputs.expand(2000, 2), target).backward()
+        task.scaled_loss(outputs.expand(2000, 2), target).backward()
         optimizer.step()
     assert outputs[0, 0].item() == pytest.approx(target.mean().item(), abs=0.02)
     assert math.exp(outputs[0, 1].item() / 2) == pytest.approx(target.std().item(), abs=0.02)
@@ -177,7 +182,7 @@ def test_the_normal_distribution_that_costs_least_is_the_targets_own() -> None:
 @pytest.mark.parametrize("scale", TARGETS)
 def test_targets_are_scaled_and_predictions_restored(scale: str) -> None:
     target = TARGETS[scale]
-    task, columns = given_task(target), known(target)
+    task, columns = objective_of(target), known(target)
     scaled = task.scaled(columns["target"])
     expected = columns["target"].double().log() if target.log else columns["target"].double()
     torch.testing.assert_close(scaled, ((expected - target.mean) / target.std).float(), rtol=1e-4, atol=1e-4)
@@ -224,7 +229,7 @@ def test_metrics_are_right_wherever_the_target_lies(mean: float, std: float) -> 
     columns = known(Target(kind="regression", name="y", mean=mean, std=std), count=1000)
     task = given_task(Target(kind="regression", name="y", mean=mean, std=std))
     true = columns["target"].double().numpy()
-    prediction = task.unscaled(columns["outputs"][:, 0]).double().numpy()
+    prediction = task.objective.unscaled(columns["outputs"][:, 0]).double().numpy()
     found = scores(task, columns)
     assert found["val/r2"] == pytest.approx(r2_score(true, prediction), abs=1e-4)
     assert found["val/rmse"] == pytest.approx(root_mean_squared_error(true, prediction), rel=1e-4)
@@ -267,7 +272,7 @@ def test_coverage_is_for_losses_with_an_interval() -> None:
 def test_quantiles_never_cross(rows: list[tuple[float, ...]], scale: str) -> None:
     quieten()
     outputs = torch.tensor(rows)
-    found = given_task(TARGETS[scale], loss="quantile").predictions(outputs)
+    found = objective_of(TARGETS[scale], loss="quantile").predictions(outputs)
     assert (found["lower"] <= found["prediction"]).all()
     assert (found["prediction"] <= found["upper"]).all()
     middle = in_own_units(outputs.sort(1).values[:, 1], TARGETS[scale])
@@ -278,7 +283,7 @@ def test_quantiles_never_cross(rows: list[tuple[float, ...]], scale: str) -> Non
 @pytest.mark.parametrize("scale", TARGETS)
 def test_a_normal_distributions_interval_is_scipys(scale: str, interval: float) -> None:
     outputs = torch.tensor([[0.3, 0.0], [-1.0, -1.2], [0.0, 0.7]])
-    task = given_task(TARGETS[scale], loss="gaussian", interval=interval)
+    task = objective_of(TARGETS[scale], loss="gaussian", interval=interval)
     ends = norm.interval(interval, outputs[:, 0].numpy(), np.exp(outputs[:, 1].numpy() / 2))
     found = task.predictions(outputs)
     for name, end in zip(("lower", "upper"), ends, strict=True):
@@ -298,7 +303,7 @@ def test_a_step_returns_what_predictions_are_made_of(loss: Loss) -> None:
     assert set(out) == {"loss", "target", "index", *names}
     assert torch.equal(out["target"], columns["target"]), "in their own units"
     assert out["index"].tolist() == list(range(7))
-    for name, values in task.predictions(columns["outputs"]).items():
+    for name, values in task.objective.predictions(columns["outputs"]).items():
         torch.testing.assert_close(out[name], values)
     predicted = task.predict_step({**columns, "index": out["index"], "error": {9: "bad"}}, 0)
     assert set(predicted) == {"index", "error", *names}
@@ -309,7 +314,7 @@ def test_a_step_returns_what_predictions_are_made_of(loss: Loss) -> None:
 @pytest.mark.parametrize("interval", [0.0, 1.0, -0.1, 1.5, math.nan])
 def test_an_impossible_interval_is_refused(interval: float) -> None:
     with pytest.raises(InputError, match=f"--interval {interval}: a share between 0 and 1"):
-        given_task(loss="quantile", interval=interval)
+        objective_of(loss="quantile", interval=interval)
 
 
 # --------------------------------------------------------------------------------------------------------- solved start

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from src.datamodules import Tensors
 from src.experiment import DataSpec, InputError, Optim
-from src.tasks import Task
+from src.models import ResNet
+from src.tasks import Input, SingleLabel, Task
 from src.tasks.optim import build_optimizer, rate_factor
-from src.tasks.task import Batch, Stage
+from src.tasks.task import Batch
 from src.training.trainer import quieten
 
 NAMES = ("adamw", "adam", "sgd")
@@ -43,9 +43,15 @@ class Small(nn.Module):
         return [list(module.parameters()) for module in (self.conv, self.norm, self.linear)]
 
 
-class SmallTask(Task):
-    def _step(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
-        return {"loss": F.cross_entropy(self.model(batch["image"]), batch["target"])}
+class Given(Input):
+    """Images as they are."""
+
+    def tensors(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor]:
+        return (batch["image"],)
+
+
+def small_task(model: nn.Module, optim: Optim) -> Task:
+    return Task(model, SingleLabel(DataSpec(classes=("a", "b"))), Given(), optim)
 
 
 class Watch(Callback):
@@ -89,7 +95,7 @@ def fit(model: nn.Module, optim: Optim, **arguments: Any) -> Watch:
         "use_distributed_sampler": False,
         "callbacks": [watch],
     }
-    Trainer(**defaults | arguments).fit(SmallTask(model, optim), datamodule=data)
+    Trainer(**defaults | arguments).fit(small_task(model, optim), datamodule=data)
     return watch
 
 
@@ -111,6 +117,14 @@ def test_weight_decay_shrinks_matrices_and_kernels_only(name: Any) -> None:
     still = {name for name, fall in fallen.items() if (fall == 0).all()}
     assert shrunk == {"conv.weight", "linear.weight"}
     assert still == {"conv.bias", "norm.weight", "norm.bias", "linear.bias"}
+
+
+def test_weight_decay_spares_what_timm_says() -> None:
+    model = ResNet("test_vit", 2)
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = build_optimizer(model.layer_groups(), Optim(weight_decay=0.1)).param_groups
+    spared = {names[id(p)] for group in groups if not group["weight_decay"] for p in group["params"] if p.ndim > 1}
+    assert spared == {"backbone.cls_token", "backbone.pos_embed"}
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -277,11 +291,11 @@ def test_l1_pulls_matrices_towards_zero_and_leaves_vectors() -> None:
 def test_frozen_matrices_are_not_penalised() -> None:
     model = small()
     model.conv.requires_grad_(False)
-    assert SmallTask(model, Optim()).decayed() == [model.linear.weight]
+    assert small_task(model, Optim()).decayed() == [model.linear.weight]
 
 
 def test_the_task_tells_where_the_weights_came_from() -> None:
-    assert SmallTask(small(), Optim()).weights_source == "none (random)"
+    assert small_task(small(), Optim()).weights_source == "none (random)"
 
 
 # ------------------------------------------------------------------------------------------------ timm's and one cycle
@@ -301,7 +315,7 @@ def test_timms_optimisers_take_groups_rates_and_decay(name: str) -> None:
 @pytest.mark.parametrize(("name", "said"), [("lam", "Did you mean lamb"), ("adahessian", "neither torch nor timm")])
 def test_an_unknown_optimiser(name: str, said: str) -> None:
     with pytest.raises(InputError, match=f"--optim.name {name}: .*{said}"):
-        SmallTask(small(), Optim(name=name))
+        small_task(small(), Optim(name=name))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="can be had there")

@@ -1,4 +1,4 @@
-"""Texts are classified as anything is: one base, other inputs; kept features and layer-wise rates for both networks."""
+"""Texts: cached features and layer-wise rates for both networks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from src.datamodules import Tensors
 from src.experiment import DataSpec, Optim, Recurrent
 from src.models import LSTM, Bert
-from src.tasks import Classification, ImageClassification, TextClassification
+from src.tasks import Task, TextClassification
 from src.tasks.optim import build_optimizer
-from src.tasks.task import Batch, Model
+from src.tasks.task import Batch, HasLayerGroups
 from src.training.trainer import quieten
 
 SPEC = DataSpec(classes=("a", "b", "c"), input_shape=(9,), vocab_size=30, unknown_id=1)
@@ -41,8 +41,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def network(name: str, encoder: str, *, frozen: int = 0) -> tuple[nn.Module, int]:
     """Return a network without dropout and the width of its features."""
     if name == "LSTM":
-        return LSTM(SPEC, 5, Recurrent(hidden=4, layers=2)), 16
-    return Bert(encoder, SPEC, frozen=frozen), 8
+        return LSTM(SPEC, 3, 5, Recurrent(hidden=4, layers=2)), 16
+    return Bert(encoder, SPEC, 3, frozen=frozen), 8
 
 
 def batch_of() -> Batch:
@@ -51,7 +51,7 @@ def batch_of() -> Batch:
     return {"tokens": tokens, "mask": mask, "target": torch.arange(COUNT) % 3, "index": torch.arange(COUNT)}
 
 
-def optimizer_of(task: Classification, data: Batch) -> torch.optim.Optimizer:
+def optimizer_of(task: Task, data: Batch) -> torch.optim.Optimizer:
     """Return the optimiser that a training of one epoch used."""
     columns = {name: value for name, value in data.items() if name != "index"}
     quieten()
@@ -67,21 +67,6 @@ def optimizer_of(task: Classification, data: Batch) -> torch.optim.Optimizer:
     trainer.fit(task, datamodule=Tensors({"train": columns, "val": columns}, SPEC, batch_size=COUNT))
     (optimizer,) = trainer.optimizers
     return optimizer
-
-
-# --------------------------------------------------------------------------------------------------------- the one base
-def test_pictures_and_texts_differ_in_their_inputs_only() -> None:
-    def own(kind: type) -> set[str]:
-        return {name for name, value in vars(kind).items() if callable(value)}
-
-    assert own(TextClassification) == {"inputs"}
-    of_pictures = {"inputs", "__init__", "augmented", "forward", "set_imbalance_strategy", "try_out", "_takes"}
-    assert own(ImageClassification) == of_pictures, "and in the memory format, in mixed pictures, views and sizes"
-    shared = own(Classification) - of_pictures
-    assert {"_step", "loss", "features", "predict_step", "start_from_features"} <= shared
-    for name in shared:
-        of_all = getattr(Classification, name)
-        assert getattr(TextClassification, name) is getattr(ImageClassification, name) is of_all
 
 
 # --------------------------------------------------------------------------------------------- tokens and kept features
@@ -123,7 +108,7 @@ def test_training_on_kept_features_moves_the_head_alone(name: str, encoder: str)
     task = TextClassification(model, SPEC, Optim(lr=0.1, schedule="constant"), cached_features="probe")
     batch = batch_of()
     kept = {"features": task.eval().features(batch).detach(), "target": batch["target"]}
-    assert task.start_from_features({"train": kept, "val": kept}).startswith("solved on kept features [6, ")
+    assert task.start_from_features({"train": kept, "val": kept}).startswith("solved on cached features [6, ")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = optimizer_of(task.train(), kept | {"index": batch["index"]})
     moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
@@ -144,7 +129,7 @@ def rates(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, float
 def test_layer_decay_lowers_the_rate_from_the_head_to_the_embedding(name: str, encoder: str) -> None:
     model, _ = network(name, encoder)
     optim = Optim(lr=0.8, layer_decay=0.5)
-    found = rates(build_optimizer(cast(Model, model).layer_groups(), optim), model)
+    found = rates(build_optimizer(cast(HasLayerGroups, model).layer_groups(), optim), model)
     assert set(found) == {key for key, p in model.named_parameters() if p.requires_grad}
     if name == "LSTM":  # the upper layer is of the head's group
         expected = {
@@ -170,12 +155,12 @@ def test_layer_wise_rates_reach_the_training(name: str, encoder: str) -> None:
     model, _ = network(name, encoder)
     optim = Optim(lr=0.8, layer_decay=0.5)
     optimizer = optimizer_of(TextClassification(model, SPEC, optim), batch_of())
-    assert rates(optimizer, model) == rates(build_optimizer(cast(Model, model).layer_groups(), optim), model)
+    assert rates(optimizer, model) == rates(build_optimizer(cast(HasLayerGroups, model).layer_groups(), optim), model)
 
 
 def test_what_is_frozen_is_not_in_the_optimiser(encoder: str) -> None:
     model, _ = network("Bert", encoder, frozen=1)
-    optimizer = build_optimizer(cast(Model, model).layer_groups(), Optim(lr=0.8, layer_decay=0.5))
+    optimizer = build_optimizer(cast(HasLayerGroups, model).layer_groups(), Optim(lr=0.8, layer_decay=0.5))
     found = rates(optimizer, model)
     assert {key.split(".")[-1] for key in found if key.startswith("head")} == {"weight", "bias"}
     assert all(key.startswith(("head.", "encoder.encoder.layer.1.")) for key in found)
@@ -184,7 +169,7 @@ def test_what_is_frozen_is_not_in_the_optimiser(encoder: str) -> None:
 
 def test_norms_and_biases_are_not_decayed(encoder: str) -> None:
     model, _ = network("Bert", encoder)
-    optimizer = build_optimizer(cast(Model, model).layer_groups(), Optim(weight_decay=0.3))
+    optimizer = build_optimizer(cast(HasLayerGroups, model).layer_groups(), Optim(weight_decay=0.3))
     for group in optimizer.param_groups:
         parameters: list[Tensor] = group["params"]
         assert {p.ndim > 1 for p in parameters} == {group["weight_decay"] == 0.3}

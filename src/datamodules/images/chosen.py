@@ -35,7 +35,7 @@ class Chosen:
         return self.of(self.rows[np.asarray(positions, np.int64)])
 
     def divided(self, shares: Mapping[str, float], where: str) -> dict[str, Chosen]:
-        """Return these images divided by class, by label, or at random where numbers are predicted."""
+        """Return these images divided by class, as `divide` does, by label, or at random for numbers."""
         labels = self.labels
         if isinstance(labels, list):
             parts = divide(labels, shares, where)

@@ -25,12 +25,13 @@ class TooLarge(ValueError):
     """A picture that would not fit into memory: very large, or a small file made to seem so."""
 
 
-def decode(file: Path | BufferedReader, size: int) -> np.ndarray:
+def decode(file: Path | BufferedReader | Image.Image | np.ndarray, size: int) -> np.ndarray:
     """Decode a picture, turn it upright, and fit its middle square: uint8 [size, size, 3].
 
     The shorter side becomes `size`; JPEGs are scaled while decoded, and cropping and resizing are one pass. What is
     transparent becomes white, and of moving pictures the first is taken. Every picture, for training, evaluation or
-    prediction, goes through here.
+    prediction, goes through here. One in memory, an opened image or uint8 [height, width(, channels)], is not scaled
+    while decoded.
 
     Raises:
         one of UNREADABLE.
@@ -38,6 +39,10 @@ def decode(file: Path | BufferedReader, size: int) -> np.ndarray:
     if isinstance(file, Path):
         with open_regular(file) as opened:
             return decode(opened, size)
+    if isinstance(file, np.ndarray):
+        file = Image.fromarray(file)
+    if isinstance(file, Image.Image):
+        return _fitted(ImageOps.exif_transpose(file), size)  # a copy: the caller's stays as it is
     with _opened(file) as image:
         image.draft("RGB", (size, size))
         width, height = image.size

@@ -20,15 +20,15 @@ from typing_extensions import override
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.datamodules.base import DataModule, fingerprint
+from src.datamodules.capabilities import PredictionInput
+from src.datamodules.images.given import GivenImage, given_images
 from src.datamodules.images.idx_files import Sheet, read_sheet
 from src.datamodules.images.image_dataset import Files
-from src.datamodules.images.listing import files_of
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data
 from src.datamodules.splits import SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, divide
 from src.datamodules.tensors import Slices
 from src.resources.cache import cache_dir
-from src.resources.files import printable
 from src.resources.network import download_once, reachable
 
 Name = Literal["mnist", "fashion-mnist"]
@@ -197,10 +197,10 @@ class Digits(DataModule):
     def baseline_inputs(self, split: str) -> np.ndarray:
         return self.columns[split]["image"].flatten(1).numpy()
 
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
-        files = files_of(inputs)
-        self._inputs = GreyFiles(files, size=spec.input_shape[-1])
-        return [printable(file) for file in files]
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
+        images, ids = given_images(inputs)
+        self._inputs = GreyFiles(images, size=spec.input_shape[-1])
+        return ids
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))
@@ -247,8 +247,8 @@ class Moved(Slices):
 class GreyFiles(Files):
     """Pictures for prediction, as `Files`, but 'image' is uint8 [batch, 1, size, size]."""
 
-    def __init__(self, files: Sequence[Path], *, size: int) -> None:
-        super().__init__(files, stored_size=size, image_size=size)
+    def __init__(self, images: Sequence[GivenImage], *, size: int) -> None:
+        super().__init__(images, stored_size=size, image_size=size)
 
     @override
     def __getitem__(self, keys: list[int]) -> dict[str, object]:

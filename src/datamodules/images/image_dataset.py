@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.datamodules.images.decoding import UNREADABLE, decode, why_unreadable
+from src.datamodules.images.given import GivenImage
 from src.resources.files import printable
 
 TRIES = 10
@@ -138,17 +139,17 @@ class Files(Dataset[dict[str, object]]):
     """Pictures for prediction, decoded when asked for: as `Pictures` for evaluation, without 'target', and with
     'error' {index: why} for the files that do not open, which are left out of 'image' and 'index'."""
 
-    def __init__(self, files: Sequence[Path], *, stored_size: int, image_size: int) -> None:
-        self.files, self.stored_size, self.image_size = files, stored_size, image_size
+    def __init__(self, images: Sequence[GivenImage], *, stored_size: int, image_size: int) -> None:
+        self.images, self.stored_size, self.image_size = images, stored_size, image_size
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.images)
 
     def __getitem__(self, keys: list[int]) -> dict[str, object]:
         pictures, index, errors = [], [], {}
         for key in keys:
             try:
-                pictures.append(decode(self.files[key], self.stored_size))
+                pictures.append(decode(self.images[key], self.stored_size))
                 index.append(key)
             except UNREADABLE as error:
                 errors[key] = why_unreadable(error)

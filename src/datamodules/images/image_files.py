@@ -16,11 +16,13 @@ from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.configs.spec import DataSpec
 from src.datamodules.base import DataModule, fingerprint
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.chosen import Chosen
 from src.datamodules.images.decoded import Decoded, decode_all
+from src.datamodules.images.given import given_images
 from src.datamodules.images.image_dataset import Files, Pictures
-from src.datamodules.images.listing import Listing, files_of
-from src.datamodules.images.path_table import is_table, read_path_table
+from src.datamodules.images.listing import Listing
+from src.datamodules.images.path_table import PathTable, is_table, read_path_table
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits
 from src.datamodules.tables.table_targets import expected_targets
@@ -180,22 +182,29 @@ class ImageFiles(DataModule):
         return np.concatenate(found)
 
     # ------------------------------------------------------------------------------------------------------ prediction
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
-        if any(map(is_table, inputs)):
-            name = spec.target.name
-            tables = [read_path_table(path, self.path_column, (name, *spec.classes)) for path in inputs]
-            files: Sequence[Path] = [file for table in tables for file in table.files]
-            ids = [printable(path) for table in tables for path in table.files.names]
-            self.expected = [
-                target
-                for table in tables
-                for target in expected_targets(table.frame, name, spec.classes) or [""] * len(table.frame)
-            ]
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
+        given = [Path(one) if isinstance(one, str) else one for one in inputs]
+        if any(map(is_table, given)):
+            images, ids = self._of_tables(given, spec)
         else:
-            files = files_of(inputs)
-            ids = [printable(file) for file in files]
-        self._inputs = Files(files, stored_size=self.stored_size, image_size=spec.input_shape[-1])
+            images, ids = given_images(given)
+        self._inputs = Files(images, stored_size=self.stored_size, image_size=spec.input_shape[-1])
         return ids
+
+    def _of_tables(self, tables: Sequence[object], spec: DataSpec) -> tuple[Sequence[Path], list[str]]:
+        """Return the images that tables name, and their paths as written; set `expected` where they have targets."""
+        name, found = spec.target.name, list[PathTable]()
+        for path in tables:
+            if not (isinstance(path, Path) and is_table(path)):
+                raise InputError(f"{path}: not a table, while others are. Predict tables and images apart.")
+            found.append(read_path_table(path, self.path_column, (name, *spec.classes)))
+        self.expected = [
+            target
+            for table in found
+            for target in expected_targets(table.frame, name, spec.classes) or [""] * len(table.frame)
+        ]
+        images = [image for table in found for image in table.files]
+        return images, [printable(name) for table in found for name in table.files.names]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))

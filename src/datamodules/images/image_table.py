@@ -35,8 +35,7 @@ class ImageTable(ImageFiles):
     val rows these are taken from train.
 
     Args:
-        data_dir: the table; None takes `data/<table_name>` with any of the suffixes if that is there, else the next
-            source.
+        data_dir: the table; None takes `data/<table_name>` with any of the suffixes if that is there, else sheets.
         source: 'auto', 'file' or 'drawn'.
         target: column of the class, the labels (`a;b`) or the number; several columns are a label each, 1 or 0.
         predicts: what the target is.
@@ -81,7 +80,7 @@ class ImageTable(ImageFiles):
         require_kind(predicts, target_kind)
         self.target, self.path_column = target_columns(predicts, target), path_column
         self.predicts: TargetKind = predicts
-        self.target_kind = target_kind
+        self.target_kind: TargetKind | None = target_kind
 
     def sources(self) -> dict[str, Callable[[], LoadedSplits[Chosen] | None]]:
         return {"file": self.from_file, "drawn": self.from_drawn}

@@ -90,24 +90,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def files_of(inputs: Sequence[Path]) -> list[Path]:
-    """Return the files that a user names for a prediction, and those below the folders among them, in that order.
-
-    Raises:
-        InputError: one is not there, a folder may not be read, or there is nothing.
-    """
-    if missing := [path for path in inputs if not _is_there(path)]:
-        raise InputError(f"{missing[0]}: no such file or folder.")
-    files = [file for path in inputs for file in (files_below(path) if path.is_dir() else [path])]
-    if not files:
-        raise InputError(f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name files or folders.")
-    return files
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long, a folder that may not be entered
-        return False

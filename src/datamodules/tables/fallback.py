@@ -27,9 +27,10 @@ def fallback_table(kind: TargetKind) -> tuple[str, Any]:
 
 def draw_documents() -> Bunch:
     """Return counts of 20 words in 2 000 synthetic documents, and the topics, none to five, that each is about."""
-    counts, about, *_ = make_multilabel_classification(
+    made: Any = make_multilabel_classification(
         n_samples=2000, n_features=20, n_classes=len(TOPICS), n_labels=2, random_state=0
     )
+    counts, about = made
     frame = pd.DataFrame(counts, columns=[f"word {number}" for number in range(1, counts.shape[1] + 1)])
     topics = [LABEL_SEPARATOR.join(name for name, there in zip(TOPICS, row, strict=True) if there) for row in about]
     return Bunch(data=frame, target=topics)

@@ -17,21 +17,17 @@ from src.configs.errors import InputError
 from src.configs.spec import DataSpec, TargetKind
 from src.configs.table import Columns, TablePrep
 from src.datamodules.base import DataModule
+from src.datamodules.capabilities import PredictionInput
+from src.datamodules.ids import id_column
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
+from src.datamodules.tables import table_targets
 from src.datamodules.tables.columns import Encoder, bin_edges, fit
 from src.datamodules.tables.fallback import fallback_table
 from src.datamodules.tables.inputs import Inputs
 from src.datamodules.tables.kinds import infer
-from src.datamodules.tables.table_files import SUFFIXES, read, require_column
-from src.datamodules.tables.table_targets import (
-    ambiguity,
-    expected_targets,
-    read_targets,
-    target_columns,
-    without_target,
-)
+from src.datamodules.tables.table_files import SUFFIXES, given_table, read, require_column
 from src.datamodules.tables.values import words
 from src.datamodules.targets import DIVIDED, require_kind
 from src.datamodules.tensors import Slices
@@ -81,8 +77,9 @@ class Table(DataModule):
     ) -> None:
         super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
         require_kind(predicts, target_kind)
-        self.data_dir, self.predicts, self.target_kind, self.bins = data_dir, predicts, target_kind, bins
-        self.target_columns = target_columns(predicts, target)
+        self.data_dir, self.target_kind, self.bins = data_dir, target_kind, bins
+        self.predicts: TargetKind = predicts
+        self.target_columns = table_targets.target_columns(predicts, target)
         self.columns, self.prep = columns or Columns(), prep or TablePrep()
 
     # ------------------------------------------------------------------------------------------------------- sources
@@ -99,7 +96,7 @@ class Table(DataModule):
         else:
             found = self.from_folder(path)
         if self.target_kind is None:
-            self.notes += ambiguity(self._targets, np.concatenate([*found.samples.values()]))
+            self.notes += table_targets.ambiguity(self._targets, np.concatenate([*found.samples.values()]))
         return found
 
     def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:
@@ -142,10 +139,13 @@ class Table(DataModule):
 
     def divide(self, rows: np.ndarray, shares: Mapping[str, float], where: str) -> dict[str, np.ndarray]:
         labels, groups = self.labels(rows), self.groups(rows)
-        if isinstance(labels, list) and groups is None:
-            parts = divide(labels, shares, where)
-        else:
-            parts = divide_rows(len(rows), shares, where, labels=labels, groups=groups)
+        try:
+            if isinstance(labels, list) and groups is None:
+                parts = divide(labels, shares, where)
+            else:
+                parts = divide_rows(len(rows), shares, where, labels=labels, groups=groups)
+        except InputError as error:  # classes with few rows may be several labels
+            raise InputError(" ".join([str(error), *table_targets.ambiguity(self._targets, rows)])) from error
         return {split: rows[positions] for split, positions in parts.items()}
 
     def keep(self, given: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
@@ -160,8 +160,8 @@ class Table(DataModule):
         several = len(given) > 1
         whole = pd.concat(given.values())
         whole.index = [f"{row} of {split}" if several else row for split in given for row in range(len(given[split]))]
-        without = without_target(self.predicts, whole, self.target_columns, self.data_dir, self.notes)
-        self._targets = read_targets(self.predicts, whole, self.target_columns, scale=self.prep.target)
+        without = table_targets.without_target(self.predicts, whole, self.target_columns, self.data_dir, self.notes)
+        self._targets = table_targets.read_targets(self.predicts, whole, self.target_columns, scale=self.prep.target)
         self.frame = whole
         self._names = [str(row) for frame in given.values() for row in range(len(frame))]  # as each file counts them
         starts = np.cumsum([0, *map(len, given.values())])
@@ -172,9 +172,8 @@ class Table(DataModule):
         return self._targets.strata(samples)
 
     def names_of(self, samples: np.ndarray, found: LoadedSplits[np.ndarray]) -> list[str]:
-        return (
-            words(self.frame["id"].iloc[samples]) if "id" in self.frame.columns else [self._names[r] for r in samples]
-        )
+        name = id_column(self.frame.columns)
+        return words(self.frame[name].iloc[samples]) if name else [self._names[r] for r in samples]
 
     def subset(self, samples: np.ndarray, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         return samples[positions]
@@ -194,7 +193,7 @@ class Table(DataModule):
         self._rows = found.samples
         hashes = self._hashes()
         train = self.frame.iloc[self._rows["train"]]
-        leave_out = (*self.target_columns, "id")
+        leave_out = (*self.target_columns, id_column(self.frame.columns))
         self._kinds = infer(train, self.columns, self.notes, leave_out=leave_out)
         self._encoder = fit(train, self._kinds, self.prep.numbers, self.prep.clip)
         self.preparation = repr(self._encoder)
@@ -230,8 +229,8 @@ class Table(DataModule):
 
     def _hashes(self) -> np.ndarray:
         """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""
-        columns = [name for name in self.frame.columns if name != "id"]
-        hashes = pd.util.hash_pandas_object(self.frame[columns], index=False).to_numpy()
+        without_id = self.frame.drop(columns=[name for name in [id_column(self.frame.columns)] if name])
+        hashes = pd.util.hash_pandas_object(without_id, index=False).to_numpy()
         for split, rows in self._rows.items():
             repeated = np.isin(hashes[rows], hashes[self._rows["train"]]).sum() if split != "train" else 0
             if repeated:  # two rows with the same words may well be two cases, so they stay
@@ -269,18 +268,19 @@ class Table(DataModule):
     def restore(self, run: Path) -> None:
         self._encoder = Encoder.load(run / FITTED)
 
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
         frames: list[pd.DataFrame] = []
-        for path in inputs:
-            frame = read(path, self._encoder.categories)
+        for given in inputs:
+            frame, what = given_table(given, self._encoder.categories)
             if missing := [name for name in self._encoder.columns if name not in frame.columns]:
                 raise InputError(
-                    f"{path}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
+                    f"{what}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
                     f"missing: {', '.join(missing)}."
                 )
             frames.append(frame)
         if not sum(map(len, frames)):
-            raise InputError(f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name a table, or -.")
+            shown = ", ".join(str(one) if isinstance(one, str | Path) else "an empty table" for one in inputs)
+            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or -.")
         whole = pd.concat(frames, ignore_index=True)
         encoded = self._encoder.encode(whole)
         if encoded.unseen:
@@ -288,8 +288,11 @@ class Table(DataModule):
             self.notes.append(f"categories that training had not: {shown}")
         self._inputs = Inputs(encoded.numbers, encoded.categories, encoded.errors)
         labels = spec.classes if spec.target.kind == "multi_label" else ()
-        self.expected = expected_targets(whole, spec.target.name, labels)
-        return words(whole["id"]) if "id" in whole.columns and len(inputs) == 1 else [str(i) for i in range(len(whole))]
+        self.expected = table_targets.expected_targets(whole, spec.target.name, labels)
+        if len(inputs) > 1 or not (name := id_column(whole.columns)):
+            return [str(i) for i in range(len(whole))]
+        self.id_name = name
+        return words(whole[name])
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))

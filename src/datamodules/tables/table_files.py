@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from src.configs.errors import InputError, did_you_mean
+from src.datamodules.capabilities import PredictionInput
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 STDIN = Path("-")
@@ -81,3 +82,23 @@ def require_column(frame: pd.DataFrame, name: str, flag: str, where: str = "") -
     if name not in frame.columns:
         hint = did_you_mean(name, list(frame.columns))
         raise InputError(f"{flag} {name}: no such column{where}.{hint} There: {', '.join(frame.columns)}.")
+
+
+def given_table(given: PredictionInput, categories: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """Return the table of a prediction's input, and how errors call it.
+
+    Args:
+        given: a file, or a table in memory.
+        categories: as for `read`.
+
+    Raises:
+        InputError: it is neither, or two columns have one name.
+    """
+    if isinstance(given, str | Path):
+        return read(Path(given), categories), str(given)
+    if not isinstance(given, pd.DataFrame):
+        raise InputError(f"a {type(given).__name__}: the run predicts rows of tables. Give files or a DataFrame.")
+    frame = given.set_axis([str(name).strip() for name in given.columns], axis=1)
+    if not frame.columns.is_unique:
+        raise InputError(f"the table: two columns are called {frame.columns[frame.columns.duplicated()][0]}.")
+    return frame, "the table"

@@ -17,6 +17,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from src.configs.errors import InputError, did_you_mean
+from src.configs.labels import LABEL_SEPARATOR
+from src.datamodules.ids import id_column
 
 csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KB
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
@@ -33,7 +35,7 @@ class Document(NamedTuple):
     """One row of a table."""
 
     id: str
-    """The row's `id` column, or the 0-based row."""
+    """The row's value in the column of ids, or the 0-based row."""
     text: str
     label: str
     """'' where there is none."""
@@ -57,11 +59,13 @@ class TextFile:
     """Only the rows in which this column has this value."""
     label_names: tuple[str, ...] = ()
     """What the labels 0, 1, ... are to be called."""
+    label_flag: str = "--label-column"
+    """What names the label column on the command line, for errors."""
 
     @property
     def has_ids(self) -> bool:
-        """Whether there is a column `id`; else rows are named by their numbers."""
-        return suffix(self.path) in SUFFIXES and "id" in column_names(self.path)
+        """Whether there is a column of ids; else rows are named by their numbers."""
+        return suffix(self.path) in SUFFIXES and bool(id_column(column_names(self.path)))
 
     def __iter__(self) -> Iterator[Document]:
         """Yield the documents in order.
@@ -71,34 +75,34 @@ class TextFile:
         """
         if suffix(self.path) not in SUFFIXES:
             for number, line in enumerate(_text_lines(self.path)):
-                yield Document(str(number), self._clean(line.rstrip("\r\n")), "")
+                yield document(number, line.rstrip("\r\n"), strip_html=self.strip_html)
             return
         there = column_names(self.path)
-        wanted = {"--text-column": self.text_column, "--label-column": self.label_column}
+        wanted = {"--text-column": self.text_column, self.label_flag: self.label_column}
         for flag, name in wanted.items():
             if name and name not in there:
                 hint = did_you_mean(name, there)
                 raise InputError(f"{self.path}: no column {name}.{hint} There: {', '.join(there)} ({flag}).")
-        extra = "id" if self.has_ids else ""
+        extra = id_column(there)
         names = [name for name in (extra, self.text_column, self.label_column, (self.where or ("",))[0]) if name]
         number = 0
         for row in rows(self.path, names):
             values = dict(zip(names, row, strict=True))
             if self.where is None or _word(values[self.where[0]]) == self.where[1]:
-                label = WHOLE.sub(r"\1", _word(values.get(self.label_column)))
-                if self.label_names:
-                    label = self.label_names[int(label)]
-                text = values[self.text_column]
-                yield Document(
-                    _word(values[extra]) if extra else str(number),
-                    self._clean("" if text is None or text != text else str(text)),
-                    label,
+                found = document(
+                    values[extra] if extra else number,
+                    values[self.text_column],
+                    values.get(self.label_column),
+                    strip_html=self.strip_html,
                 )
+                yield found._replace(label=self.label_names[int(found.label)]) if self.label_names else found
                 number += 1
 
-    def _clean(self, text: str) -> str:
-        text = _whole(text)
-        return (TAG.sub(" ", text) if self.strip_html else text).strip()
+
+def document(id: Any, text: Any, label: Any = None, *, strip_html: bool) -> Document:
+    """Return the document of a row's values, of which None and NaN are missing ones."""
+    text = _whole("" if text is None or text != text else str(text))
+    return Document(_word(id), (TAG.sub(" ", text) if strip_html else text).strip(), WHOLE.sub(r"\1", _word(label)))
 
 
 def _whole(text: str) -> str:
@@ -107,7 +111,10 @@ def _whole(text: str) -> str:
 
 
 def _word(value: Any) -> str:
-    """Return a label or id as text; a whole number reads the same whether the file held 1, 1.0 or '1'."""
+    """Return a label or id as text; a whole number reads the same whether the file held 1, 1.0 or '1', and a list of
+    labels as if they stood in one cell."""
+    if isinstance(value, list):
+        return LABEL_SEPARATOR.join(map(_word, value))
     if value is None or value != value:  # NaN, as pandas writes what is missing
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else _whole(str(value)).strip()

@@ -49,14 +49,14 @@ class Part:
         return (document.text for document, keep in zip(self.file, wanted, strict=True) if keep)
 
 
-def usable(file: TextFile, scan: Scan, notes: list[str]) -> Part:
-    """Return the rows with a text and a label; how many are left out is added to `notes`.
+def usable(file: TextFile, scan: Scan, notes: list[str], *, needs_label: bool = True) -> Part:
+    """Return the rows with a text and, where they need one, a label; how many are left out is added to `notes`.
 
     Raises:
         InputError: there are none, or too many are unusable.
     """
     empty = np.flatnonzero(scan.digests == 0)
-    unlabelled = np.flatnonzero([label == "" for label in scan.labels])
+    unlabelled = np.flatnonzero([needs_label and label == "" for label in scan.labels])
     bad, count = np.union1d(empty, unlabelled), len(scan.labels)
     what = f"{len(empty)} without text ({file.text_column}), {len(unlabelled)} without label ({file.label_column})"
     if len(bad) > UNUSABLE_LIMIT * count or not count:

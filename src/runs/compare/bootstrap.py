@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from src.configs.errors import InputError
 from src.runs.compare.runs import Run
@@ -15,6 +16,8 @@ from src.runs.compare.runs import Run
 RESAMPLES = 10_000
 CHUNK = 2_000_000
 """Numbers held at once: memory does not grow with the split."""
+FEW_PAIRS = 4
+"""Distinct pairs of right and wrong."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,29 @@ def paired(first: Run, second: Run) -> Paired:
 def bootstrap(values: np.ndarray, *, split: str, metric: str, resamples: int = RESAMPLES, seed: int = 0) -> Paired:
     """Return the paired bootstrap of values [examples, 2]: 0 or 1 for right for 'acc', squared errors for 'rmse'.
 
-    Examples with the same pair of values are drawn together, by how many of them a resample has (a multinomial): the
-    distribution is that of drawing one by one, and for accuracy, with four pairs at most, it takes no time.
+    SciPy draws the examples one by one. Where there are at most `FEW_PAIRS` of values, as for accuracy, we draw how
+    often a resample has each pair (a multinomial), which is the same distribution.
     """
     score = np.sqrt if metric == "rmse" else np.asarray
     distinct, counts = np.unique(values, axis=0, return_counts=True)
     rng, examples = np.random.default_rng(seed), len(values)
-    differences: list[np.ndarray] = []
-    step = max(1, CHUNK // len(distinct))
-    for start in range(0, resamples, step):
-        drawn = rng.multinomial(examples, counts / examples, size=min(step, resamples - start))
-        means = score(drawn @ distinct / examples)
-        differences.append(means[:, 0] - means[:, 1])
-    found = np.concatenate(differences)
+
+    def difference(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
+        return score(first.mean(axis)) - score(second.mean(axis))
+
+    if len(distinct) <= FEW_PAIRS:  # 0.01 s for 10 000 examples, where SciPy's bootstrap takes 1.5 s
+        means = score(rng.multinomial(examples, counts / examples, size=resamples) @ distinct / examples)
+        found = means[:, 0] - means[:, 1]
+    else:
+        found = stats.bootstrap(
+            (values[:, 0], values[:, 1]),
+            difference,
+            n_resamples=resamples,
+            batch=max(1, CHUNK // examples),
+            paired=True,
+            method="percentile",
+            rng=rng,
+        ).bootstrap_distribution
     one, two = (float(value) for value in score(values.mean(0)))
     low, high = (float(end) for end in np.quantile(found, (0.025, 0.975)))
     rarer = min((found <= 0).sum(), (found >= 0).sum())

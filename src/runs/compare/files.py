@@ -15,24 +15,29 @@ from src.runs.compare.runs import Run
 ALWAYS = ("data", "fingerprint", "split", "weights_source", "precision_used")
 
 
-def as_csv(blocks: Sequence[Block]) -> str:
+def rows(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     """Return a row for each group: experiment, the settings that differ between any of them, states, and for each
-    metric `_mean`, `_sd`, `_n`, `_low` and `_high`; empty where there is none."""
+    metric `_mean`, `_sd`, `_n`, `_low` and `_high`; None where there is none."""
     pairs = [(block, group) for block in blocks for group in block.groups]
     differ = differing(group.settings for _, group in pairs)
     metrics = list(dict.fromkeys(name for block in blocks for name in block.metrics))
-    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for block, group in pairs:
-        row = {name: group.settings.get(name, "") for name in ("experiment", *differ, *ALWAYS)}
+        row = {name: group.settings.get(name) for name in ("experiment", *differ, *ALWAYS)}
         row |= {"stand_in": block.fallback, **{state: group.states.get(state, 0) for state in STATES}}
         for metric in metrics:
-            found = group.estimates.get(metric)
-            row |= {f"{metric}_{part}": getattr(found, part, None) for part in ("mean", "sd", "n", "low", "high")}
-        rows.append(row)
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            of = group.estimates.get(metric)
+            row |= {f"{metric}_{part}": getattr(of, part, None) for part in ("mean", "sd", "n", "low", "high")}
+        found.append(row)
+    return found
+
+
+def as_csv(blocks: Sequence[Block]) -> str:
+    """Return `rows` as CSV."""
+    found, file = rows(blocks), io.StringIO()
+    writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(found)
     return file.getvalue()
 
 

@@ -14,6 +14,7 @@ FOCUS = 2.0
 
 def class_weights(counts: Tensor) -> Tensor:
     """Return the weight of each class [classes], inverse to its examples and of mean 1 over all examples."""
+    # compute_class_weight wants a label for each example (1.3 ms for 0.02) and refuses a class that has none
     there = counts > 0
     return torch.where(there, counts.sum() / (there.sum() * counts.clamp_min(1)), 0.0)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,7 +55,8 @@ class MultiLabel(Objective):
 
     @override
     def mean_outputs(self, outputs: Tensor) -> Tensor:
-        return torch.logit(outputs.float().sigmoid().mean(0), eps=1e-7)
+        yes, no = (F.logsigmoid(sign * outputs.float()).logsumexp(0) for sign in (1, -1))
+        return yes - no
 
     @override
     def solve_head(self, head: Any, train: Mapping[str, Tensor], val: Mapping[str, Tensor]) -> str:
@@ -78,7 +78,7 @@ class MultiLabel(Objective):
             {
                 "f1_micro": MultilabelF1Score(count, average="micro"),
                 "f1_macro": MultilabelF1Score(count, average="macro"),
-                "map": MultilabelAveragePrecision(count, average="macro"),
+                "map": MeanAveragePrecision(count, average="none"),
                 "exact_match": MultilabelExactMatch(count),
                 "hamming": MultilabelHammingDistance(count),
             }
@@ -141,7 +141,7 @@ class MultiLabel(Objective):
     ) -> np.ndarray | None:
         """Return which labels reach their threshold, bool [examples, num_labels]; 0.5 where none was chosen."""
         chosen = calibration.get("thresholds", {})
-        return predicted["prob"] >= np.array([chosen.get(name, 0.5) for name in self.spec.classes], np.float32)
+        return predicted["prob"] >= np.array([chosen.get(name, 0.5) for name in self.spec.classes])
 
     @override
     def report(self, predicted: Predicted, target: np.ndarray) -> dict[str, Any]:
@@ -167,9 +167,9 @@ class MultiLabel(Objective):
     def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
         """Return the examples with the least likely decision that is wrong."""
         true, prob = target > 0.5, predicted["prob"]
+        wrong = np.flatnonzero(((prob >= 0.5) != true).any(axis=1))
         right = np.where(true, prob, 1 - prob).min(axis=1)
-        worst = np.argsort(right)[:count]
-        worst = worst[right[worst] < 0.5]
+        worst = wrong[np.argsort(right[wrong])][:count]
         taken = self._names(prob[worst] >= 0.5)
         titles = [
             f"{name or 'no label'}, not {own or 'no label'}"
@@ -198,3 +198,12 @@ class MultiLabel(Objective):
                 f"labels that training had not: {', '.join(strange[:5])}; it knew {', '.join(self.spec.classes)}"
             )
         return notes
+
+
+class MeanAveragePrecision(MultilabelAveragePrecision):
+    """Torchmetrics' average precision, as the mean of the labels that an example has; of the others there is none."""
+
+    @override
+    def compute(self) -> Tensor:
+        of_labels = super().compute()
+        return of_labels[of_labels > 0].mean()  # it is above 0 wherever an example has the label
