@@ -203,6 +203,7 @@ class ImageFiles(DataModule):
             for table in found
             for target in expected_targets(table.frame, name, spec.classes) or [""] * len(table.frame)
         ]
+        self.id_name = self.path_column
         images = [image for table in found for image in table.files]
         return images, [printable(name) for table in found for name in table.files.names]
 
