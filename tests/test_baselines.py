@@ -25,8 +25,9 @@ from sklearn.preprocessing import StandardScaler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments.tables import TableLinear, TableLogistic
-from src.datamodules import DataModule, ImageFolder, Table, Tensors, TextTable
-from src.experiment import Columns, DataSpec, InputError, TextPrep, Vocabulary
+from src import tasks
+from src.datamodules import ImageFolder, Plain, Table, Tensors, TextTable
+from src.experiment import Columns, DataSpec, InputError, RegressionExperiment, TextPrep, Vocabulary
 from src.runs import records
 from src.training import runner
 from src.training.baselines import fit_baselines
@@ -282,18 +283,21 @@ def test_baselines_can_be_added_to_a_finished_run(houses: Path) -> None:
     assert after["tests_read"] == before["tests_read"] == 1
 
 
-class Nothing(Linear):
+class Nothing(RegressionExperiment):
     """Data for which there are no baselines."""
 
+    accelerator = "cpu"
+
     def datamodule(self) -> Any:
-        data = super().datamodule()
-        data.baseline_inputs = lambda split: DataModule.baseline_inputs(data, split)
-        return data
+        return Plain((torch.rand(60, 3), torch.rand(60)), (torch.rand(8, 3), torch.rand(8)))
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        return tasks.Task(torch.nn.Linear(3, 1), self.objective(spec), tasks.inputs.PlainInput())
 
 
-def test_a_run_whose_data_offer_nothing_says_so(houses: Path) -> None:
-    with pytest.raises(InputError, match="--baselines: Table offers scikit-learn nothing to fit"):
-        runner.run(Nothing(data_dir=houses), RunOptions(baselines=True))
+def test_a_run_whose_data_offer_nothing_says_so() -> None:
+    with pytest.raises(InputError, match="--baselines: Plain offers scikit-learn nothing to fit"):
+        runner.run(Nothing(), RunOptions(baselines=True))
     (path,) = records.runs_dir().glob("*/*/run.json")
     record = records.load(path.parent)
     if (path.parent / "checkpoints" / "last.ckpt").exists():  # better before hours of training; else they are not lost

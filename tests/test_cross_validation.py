@@ -56,7 +56,7 @@ class Breaks(Linear):
     broken: bool = True
     """The bug."""
 
-    def task(self, spec: DataSpec) -> tasks.Regression:
+    def task(self, spec: DataSpec) -> tasks.Task:
         if self.broken and (only_run() / "fold-2").exists():
             raise RuntimeError("fold two breaks")
         return super().task(spec)
@@ -76,7 +76,7 @@ class Interrupts(Breaks):
 
     max_epochs = 2
 
-    def task(self, spec: DataSpec) -> tasks.Regression:
+    def task(self, spec: DataSpec) -> tasks.Task:
         task = Linear.task(self, spec)
         if self.broken and (only_run() / "fold-2").exists():
             return SignalsItself(task.model, spec, self.optim)

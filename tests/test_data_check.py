@@ -150,7 +150,12 @@ def in_splits(splits: Sequence[str], target: Sequence[int] | None = None) -> Exa
     names = tuple(name for name in ("train", "val", "test") if name in splits)
     labels = np.zeros(len(splits), int) if target is None else np.array(target)
     return Examples(
-        names, np.array([names.index(s) for s in splits]), list(map(str, range(len(splits)))), labels, ("a", "b")
+        names,
+        np.array([names.index(s) for s in splits]),
+        list(map(str, range(len(splits)))),
+        labels,
+        ("a", "b"),
+        "single_label",
     )
 
 

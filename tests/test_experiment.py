@@ -199,7 +199,7 @@ def test_a_base_says_that_it_is_one() -> None:
 
 # ------------------------------------------------------------------------------------------------- several base classes
 def test_cats_dogs_finetune_takes_the_data_of_one_base_and_the_recipe_of_the_other() -> None:
-    assert [kind.__name__ for kind in CatsDogsFinetune.__mro__[:3]] == ["CatsDogsFinetune", "CatsDogs", "Images"]
+    assert [kind.__name__ for kind in CatsDogsFinetune.__mro__[:3]] == ["CatsDogsFinetune", "CatsDogs", "ImageClasses"]
     assert CatsDogsFinetune().optim == Images().optim != CatsDogs().optim
     for name in ("weights", "max_epochs", "patience", "backbone", "frozen"):
         assert getattr(CatsDogsFinetune(), name) == getattr(Images(), name)

@@ -75,7 +75,7 @@ class TinyProbe(CatsDogsProbe):
 class OneSeedBreaks(Tiny):
     """A bug of the user's that only one seed meets."""
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+    def task(self, spec: DataSpec) -> tasks.Task:
         if self.seed == 1:
             raise RuntimeError("seed one breaks")
         return super().task(spec)
@@ -96,7 +96,7 @@ class BecomesNan(Tiny):
 
     max_epochs = 3
 
-    def task(self, spec: DataSpec) -> tasks.ImageClassification:
+    def task(self, spec: DataSpec) -> tasks.Task:
         return NanAtStepEight(super().task(spec).model, spec, self.optim)
 
 

@@ -19,9 +19,9 @@ from src.cli import commands
 from src.cli.parser import RunFlags
 from src.data_checks import check
 from src.experiment import Recurrent, TextPrep, Vocabulary
-from src.inference.predictor import predict
+from src.inference.batch import predict
 from src.runs import records
-from src.training.runner import build_parts
+from src.training.build import build_parts
 from src.training.trainer import quieten
 
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -76,7 +76,7 @@ class SlowForward(Numbers):
     accumulate = 1
     patience = None
 
-    def task(self, spec: DataSpec) -> tasks.Regression:
+    def task(self, spec: DataSpec) -> tasks.Task:
         task = super().task(spec)
         model: Any = task.model
         model.head = Dozing(model.head, 0.03)
@@ -125,7 +125,7 @@ def test_a_validation_is_no_forward_or_data(rows: Path) -> None:
     class SlowValidation(SlowForward):
         validations = 3
 
-        def task(self, spec: DataSpec) -> tasks.Regression:
+        def task(self, spec: DataSpec) -> tasks.Task:
             task = super().task(spec)
             model: Any = task.model
             model.head.register_forward_pre_hook(lambda *_: None if model.training else time.sleep(0.1))

@@ -186,7 +186,7 @@ def label_regressions(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged as it is
                 model.fit(features, true[:, label])
-            weight[label], bias[label] = model.coef_[0], model.intercept_[0]
+            weight[label], bias[label] = np.asarray(model.coef_)[0], np.asarray(model.intercept_)[0]
         logits = torch.from_numpy(val_features @ weight.T + bias)
         loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(val_true).double()).item()
         if loss < best[0]:

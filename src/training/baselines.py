@@ -21,7 +21,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from src.configs.spec import DataSpec, TargetKind
 from src.datamodules import DataModule
-from src.datamodules.capabilities import FitsBaselines
+from src.datamodules.capabilities import FitsBaselines, require
 from src.tasks.objectives import default_objective
 
 
@@ -38,6 +38,7 @@ def fit_baselines(datamodule: DataModule, splits: Sequence[str]) -> dict[str, di
     Raises:
         InputError: the data offer nothing that scikit-learn could fit.
     """
+    require(datamodule, FitsBaselines, "--baselines", "offers scikit-learn nothing to fit.")
     assert isinstance(datamodule, FitsBaselines)
     spec, objective = datamodule.spec, default_objective(datamodule.spec)
     inputs = {split: datamodule.baseline_inputs(split) for split in ("train", *splits)}

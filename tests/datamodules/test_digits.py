@@ -588,7 +588,7 @@ def test_a_run_predicts_saved_pictures_as_it_evaluated_them(tmp_path: Path) -> N
     for mine, theirs in zip(found, own, strict=True):
         assert float(mine["prob_3"]) == pytest.approx(float(theirs["prob_3"]), abs=1e-3)
     record = records.load(run)
-    assert record["data"]["fallback"]
+    assert record["data"]["stand_in"]
     assert record["data"]["source"] == "scikit-learn's 8x8 digits (NOT mnist)"
 
 

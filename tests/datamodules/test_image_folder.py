@@ -92,10 +92,9 @@ def test_split_folders_are_taken_as_they_are(pictures: Path) -> None:
     assert how == "as given"
     assert {split: len(items) for split, items in splits.items()} == {"train": 24, "val": 8, "test": 8}
     for split, found in splits.items():
-        paths = [found.files[row] for row in found.rows]
-        classes = found.labels
-        assert isinstance(classes, list)
-        assert all(path.parts[-3:-1] == (split, name) for path, name in zip(paths, classes, strict=True))
+        paths, labels = [found.files[row] for row in found.rows], found.labels
+        assert isinstance(labels, list)
+        assert all(path.parts[-3:-1] == (split, name) for path, name in zip(paths, labels, strict=True))
 
 
 def test_valid_and_other_names_mean_val(tmp_path: Path) -> None:

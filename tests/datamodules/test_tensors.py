@@ -12,7 +12,9 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
+from src.configs.spec import Target
 from src.datamodules import ImageFolder, Tensors
+from src.datamodules.capabilities import PredictsFiles, require
 from src.experiment import DataSpec, InputError
 
 SPEC = DataSpec(classes=("a", "b", "c"), input_shape=(2,))
@@ -91,7 +93,10 @@ def test_names_sizes_and_classes_are_counted(data: Tensors) -> None:
 
 
 def test_without_classes_nothing_is_counted() -> None:
-    assert Tensors({"train": columns(3)}, DataSpec(input_shape=(2,))).class_counts() == {}
+    assert (
+        Tensors({"train": columns(3)}, DataSpec(input_shape=(2,), target=Target(kind="regression"))).class_counts()
+        == {}
+    )
 
 
 def test_without_a_test_split_the_test_is_refused() -> None:
@@ -134,5 +139,6 @@ def test_the_data_set_pickles_for_workers(data: Tensors) -> None:
 
 
 def test_prediction_on_files_is_refused_by_name(data: Tensors) -> None:
+    assert not isinstance(data, PredictsFiles)
     with pytest.raises(InputError, match="Tensors cannot predict on files"):
-        data.prepare_prediction([], SPEC)
+        require(data, PredictsFiles, "runs/X/1", "cannot predict on files.")

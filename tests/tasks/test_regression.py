@@ -229,7 +229,8 @@ def test_metrics_are_right_wherever_the_target_lies(mean: float, std: float) -> 
     columns = known(Target(kind="regression", name="y", mean=mean, std=std), count=1000)
     task = given_task(Target(kind="regression", name="y", mean=mean, std=std))
     true = columns["target"].double().numpy()
-    prediction = task.objective.unscaled(columns["outputs"][:, 0]).double().numpy()
+    objective: Any = task.objective
+    prediction = objective.unscaled(columns["outputs"][:, 0]).double().numpy()
     found = scores(task, columns)
     assert found["val/r2"] == pytest.approx(r2_score(true, prediction), abs=1e-4)
     assert found["val/rmse"] == pytest.approx(root_mean_squared_error(true, prediction), rel=1e-4)

@@ -17,7 +17,6 @@ from src.experiment import DataSpec, InputError, Optim
 from src.models import ResNet
 from src.tasks import Input, SingleLabel, Task
 from src.tasks.optim import build_optimizer, rate_factor
-from src.tasks.task import Batch
 from src.training.trainer import quieten
 
 NAMES = ("adamw", "adam", "sgd")
@@ -46,7 +45,7 @@ class Small(nn.Module):
 class Given(Input):
     """Images as they are."""
 
-    def tensors(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor]:
+    def tensors(self, batch: Any, dtype: torch.dtype) -> tuple[Tensor]:
         return (batch["image"],)
 
 

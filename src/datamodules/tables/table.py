@@ -79,7 +79,7 @@ class Table(DataModule):
         require_kind(predicts, target_kind)
         self.data_dir, self.target_kind, self.bins = data_dir, target_kind, bins
         self.predicts: TargetKind = predicts
-        self.target_columns = table_targets.target_columns(predicts, target)
+        self.target_columns: tuple[str, ...] = table_targets.target_columns(predicts, target)
         self.columns, self.prep = columns or Columns(), prep or TablePrep()
 
     # ------------------------------------------------------------------------------------------------------- sources

@@ -46,7 +46,7 @@ class SingleLabel(Objective):
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
 
     Raises:
-        InputError: no such share.
+        InputError: no such share, or fewer than two classes.
     """
 
     imbalance: Imbalance = "none"
@@ -58,6 +58,11 @@ class SingleLabel(Objective):
         super().__init__(spec)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"--label-smoothing {label_smoothing}: from 0 to below 1.")
+        if spec.num_classes < 2:
+            raise InputError(
+                f"{type(self).__name__}: the spec names {spec.num_classes} classes. A data module of your own has no "
+                "spec; wrap its data sets in datamodules.Plain."
+            )
         self.num_outputs, self.label_smoothing = spec.num_classes, label_smoothing
         self.register_buffer("class_counts", torch.tensor(spec.class_counts, dtype=torch.float32), persistent=False)
 

@@ -39,7 +39,6 @@ from src.tasks import Input, MultiLabel, Task
 from src.tasks.inputs import TableInput
 from src.tasks.objectives import default_objective
 from src.tasks.objectives.calibration import best_f1_threshold
-from src.tasks.task import Batch
 from src.training import runner
 from src.training.options import RunOptions
 from src.training.trainer import quieten
@@ -52,7 +51,7 @@ class Given(Input):
     """A network's outputs: the scores of known predictions."""
 
     @override
-    def tensors(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor]:
+    def tensors(self, batch: Any, dtype: torch.dtype) -> tuple[Tensor]:
         return (batch["outputs"],)
 
 
@@ -178,7 +177,7 @@ def test_no_threshold_has_a_better_f1(examples: list[tuple[float, bool]]) -> Non
     score = score.astype(np.float32)
 
     def f1(threshold: float) -> float:
-        found: Any = f1_score(target, score.astype(np.float64) >= threshold, zero_division=0.0)
+        found: Any = f1_score(target, score.astype(np.float64) >= threshold, zero_division=0.0)  # pyright: ignore[reportArgumentType]
         return found
 
     chosen = best_f1_threshold(score, target)
