@@ -17,6 +17,9 @@ class Images(ImageClasses, FineTuned, TableOfImages):
 
     python scripts/run.py experiments/images.py --data-dir my_pictures
     python scripts/run.py experiments/images.py --data-dir photos.csv --target species
+    Expected with the offline fallback backbone, --image-size 96, drawn sheets of shapes 800/200/400 by their table,
+    the largest shape of each: test/acc 0.716 (0.695-0.738, 3 seeds), 53-73 s on 1 core; most frequent class 0.385,
+    logistic regression on grey pixels 0.270
     """
 
     target: str = "label"
@@ -33,6 +36,8 @@ class ImagesMultiLabel(MultiLabelExperiment, FineTuned, TableOfImages):
 
     python scripts/run.py experiments/images.py:ImagesMultiLabel --data-dir photos.csv
     python scripts/run.py experiments/images.py:ImagesMultiLabel --data-dir photos.csv --target cat dog
+    Expected as above, without --data-dir, the kinds of shapes on a sheet: test/map 0.886 (0.884-0.892), f1_macro 0.796
+    (0.779-0.811), 44-65 s; logistic regression on grey pixels map 0.565, f1_macro 0.525
     """
 
     target: tuple[str, ...] = ("labels",)
@@ -46,6 +51,8 @@ class ImagesRegression(RegressionExperiment, FineTuned, TableOfImages):
     """Fine-tune an ImageNet backbone to predict a number from an image.
 
     python scripts/run.py experiments/images.py:ImagesRegression --data-dir photos.csv --target age
+    Expected as above, the share of a sheet that shapes cover, in percent: test/rmse 1.74 (1.71-1.76), r2 0.873
+    (0.870-0.878), 55-68 s; the mean of train rmse 4.92, ridge regression on grey pixels 4.95
     """
 
     target: str = "target"

@@ -87,7 +87,8 @@ class PredictFlags:
     run: tyro.conf.Positional[Path]
     """Run directory, runs/<Experiment>/<id>."""
     inputs: tyro.conf.Positional[tuple[Path, ...]]
-    """Pictures and folders of them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for stdin."""
+    """Images, folders of them, or tables that name them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for
+    stdin."""
     out: Path | None = None
     """CSV to write; without it the rows are printed."""
     accelerator: Accelerator = "auto"

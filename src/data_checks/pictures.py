@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from src.data_checks.findings import Examples, Finding, Pair
 from src.data_checks.numbers import outliers
-from src.datamodules import DataModule, ImageFolder
+from src.datamodules import DataModule, ImageFiles
 from src.datamodules.capabilities import ShowsExamples
 from src.datamodules.images.decoding import UNREADABLE
 
@@ -85,7 +85,7 @@ def _alike(a: np.ndarray, b: np.ndarray, deviation_a: float, deviation_b: float,
     return "nearly the same" if correlation >= ALIKE else ""
 
 
-def odd_sizes(datamodule: ImageFolder, examples: Examples) -> list[Finding]:
+def odd_sizes(datamodule: ImageFiles, examples: Examples) -> list[Finding]:
     """Return the pictures whose files are of a size out of the ordinary; headers are read, no pixels."""
     files = [file for split in examples.splits for file in datamodule.files(split)]
     with ThreadPoolExecutor() as pool:

@@ -10,7 +10,7 @@ import torch
 
 from src.data_checks import labels, pictures, tables, texts
 from src.data_checks.findings import Examples, Finding, Report, across_splits
-from src.datamodules import DataModule, ImageFolder, Table
+from src.datamodules import DataModule, ImageFiles, Table
 from src.datamodules.capabilities import FitsBaselines, ShowsExamples
 from src.experiment import Experiment
 from src.tasks import Task
@@ -49,7 +49,7 @@ def check(experiment: Experiment, datamodule: DataModule, task: Task) -> Report:
 
 def _side(datamodule: DataModule) -> int:
     """Return the side of pictures in their files, where all are tiny; else that of what the model sees."""
-    if isinstance(datamodule, ImageFolder):
+    if isinstance(datamodule, ImageFiles):
         return TINY + 1  # files of any size
     return int(datamodule.spec.input_shape[-1])
 
@@ -82,7 +82,7 @@ def _pictures(
     what = "pixels" if tiny else "perceptual hashes, then small grey pixels; mirrored ones too"
     pairs = pictures.repeated(examples, small, exact=tiny)
     report.add(f"pictures in two splits: {what}", across_splits(examples, pairs, "pictures"))
-    if isinstance(datamodule, ImageFolder):
+    if isinstance(datamodule, ImageFiles):
         report.add("sizes of pictures and files", pictures.odd_sizes(datamodule, examples))
     if task.cached_features == "no":
         add_wrong_targets(report, examples, _baseline(datamodule, examples))

@@ -101,9 +101,8 @@ class ImageFiles(DataModule):
         left = {split: train.of(everything[rows]) for split, rows in self._rows.items()}
         self._check(found, left, stays)
         targets = train.targets
-        classes, target = targets.fit(
-            {split: part.rows for split, part in left.items()}, found.source, scale="standard"
-        )
+        rows = {split: part.rows for split, part in left.items()}
+        classes, target = targets.fit(rows, found.source, scale="standard")
         used = np.concatenate(list(self._rows.values()))
         encoded = targets.encode(everything[used], classes)
         self._targets = torch.zeros(len(everything), *encoded.shape[1:], dtype=encoded.dtype)
@@ -204,6 +203,7 @@ class ImageFiles(DataModule):
             for table in found
             for target in expected_targets(table.frame, name, spec.classes) or [""] * len(table.frame)
         ]
+        self.id_name = self.path_column
         images = [image for table in found for image in table.files]
         return images, [printable(name) for table in found for name in table.files.names]
 

@@ -48,8 +48,7 @@ def read_path_table(path: Path, column: str, as_written: Sequence[str] = ()) -> 
             f"{path}: {len(empty)} cells of column {column} are empty (rows {some(empty)}, counted from 0). Fill or "
             "remove them."
         )
-    folders = [os.path.abspath(path.parent), os.path.realpath(path.parent)]  # noqa: PTH100  # links stay links
-    if outside := [row for row, name in enumerate(names) if not _is_inside(name, folders)]:
+    if outside := [row for row, name in enumerate(names) if _leaves(name, path.parent)]:
         raise InputError(
             f"{path}: {len(outside)} paths of column {column} leave the table's folder: "
             f"{', '.join(repr(names[row]) for row in outside[:3])} (rows {some(outside)}, counted from 0). Put the "
@@ -58,10 +57,11 @@ def read_path_table(path: Path, column: str, as_written: Sequence[str] = ()) -> 
     return PathTable(frame, Listing(path.parent, names))
 
 
-def _is_inside(name: str, folders: Sequence[str]) -> bool:
-    if ".." not in name and not Path(name).is_absolute():
-        return True
-    return any(
-        os.path.normpath(os.path.join(folder, name)).startswith(os.path.join(folder, ""))  # noqa: PTH118
-        for folder in folders
+def _leaves(name: str, folder: Path) -> bool:
+    """Return whether a path leads out of a folder as it is written; where links lead is the user's choice."""
+    if ".." not in name and not name.startswith("/") and ":" not in name:  # of a million names nearly all
+        return False
+    return not any(
+        Path(os.path.normpath(above / name)).is_relative_to(os.path.normpath(above))
+        for above in (folder.absolute(), folder.resolve())
     )
