@@ -9,7 +9,7 @@ from src.experiment import Optim, Perceptron
 
 
 class BreastCancer(OneTarget):
-    """The data that the family shares."""
+    """The data that all experiments of this file share."""
 
     def datamodule(self) -> datamodules.BreastCancer:
         return self.table(datamodules.BreastCancer)

@@ -9,7 +9,7 @@ from src.experiment import Augment, DataSpec, Optim
 
 
 class CatsDogs(ImageClasses):
-    """The data that the family shares."""
+    """The data that all experiments of this file share."""
 
     def datamodule(self) -> datamodules.CatsDogs:
         return self.folder(datamodules.CatsDogs)
@@ -19,14 +19,14 @@ class CatsDogsFinetune(CatsDogs, FineTuned):
     """Fine-tune an ImageNet backbone to tell cats from dogs.
 
     python scripts/run.py experiments/cats_dogs_finetune.py --test
-    Expected with the offline stand-in backbone, 3 seeds, 2 CPU cores (AVX-512 bf16):
+    Expected with the offline fallback backbone, 3 seeds, 2 CPU cores (AVX-512 bf16):
       Dogs-vs-Cats photographs 2400/400/800: test/acc 0.994 (0.994-0.994: the solved head stays best), 2.4-3.5 min
       drawn 800/200/400: val/acc 0.982 (0.975-0.985), test/acc 0.988 (0.985-0.990), 1.2-1.5 min
     """
 
 
 class CatsDogsProbe(CatsDogsFinetune):
-    """Solve a linear head on the kept features of the frozen backbone, and train it on.
+    """Solve a linear head on the cached features of the frozen backbone, and train it on.
 
     python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsProbe --test
     Expected, as above: photographs test/acc 0.994 (0.994-0.995), 51 s, or 5-8 s with the features in the cache;
@@ -40,7 +40,7 @@ class CatsDogsProbe(CatsDogsFinetune):
 
 
 class CatsDogsScratch(CatsDogs):
-    """Train a small CNN from random weights on pictures of 64 pixels.
+    """Train a small CNN from random weights on images of 64 pixels.
 
     python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsScratch --test
     Expected, as above: drawn val/acc 0.960 (0.955-0.965), test/acc 0.941 (0.935-0.948), 1.3 min

@@ -9,7 +9,7 @@ from src.experiment import Optim, Perceptron
 
 
 class Diabetes(OneTarget):
-    """The data that the family shares."""
+    """The data that all experiments of this file share."""
 
     def datamodule(self) -> datamodules.Diabetes:
         return self.table(datamodules.Diabetes)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DigitsData(ClassificationExperiment):
-    """The data that the family shares; each member adds its model."""
+    """The data that all experiments of this file share; each member adds its model."""
 
     monitor = "val/acc"
     mode = "max"
@@ -24,11 +24,11 @@ class DigitsData(ClassificationExperiment):
     dataset: Literal["mnist", "fashion-mnist"] = "mnist"
     """Data set; where it cannot be had, another stands in."""
     image_size: int = 28
-    """Side in pixels of the pictures that the model sees."""
+    """Side in pixels of the images that the model sees."""
     shift: int = 0
-    """Move training pictures by up to so many pixels each way."""
+    """Move training images by up to so many pixels each way."""
     flip: bool = False
-    """Mirror every second training picture left to right."""
+    """Mirror every second training image left to right."""
     optim: Optim = Optim()
     """Optimiser and schedule."""
 
@@ -70,7 +70,7 @@ class DigitsCNN(DigitsData):
     python scripts/run.py experiments/digits.py --test
     Expected on scikit-learn's digits (1259/269/269): test/acc 0.991 (0.989-0.993, 5 seeds), 10 s
 
-    After https://github.com/yunjey/pytorch-tutorial, convolutional_neural_network; its rate, epochs and pictures that
+    After https://github.com/yunjey/pytorch-tutorial, convolutional_neural_network; its rate, epochs and images that
     never move are replaced.
     """
 

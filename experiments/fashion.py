@@ -7,7 +7,7 @@ from src.experiment import Optim
 
 
 class FashionCNN(DigitsCNN):
-    """The PyTorch tutorial's CNN, with a recipe for 50 000 pictures.
+    """The PyTorch tutorial's CNN, with a recipe for 50 000 images.
 
     python scripts/run.py experiments/fashion.py:FashionCNN --test
     Measured (50000/10000/10000, seed 0): test/acc 0.922, val/acc 0.928, 16 s an epoch on 1 core

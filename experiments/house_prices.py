@@ -9,7 +9,7 @@ from src.experiment import TablePrep
 
 
 class HousePrices(OneTarget):
-    """The data that the family shares."""
+    """The data that all experiments of this file share."""
 
     target = "Sale_Price"
 

@@ -12,7 +12,7 @@ from src.experiment import Optim
 
 
 class Imbalanced(ImageClasses, FineTuned):
-    """Nothing is done: a linear head on the kept features of a frozen backbone, solved and trained on.
+    """Nothing is done: a linear head on the cached features of a frozen backbone, solved and trained on.
 
     python scripts/run.py experiments/imbalanced.py --seeds 0 1 2 --test
     Measured: test/balanced_acc 0.764 (0.731-0.813), recall of dogs 0.537 (0.470-0.640), their precision 0.758; with the

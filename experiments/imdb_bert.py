@@ -11,7 +11,7 @@ class ImdbBert(ImdbData, TextsBert):
     """Fine-tune a pretrained encoder on IMDb reviews.
 
     python scripts/run.py experiments/imdb_bert.py --test
-    Measured with the offline stand-in encoder on the packaged 17 474 / 2 499 / 5 000 reviews, held out as blocks, 2 CPU
+    Measured with the offline fallback encoder on the packaged 17 474 / 2 499 / 5 000 reviews, held out as blocks, 2 CPU
     cores (AVX-512 bf16): test/acc 0.912, val/acc 0.911 (seed 0 alone), 28 min
     """
 

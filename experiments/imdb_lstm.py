@@ -9,7 +9,7 @@ from src.experiment import Optim, Recurrent, TextPrep, Vocabulary
 
 
 class ImdbData(TextData):
-    """The data that the family shares."""
+    """The data that all experiments of this file share."""
 
     def datamodule(self) -> datamodules.Imdb:
         return self.table(datamodules.Imdb)

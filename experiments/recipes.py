@@ -11,7 +11,7 @@ from src.experiment import DataSpec, Optim
 
 
 class Plain(CatsDogs):
-    """A small CNN from random weights on pictures of 48 pixels, cropped and mirrored.
+    """A small CNN from random weights on images of 48 pixels, cropped and mirrored.
 
     python scripts/run.py experiments/recipes.py --seeds 0 1 2 --test
     Measured on Dogs-vs-Cats photographs (2400/400/800), 3 seeds: test/acc 0.778 (0.776-0.780)
@@ -30,7 +30,7 @@ class Plain(CatsDogs):
 
 
 class Shifted(Plain):
-    """Validated, tested and predicted on ten views of each picture.
+    """Validated, tested and predicted on ten views of each image.
 
     python scripts/run.py experiments/recipes.py:Shifted --seeds 0 1 2 --test
     Measured on earlier checkpoints of `Plain`, 0.762: test/acc 0.771 (0.756-0.782), 1.0 points more (0.2-1.6)
@@ -40,10 +40,10 @@ class Shifted(Plain):
 
 
 class Tuned(CatsDogsFinetune):
-    """A plain fine-tuning of the whole backbone on pictures of 96 pixels.
+    """A plain fine-tuning of the whole backbone on images of 96 pixels.
 
     python scripts/run.py experiments/recipes.py:Tuned --source drawn --seeds 0 1 2 --test
-    Measured with the offline stand-in backbone on drawn pictures (800/200/400), 3 seeds: test/acc 0.988 (0.978-0.993)
+    Measured with the offline fallback backbone on synthetic images (800/200/400), 3 seeds: test/acc 0.988 (0.978-0.993)
     """
 
     image_size = 96

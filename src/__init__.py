@@ -1,1 +1,1 @@
-"""Leyden: the rooms that experiments are built from. Read `src/experiment.py` first."""
+"""Leyden: the parts that experiments are built from. Read `src/experiment.py` first."""

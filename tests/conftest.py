@@ -37,27 +37,27 @@ TINY = ("--image-size", "32", "--max-epochs", "1", "--limit-train-batches", "2",
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder {train,val,test}/{cat,dog} of 24, 8 and 8 drawn pictures; not to be changed."""
-    folder = tmp_path_factory.mktemp("data") / "pictures"
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder {train,val,test}/{cat,dog} of 24, 8 and 8 synthetic images; not to be changed."""
+    folder = tmp_path_factory.mktemp("data") / "images"
     draw_folder(folder, train=24, val=8, test=8)
     return folder
 
 
 @pytest.fixture(scope="session")
-def photos(pictures: Path) -> Path:
-    """A table of the 40 drawn pictures: `path,label,labels,age`, and `cat` and `furry` with 0s and 1s; not to be
+def photos(images: Path) -> Path:
+    """A table of the 40 synthetic images: `path,label,labels,age`, and `cat` and `furry` with 0s and 1s; not to be
     changed."""
     rng = np.random.default_rng(0)
-    path = pictures / "photos.csv"
+    path = images / "photos.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "labels", "age", "cat", "furry"])
-        for picture in sorted(pictures.rglob("*.jpg")):
-            kind, furry = picture.parent.name, int(rng.integers(2))
+        for image in sorted(images.rglob("*.jpg")):
+            kind, furry = image.parent.name, int(rng.integers(2))
             labels = ";".join([*(["cat"] if kind == "cat" else []), *(["furry"] if furry else [])])
             age = f"{rng.uniform(0, 20):.2f}"
-            writer.writerow([picture.relative_to(pictures), kind, labels, age, int(kind == "cat"), furry])
+            writer.writerow([image.relative_to(images), kind, labels, age, int(kind == "cat"), furry])
     return path
 
 
@@ -161,7 +161,7 @@ Tiny = Callable[[type[Experiment]], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def tiny(pictures: Path, photos: Path, texts: Path, encoder: Path, houses: Path, tagged: Path) -> Tiny:
+def tiny(images: Path, photos: Path, texts: Path, encoder: Path, houses: Path, tagged: Path) -> Tiny:
     """Return the fields that make an experiment small: its kind of data, and nothing to be downloaded."""
     wanted: dict[str, Any] = {
         "weights": "none",
@@ -182,7 +182,7 @@ def tiny(pictures: Path, photos: Path, texts: Path, encoder: Path, houses: Path,
 
     def fields_of(kind: type[Experiment]) -> dict[str, Any]:
         default = {field.name: field.default for field in dataclasses.fields(kind)}
-        data = {"dataset": None, "image_size": pictures, "text_column": texts, "columns": houses}
+        data = {"dataset": None, "image_size": images, "text_column": texts, "columns": houses}
         place = next((place for name, place in data.items() if name in default), None)  # data of an experiment's own
         found: dict[str, Any] = {"data_dir": place} if place else {}
         if "dataset" in default:

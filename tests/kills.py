@@ -65,7 +65,7 @@ class Mortal(Experiment):
 
 
 class Pictures(Mortal, CatsDogsScratch):
-    """A small CNN on pictures that are cropped, mirrored and coloured at random."""
+    """A small CNN on images that are cropped, mirrored and coloured at random."""
 
     image_size = 32
     batch_size = 4
@@ -250,16 +250,16 @@ def write_table(path: Path) -> Path:
     return path
 
 
-def experiments(folder: Path, pictures: Path) -> list[Pictures | Kept | Texts | Numbers]:
+def experiments(folder: Path, images: Path) -> list[Pictures | Kept | Texts | Numbers]:
     """Return one of each kind, in the main process and with two workers."""
     texts, table = write_texts(folder / "texts.csv"), write_table(folder / "table.csv")
     return [
         kind(data_dir=data, num_workers=workers)
         for workers in (0, 2)
         for kind, data in (
-            (Pictures, pictures),
-            (Recipes, pictures),
-            (Kept, pictures),
+            (Pictures, images),
+            (Recipes, images),
+            (Kept, images),
             (Texts, texts),
             (Numbers, table),
             (Averaged, table),
@@ -290,8 +290,8 @@ def main(kills: int, seed: int = 0) -> int:
 
         folder = Path(name)
         os.environ["LEYDEN_CACHE"] = str(folder / "cache")
-        draw_folder(folder / "pictures", train=48, val=16, test=16)
-        kinds = experiments(folder, folder / "pictures")
+        draw_folder(folder / "images", train=48, val=16, test=16)
+        kinds = experiments(folder, folder / "images")
         alone, seconds = [], []
         for number, experiment in enumerate(kinds):
             started = time.monotonic()

@@ -248,8 +248,8 @@ def test_in_two_steps(run: leyden.Run, images: np.ndarray, tmp_path: Path) -> No
         prob = model(batch).softmax(1)
     frame = run.predict(list(images), calibrate=False)
     assert prob.numpy() == pytest.approx(frame.filter(like="prob_").to_numpy(), abs=1e-5)
-    (tmp_path / "no.png").write_text("no picture")
-    with pytest.raises(leyden.InputError, match=r"no\.png: not a picture"):
+    (tmp_path / "no.png").write_text("no image")
+    with pytest.raises(leyden.InputError, match=r"no\.png: not an image"):
         run.prepare(tmp_path / "no.png")
 
 
@@ -280,9 +280,9 @@ def test_what_is_no_image_is_refused(run: leyden.Run, given: Any, said: str) -> 
         run.predict(given)
 
 
-def test_colours_in_memory(pictures: Path, tiny: Tiny) -> None:
+def test_colours_in_memory(images: Path, tiny: Tiny) -> None:
     run = leyden.run(Images, max_epochs=1, limit_train_batches=1, **tiny(Images))
-    files = sorted((pictures / "val").rglob("*.jpg"))[:3]
+    files = sorted((images / "val").rglob("*.jpg"))[:3]
     opened = [Image.open(file).convert("RGB") for file in files]
     by_file, by_image = run.predict(files, calibrate=False), run.predict(opened, calibrate=False)
     assert by_image.filter(like="prob_").to_numpy() == pytest.approx(by_file.filter(like="prob_").to_numpy(), abs=0.02)

@@ -156,12 +156,12 @@ def test_experiment_file(
         (("--accelerator", "cpu", "--max-time", "soon"), ("--max-time soon",)),
     ],
 )
-def test_devices(run_py: RunPy, pictures: Path, flags: tuple[str, ...], said: tuple[str, ...]) -> None:
+def test_devices(run_py: RunPy, images: Path, flags: tuple[str, ...], said: tuple[str, ...]) -> None:
     from src.training.trainer import accelerators
 
     if flags[0] == "--accelerator" and flags[1] != "cpu" and accelerators()[flags[1]]:
         pytest.skip(f"this machine has {flags[1]}")
-    refused(run_py(SCRATCH, *TINY, "--data-dir", pictures, *flags), *said)
+    refused(run_py(SCRATCH, *TINY, "--data-dir", images, *flags), *said)
     failed_run(*said)
 
 
@@ -216,7 +216,7 @@ def val_all_broken(data: Path) -> None:
     [
         (missing, ("no such folder",)),
         (no_folder, ("no such folder",)),
-        (empty, ("at least two class folders", "<folder>/<class>/<picture>")),
+        (empty, ("at least two class folders", "<folder>/<class>/<image>")),
         (no_classes, ("at least two class folders", "found: none")),
         (one_class, ("at least two class folders", "found: cat")),
         (other_classes, ("val and train differ in classes: dog, wolf",)),
@@ -225,16 +225,16 @@ def val_all_broken(data: Path) -> None:
     ],
 )
 def test_data_dir(
-    run_py: RunPy, pictures: Path, tmp_path: Path, change: Callable[[Path], None], said: tuple[str, ...]
+    run_py: RunPy, images: Path, tmp_path: Path, change: Callable[[Path], None], said: tuple[str, ...]
 ) -> None:
-    data = shutil.copytree(pictures, tmp_path / "data")
+    data = shutil.copytree(images, tmp_path / "data")
     change(data)
     refused(run_py(SCRATCH, *TINY, "--data-dir", data), str(data), *said)
     failed_run(str(data), *said)
 
 
 def damage(data: Path) -> list[Path]:
-    """Three files that do not open: cut, empty, no picture."""
+    """Three files that do not open: cut, empty, no image."""
     names = [data / "train/cat/0001.jpg", data / "train/dog/0000.jpg", data / "train/dog/notes.txt"]
     names[0].write_bytes(names[0].read_bytes()[:500])
     names[1].write_bytes(b"")
@@ -242,8 +242,8 @@ def damage(data: Path) -> list[Path]:
     return names
 
 
-def test_few_unreadable_files_are_left_out_by_name(run_py: RunPy, pictures: Path, tmp_path: Path) -> None:
-    data = shutil.copytree(pictures, tmp_path / "data")
+def test_few_unreadable_files_are_left_out_by_name(run_py: RunPy, images: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(images, tmp_path / "data")
     for i in range(40):  # three of 81 are under 5 %
         shutil.copy(data / "train/cat/0000.jpg", data / "train/cat" / f"more{i}.jpg")
     broken = damage(data)
@@ -262,16 +262,16 @@ def test_few_unreadable_files_are_left_out_by_name(run_py: RunPy, pictures: Path
         assert str(file.relative_to(data)) not in split
 
 
-def test_many_unreadable_files_stop(run_py: RunPy, pictures: Path, tmp_path: Path) -> None:
-    data = shutil.copytree(pictures, tmp_path / "data")
+def test_many_unreadable_files_stop(run_py: RunPy, images: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(images, tmp_path / "data")
     broken = damage(data)
     refused(run_py(SCRATCH, *TINY, "--data-dir", data), "3 of 41 files", "5%", *map(str, broken))
     failed_run("3 of 41 files", *map(str, broken))
     assert all(file.exists() for file in broken), "quarantined by name, not moved"
 
 
-def test_same_picture_in_two_splits_is_reported(run_py: RunPy, pictures: Path, tmp_path: Path) -> None:
-    data = shutil.copytree(pictures, tmp_path / "data")
+def test_same_picture_in_two_splits_is_reported(run_py: RunPy, images: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(images, tmp_path / "data")
     shutil.copy(data / "train/cat/0000.jpg", data / "val/cat/again.jpg")
     done = run_py(SCRATCH, *TINY, "--data-dir", data, "--dry-run")
     assert done.exit_code == 0
@@ -286,29 +286,29 @@ def test_same_picture_in_two_splits_is_reported(run_py: RunPy, pictures: Path, t
         ((SCRATCH, "--source", "oxford-pet"), ("--source oxford-pet", "no network")),
         ((SCRATCH, "--source", "folder"), ("--source folder", "no such folder")),
         ((SCRATCH, "--source", "oxford"), ("--source oxford", "oxford-pet", "drawn")),
-        ((TEXTBOOK, "--data-dir", "{pictures}"), ("--weights imagenet", "resnet50", "--weights none")),
-        ((SCRATCH, "--data-dir", "{pictures}", "--weights", "gone.pt"), ("--weights gone.pt", "no such file")),
-        ((SCRATCH, "--data-dir", "{pictures}", "--weights", "imagenet"), ("--weights imagenet",)),
-        ((SCRATCH, "--data-dir", "{pictures}", "--weights", "{junk}"), ("--weights", "junk.pt", "not a state dict")),
-        ((SCRATCH, "--data-dir", "{pictures}", "--weights", "{other}"), ("--weights", "other.pt", "not a state dict")),
-        ((IMAGES, "--data-dir", "{pictures}", "--backbone", "resnet5"), ("--backbone resnet5", "Did you mean")),
-        ((IMAGES, "--data-dir", "{pictures}", "--offline-backbone", "x"), ("--offline-backbone x",)),
+        ((TEXTBOOK, "--data-dir", "{images}"), ("--weights imagenet", "resnet50", "--weights none")),
+        ((SCRATCH, "--data-dir", "{images}", "--weights", "gone.pt"), ("--weights gone.pt", "no such file")),
+        ((SCRATCH, "--data-dir", "{images}", "--weights", "imagenet"), ("--weights imagenet",)),
+        ((SCRATCH, "--data-dir", "{images}", "--weights", "{junk}"), ("--weights", "junk.pt", "not a state dict")),
+        ((SCRATCH, "--data-dir", "{images}", "--weights", "{other}"), ("--weights", "other.pt", "not a state dict")),
+        ((IMAGES, "--data-dir", "{images}", "--backbone", "resnet5"), ("--backbone resnet5", "Did you mean")),
+        ((IMAGES, "--data-dir", "{images}", "--offline-backbone", "x"), ("--offline-backbone x",)),
     ],
 )
 def test_sources_and_weights(
-    run_py: RunPy, pictures: Path, tmp_path: Path, arguments: tuple[str, ...], said: tuple[str, ...]
+    run_py: RunPy, images: Path, tmp_path: Path, arguments: tuple[str, ...], said: tuple[str, ...]
 ) -> None:
     (tmp_path / "junk.pt").write_bytes(b"junk")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
-    known = {"pictures": pictures, "junk": tmp_path / "junk.pt", "other": tmp_path / "other.pt"}
+    known = {"images": images, "junk": tmp_path / "junk.pt", "other": tmp_path / "other.pt"}
     first, *rest = (argument.format(**known) for argument in arguments)
     refused(run_py(first, *TINY, *rest), *said)
     failed_run(*said)
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
-def test_one_bad_of_two_experiments(run_py: RunPy, pictures: Path) -> None:
-    outcome = run_py(TEXTBOOK, SCRATCH, *TINY, "--data-dir", pictures, "--weights", "imagenet", "--dry-run")
+def test_one_bad_of_two_experiments(run_py: RunPy, images: Path) -> None:
+    outcome = run_py(TEXTBOOK, SCRATCH, *TINY, "--data-dir", images, "--weights", "imagenet", "--dry-run")
     refused(outcome, "CatsDogsTextbook", "CatsDogsScratch", "2 of 2 runs failed")
     assert not records.runs_dir().exists()
 

@@ -165,8 +165,8 @@ def test_texts_are_words_to_logistic_regression(texts: Path) -> None:
     assert expected["TF-IDF, logistic regression"]["test/acc"] > 0.9
 
 
-def test_pictures_are_grey_pixels_to_logistic_regression(pictures: Path) -> None:
-    data = ImageFolder(pictures, image_size=32)
+def test_pictures_are_grey_pixels_to_logistic_regression(images: Path) -> None:
+    data = ImageFolder(images, image_size=32)
     data.setup("fit")
     x: Parts = {}
     for split in SPLITS:

@@ -106,7 +106,7 @@ def test_page_needs_nothing_else(variants: list[Run]) -> None:
 
 
 def test_ids_of_the_pictures_are_unlike(variants: list[Run], tmp_path: Path) -> None:
-    """Two curves with one clip path's id would be cut by the first picture's frame."""
+    """Two curves with one clip path's id would be cut by the first image's frame."""
     found = [*variants, *make_seeds(tmp_path / "other", [0.1], data={"fingerprint": "beef"})]
     clips = re.findall(r'<clipPath id="(\w+)"', page_of(found))
     assert len(clips) == 6

@@ -147,7 +147,7 @@ VALIDATE = ("--folds", "3", "--baselines")
 ASKED = {
     "numbers": ("tables.py:TableLinear", "--target price --columns.ignored size"),
     "classes": ("tables.py:TableLogistic", "--target size --columns.ignored price area"),
-    "pictures": ("cats_dogs_finetune.py:CatsDogsScratch", "--image-size 32 --limit-train-batches 2 --batch-size 4"),
+    "images": ("cats_dogs_finetune.py:CatsDogsScratch", "--image-size 32 --limit-train-batches 2 --batch-size 4"),
     "texts": (
         "texts.py:TextsLstm",
         "--vocabulary.size 200 --vocabulary.width 8 --lstm.hidden 8 --prep.max-length 16",
@@ -157,13 +157,13 @@ ASKED = {
 
 @pytest.fixture(scope="module", params=list(ASKED))
 def validated(
-    request: pytest.FixtureRequest, houses: Path, texts: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, houses: Path, texts: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Validated]:
     """`run.py FILE --folds 3 --baselines` for an experiment of each task; not to be changed."""
     home = tmp_path_factory.mktemp(request.param)
-    if request.param == "pictures":
+    if request.param == "images":
         data = home / "all"
-        shutil.copytree(pictures / "train", data)
+        shutil.copytree(images / "train", data)
         ids = [str(path.relative_to(data)) for path in sorted(data.glob("*/*"))]
     else:
         data = texts if request.param == "texts" else houses

@@ -1,4 +1,4 @@
-"""What check_data.py finds: planted faults of pictures, texts and tables, and nothing in data that have none."""
+"""What check_data.py finds: planted faults of images, texts and tables, and nothing in data that have none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from experiments.tables import TableClassification, TableLinear, TableRegression
 from experiments.texts import TextsLstm
 from src.cli.data_check import check_data
 from src.cli.parser import CheckFlags
-from src.data_checks import Examples, pictures, tables, texts
+from src.data_checks import Examples, images, tables, texts
 from src.data_checks.labels import Evidence, wrong_classes
 from src.data_checks.numbers import outliers
 from src.datamodules import quarantine
@@ -53,9 +53,9 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------------------ images
 def photograph(seed: int) -> Image.Image:
-    """Return a picture like no other: clouds of random colours."""
+    """Return an image like no other: clouds of random colours."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
     return small.resize((160, 120), Image.Resampling.BICUBIC)
@@ -63,7 +63,7 @@ def photograph(seed: int) -> Image.Image:
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """A folder {train,val,test}/{cat,dog} with 25, 10 and 10 pictures of each class, all of them different."""
+    """A folder {train,val,test}/{cat,dog} with 25, 10 and 10 images of each class, all of them different."""
     root, number = tmp_path / "photographs", 0
     for split, count in (("train", 25), ("val", 10), ("test", 10)):
         for kind in ("cat", "dog"):
@@ -74,26 +74,26 @@ def photographs(tmp_path: Path) -> Path:
     return root
 
 
-def on_pictures(folder: Path, **fields: Any) -> CatsDogsScratch:
+def on_images(folder: Path, **fields: Any) -> CatsDogsScratch:
     return CatsDogsScratch(data_dir=folder, image_size=64, accelerator="cpu", **fields)
 
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "the same": lambda picture: picture,
-    "resized": lambda picture: picture.resize((110, 83)),
-    "enlarged": lambda picture: picture.resize((400, 300)),
-    "brighter": lambda picture: ImageEnhance.Brightness(picture).enhance(1.1),
+    "the same": lambda image: image,
+    "resized": lambda image: image.resize((110, 83)),
+    "enlarged": lambda image: image.resize((400, 300)),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
     "mirrored": ImageOps.mirror,
-    "grey": lambda picture: picture.convert("L"),
+    "grey": lambda image: image.convert("L"),
 }
 
 
 @pytest.mark.parametrize("copy", COPIES)
 @pytest.mark.parametrize("quality", [40, 90])
 def test_a_picture_in_two_splits_is_found(photographs: Path, checked: Checked, copy: str, quality: int) -> None:
-    with Image.open(photographs / "train/cat/07.jpg") as picture:
-        COPIES[copy](picture).save(photographs / "test/dog/99.jpg", quality=quality)
-    code, report, out = checked(on_pictures(photographs))
+    with Image.open(photographs / "train/cat/07.jpg") as image:
+        COPIES[copy](image).save(photographs / "test/dog/99.jpg", quality=quality)
+    code, report, out = checked(on_images(photographs))
     assert code == 1
     (finding,) = found(report, "earlier split")
     assert finding["wrong"]
@@ -108,7 +108,7 @@ def test_a_picture_in_two_splits_is_found(photographs: Path, checked: Checked, c
 
 def test_clean_pictures_have_no_findings(photographs: Path, checked: Checked, tmp_path: Path) -> None:
     list_ = tmp_path / "list.csv"
-    code, report, out = checked(on_pictures(photographs), fix=True, list=list_, strict=True)
+    code, report, out = checked(on_images(photographs), fix=True, list=list_, strict=True)
     assert (code, report["findings"]) == (0, [])
     assert "nothing found" in out
     assert not list_.exists(), "nothing to leave out, no list"
@@ -118,9 +118,9 @@ def test_flat_pictures_are_not_all_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     flat = np.full((1, 32, 32), 200, np.float32) + rng.normal(0, 0.5, (6, 32, 32)).astype(np.float32)
     examples = in_splits(["train"] * 3 + ["test"] * 3)
-    assert list(pictures.repeated(examples, flat, exact=False)) == []
+    assert list(images.repeated(examples, flat, exact=False)) == []
     flat[4] = flat[1]
-    (pair,) = pictures.repeated(examples, flat, exact=False)
+    (pair,) = images.repeated(examples, flat, exact=False)
     assert pair == (1, 4, "the same")
 
 
@@ -129,20 +129,20 @@ def test_tiny_pictures_count_only_when_equal() -> None:
     small = rng.integers(0, 255, (4, 32, 32)).astype(np.float32)
     small[2] = small[0] + rng.normal(0, 1, (32, 32))
     examples = in_splits(["train", "train", "test", "test"])
-    assert list(pictures.repeated(examples, small, exact=True)) == []
-    assert [pair[:2] for pair in pictures.repeated(examples, small, exact=False)] == [(0, 2)]
+    assert list(images.repeated(examples, small, exact=True)) == []
+    assert [pair[:2] for pair in images.repeated(examples, small, exact=False)] == [(0, 2)]
     small[2] = small[0]
-    assert [pair[:2] for pair in pictures.repeated(examples, small, exact=True)] == [(0, 2)]
+    assert [pair[:2] for pair in images.repeated(examples, small, exact=True)] == [(0, 2)]
 
 
 def test_odd_sizes_are_named(photographs: Path, checked: Checked) -> None:
     photograph(900).resize((1600, 60)).save(photographs / "train/cat/wide.jpg", quality=90)
     photograph(901).resize((20, 20)).save(photographs / "train/dog/small.jpg", quality=90)
-    code, report, _ = checked(on_pictures(photographs))
+    code, report, _ = checked(on_images(photographs))
     assert code == 0, "odd, but no score is wrong for it"
     assert found(report, "wide or tall")[0]["examples"] == ["train/cat/wide.jpg (1600 x 60)"]
     assert found(report, "blown up")[0]["examples"] == ["train/dog/small.jpg (20 x 20)"]
-    assert checked(on_pictures(photographs), strict=True)[0] == 1
+    assert checked(on_images(photographs), strict=True)[0] == 1
 
 
 # --------------------------------------------------------------------------------------------------------------- texts
@@ -428,7 +428,7 @@ def test_the_script(script: Script, photographs: Path, checked: Checked, tmp_pat
     done = script("check_data.py", target, *here, "--fix", "--list", list_)
     assert done.returncode == 1, done.stderr
     assert [tuple(entry[:2]) for entry in quarantine.read(list_)] == [("train/cat/03.jpg", "train")]
-    code, _, out = checked(on_pictures(photographs, quarantine=list_), strict=True)
+    code, _, out = checked(on_images(photographs, quarantine=list_), strict=True)
     assert code == 0
     assert f"examples left out by {list_}: train 1" in out
     assert digests(photographs) == before
@@ -456,7 +456,7 @@ def test_fix_adds_to_the_list_that_is_left_out(photographs: Path, checked: Check
     shutil.copy(photographs / "train/cat/03.jpg", photographs / "val/cat/copy.jpg")
     list_ = tmp_path / "list.csv"
     quarantine.write(list_, [quarantine.Entry("test/dog/00.jpg", "test", "blurred")])
-    checked(on_pictures(photographs, quarantine=list_), fix=True, list=list_)
+    checked(on_images(photographs, quarantine=list_), fix=True, list=list_)
     assert [entry.id for entry in quarantine.read(list_)] == ["test/dog/00.jpg", "train/cat/03.jpg"]
 
 

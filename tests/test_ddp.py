@@ -37,10 +37,10 @@ def ids(path: Path) -> list[str]:
     ],
 )
 def test_two_processes(
-    script: Script, pictures: Path, tmp_path: Path, strategy: str, seeds: tuple[int, ...], splits: tuple[str, ...]
+    script: Script, images: Path, tmp_path: Path, strategy: str, seeds: tuple[int, ...], splits: tuple[str, ...]
 ) -> None:
     test = "test" in splits
-    data = ("--data-dir", pictures, "--devices", "2", "--strategy", strategy)
+    data = ("--data-dir", images, "--devices", "2", "--strategy", strategy)
     done = script("run.py", TARGET, *FLAGS, *data, *(["--test"] if test else []), "--seeds", *map(str, seeds))
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -52,14 +52,14 @@ def test_two_processes(
 
     quieten()
     alone = runner.run(
-        CatsDogsScratch(data_dir=pictures, image_size=32, batch_size=4, max_epochs=1, accelerator="cpu"),
+        CatsDogsScratch(data_dir=images, image_size=32, batch_size=4, max_epochs=1, accelerator="cpu"),
         RunOptions(test=test),
     )
     expected = records.load(alone)
     for run, record in runs:
         assert record["state"] == "done"
         assert record["device"] == "cpu x 2"
-        assert record["steps"] == 3, "24 pictures, 2 processes of batches of 4"
+        assert record["steps"] == 3, "24 images, 2 processes of batches of 4"
         assert set(record) == set(expected)
         assert set(record["metrics"]) == set(expected["metrics"])
         assert {name for *_, name, _ in records.metrics(run)} | {"train/lr", "train/loss_step"} == {

@@ -525,7 +525,7 @@ def test_augment_crop(crop: tuple[float, float]) -> None:
 @pytest.mark.parametrize("name", ["rotation", "colour", "mixup", "cutmix"])
 @pytest.mark.parametrize("value", [-0.5, float("nan"), float("inf")])
 def test_augment_sizes(name: str, value: float) -> None:
-    """torchvision refuses some when the data are set up or a picture is changed, without naming the flag."""
+    """torchvision refuses some when the data are set up or an image is changed, without naming the flag."""
     kind: Any = Augment
     with pytest.raises(InputError, match=rf"--augment\.{name} {value}: a number from 0 on"):
         kind(**{name: value})

@@ -71,7 +71,7 @@ def test_a_disk_too_small_is_said_before_the_training(
     finished: Path, numbers: Numbers, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEYDEN_RUNS", str(small_disk(1_000_000)))
-    with pytest.raises(InputError, match=r"MB free, and the run's checkpoints take up to .* MB. Make room"):
+    with pytest.raises(InputError, match=r"MB free, and the run's checkpoints take up to .* MB. Free some space"):
         runner.run(dataclasses.replace(numbers, mlp=kills.Perceptron(width=512)))
     run = newest(records.runs_dir())
     assert records.load(run)["state"] == "failed"

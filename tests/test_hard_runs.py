@@ -1,4 +1,4 @@
-"""Runs on hard pictures, with caches that cannot be written, and of run directories made by other code."""
+"""Runs on hard images, with caches that cannot be written, and of run directories made by other code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import Script, own_home
 from kills import in_process
-from odd_pictures import BYTES, STORED, png_of_size
+from odd_images import BYTES, STORED, png_of_size
 from PIL import Image
 from test_faults import without_root
 
@@ -59,11 +59,11 @@ def small(data: Path, **more: Any) -> Images:
 
 
 @pytest.fixture(scope="module")
-def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run; not to be changed."""
     home = tmp_path_factory.mktemp("trained")
     with own_home(home):
-        return runner.run(small(pictures))
+        return runner.run(small(images))
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -71,26 +71,26 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 # ---------------------------------------------------------------------------------------------------------- predictions
-def copies_of(picture: Image.Image, folder: Path) -> None:
-    """Write one picture in many ways, lossless ones named `same...` and JPEGs `near...`."""
+def copies_of(image: Image.Image, folder: Path) -> None:
+    """Write one image in many ways, lossless ones named `same...` and JPEGs `near...`."""
     folder.mkdir()
-    picture.save(folder / "plain.png")
-    picture.convert("CMYK").save(folder / "same cmyk.tif")
-    picture.convert("CMYK").save(folder / "near cmyk.jpg", quality=98, subsampling=0)
+    image.save(folder / "plain.png")
+    image.convert("CMYK").save(folder / "same cmyk.tif")
+    image.convert("CMYK").save(folder / "near cmyk.jpg", quality=98, subsampling=0)
     for tag, how in STORED.items():
         exif = Image.Exif()
         exif[0x0112] = tag
         for name in ("same {}.png", "same {}.tif", "near {}.jpg"):
-            turned = picture if how is None else picture.transpose(how)
+            turned = image if how is None else image.transpose(how)
             turned.save(folder / name.format(tag), exif=exif, quality=98)
 
 
 def test_rotated_and_cmyk_copies_are_predicted_as_the_plain_picture(
-    trained: Path, pictures: Path, tmp_path: Path
+    trained: Path, images: Path, tmp_path: Path
 ) -> None:
     """Lossless copies to the last digit, JPEGs to 0.01 of probability."""
-    with Image.open(pictures / "val/cat/0000.jpg") as picture:
-        copies_of(picture.convert("RGB"), tmp_path / "copies")
+    with Image.open(images / "val/cat/0000.jpg") as image:
+        copies_of(image.convert("RGB"), tmp_path / "copies")
     text, failed, _ = predict(trained, [tmp_path / "copies"])
     found = {Path(row["id"]).name: row for row in rows(text)}
     assert (len(found), failed) == (1 + 2 + 3 * 8, 0)
@@ -101,13 +101,13 @@ def test_rotated_and_cmyk_copies_are_predicted_as_the_plain_picture(
         assert float(row["prob_cat"]) == pytest.approx(float(plain["prob_cat"]), abs=0.01), name
 
 
-def test_bombs_and_names_of_any_bytes_are_rows(trained: Path, pictures: Path, tmp_path: Path) -> None:
+def test_bombs_and_names_of_any_bytes_are_rows(trained: Path, images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
-    picture = (pictures / "val/cat/0000.jpg").read_bytes()
+    image = (images / "val/cat/0000.jpg").read_bytes()
     names = [BYTES, "a\nb.JPG", "-x.jpg", "猫.jpg"]
     for name in names:
-        (folder / name).write_bytes(picture)
+        (folder / name).write_bytes(image)
     (folder / "bomb.png").write_bytes(png_of_size(40_000, 40_000))
     out = tmp_path / "out.csv"
     assert main(PredictFlags(run=trained, inputs=(folder,), out=out)) == 0
@@ -125,9 +125,9 @@ def test_an_input_that_is_a_link_to_nothing_or_has_too_long_a_name(trained: Path
 
 
 # ------------------------------------------------------------------------------------------------------------- training
-def test_a_run_on_names_that_are_no_text(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_on_names_that_are_no_text(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The folder, a class and a file have bytes that are not UTF-8: everything written is, and can be read again."""
-    data = Path(shutil.copytree(pictures, os.fsdecode(os.fsencode(tmp_path) + b"/dat\xe9")))
+    data = Path(shutil.copytree(images, os.fsdecode(os.fsencode(tmp_path) + b"/dat\xe9")))
     for split in ("train", "val", "test"):
         (data / split / "cat").rename(data / split / os.fsdecode(b"ch\xe2t"))
     (data / "val/dog/0000.jpg").rename(data / "val/dog" / os.fsdecode(b"\xff\n.jpg"))
@@ -145,9 +145,9 @@ def test_a_run_on_names_that_are_no_text(pictures: Path, tmp_path: Path, capsys:
     assert compared.read(run).state == "done"
 
 
-def test_classes_of_any_script(pictures: Path, tmp_path: Path) -> None:
-    """Dollars enclose mathematics for matplotlib, whose font has neither the cat's sign nor its picture."""
-    data, names = shutil.copytree(pictures, tmp_path / "data"), ("$x_{1$", "猫 قطة 🐈")
+def test_classes_of_any_script(images: Path, tmp_path: Path) -> None:
+    """Dollars enclose mathematics for matplotlib, whose font has neither the cat's sign nor its image."""
+    data, names = shutil.copytree(images, tmp_path / "data"), ("$x_{1$", "猫 قطة 🐈")
     for split in ("train", "val", "test"):
         for old, new in zip(("cat", "dog"), names, strict=True):
             (data / split / old).rename(data / split / new)
@@ -159,11 +159,11 @@ def test_classes_of_any_script(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_kept_features_that_cannot_be_written_are_said_and_used(
-    pictures: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache_dir().mkdir(parents=True)
     (cache_dir() / "features").write_text("no folder")
-    run = runner.run(small(pictures))
+    run = runner.run(small(images))
     assert records.load(run)["state"] == "done"
     assert f"CACHE      {cache_dir()}/features cannot be written" in capsys.readouterr().out
 
@@ -205,8 +205,8 @@ def saved_array(array: np.ndarray) -> bytes:
         "other code",
     ],
 )
-def test_damaged_kept_features_are_computed_again(pictures: Path, harm: Callable[[Path], object]) -> None:
-    asked = small(pictures).resolve()
+def test_damaged_kept_features_are_computed_again(images: Path, harm: Callable[[Path], object]) -> None:
+    asked = small(images).resolve()
     datamodule, task = build.build_parts(asked)
     trainer = build_trainer(asked, [], logger=False)
     first = cache_features(task, datamodule, trainer)
@@ -221,23 +221,23 @@ def test_damaged_kept_features_are_computed_again(pictures: Path, harm: Callable
 
 @pytest.mark.parametrize("end", ["", "/sub/folder.csv"])
 def test_predictions_that_cannot_be_written_are_not_lost(
-    trained: Path, pictures: Path, tmp_path: Path, end: str, capsys: pytest.CaptureFixture[str]
+    trained: Path, images: Path, tmp_path: Path, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     if not end:
         with pytest.raises(InputError, match=rf"--out {tmp_path}: a folder"):
-            main(PredictFlags(trained, (pictures / "val",), out=tmp_path))
+            main(PredictFlags(trained, (images / "val",), out=tmp_path))
         return
     with pytest.raises(InputError, match=rf"--out {tmp_path}/file{end}: cannot be written .*standard output"):
-        main(PredictFlags(trained, (pictures / "val",), out=Path(f"{tmp_path}/file{end}")))
-    assert len(rows(capsys.readouterr().out)) == len(list((pictures / "val").rglob("*.*")))
+        main(PredictFlags(trained, (images / "val",), out=Path(f"{tmp_path}/file{end}")))
+    assert len(rows(capsys.readouterr().out)) == len(list((images / "val").rglob("*.*")))
 
 
-def test_broken_files_of_a_list_do_not_count(pictures: Path, tmp_path: Path) -> None:
-    data = Path(shutil.copytree(pictures, tmp_path / "data"))
+def test_broken_files_of_a_list_do_not_count(images: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(images, tmp_path / "data"))
     broken = sorted((data / "train").rglob("*.*"))[:6]
     for file in broken:
-        file.write_bytes(b"no picture")
+        file.write_bytes(b"no image")
     with pytest.raises(InputError, match=r"6 of .* files do not open"):
         runner.run(small(data))
     write(tmp_path / "list.csv", [Entry(str(file.relative_to(data)), "train", "broken") for file in broken])
@@ -266,15 +266,15 @@ def test_texts_of_a_name_that_is_no_text(texts: Path, tmp_path: Path, script: Sc
     assert f"file {tmp_path}/caf\\xe9.csv" in done.stdout
 
 
-def test_a_class_folder_that_may_not_be_read_is_named(pictures: Path, tmp_path: Path) -> None:
-    data = shutil.copytree(pictures, tmp_path / "data")
+def test_a_class_folder_that_may_not_be_read_is_named(images: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(images, tmp_path / "data")
     (data / "train/cat").chmod(0)
     assert in_process(train_unread, data, "train/cat: the folder cannot be read (Permission denied)") == 0
     (data / "train/cat").chmod(0o700)
 
 
-def test_a_picture_that_may_not_be_read_is_left_out_until_it_may(pictures: Path, tmp_path: Path) -> None:
-    data = shutil.copytree(pictures, tmp_path / "data")
+def test_a_picture_that_may_not_be_read_is_left_out_until_it_may(images: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(images, tmp_path / "data")
     (data / "train/cat/0000.jpg").chmod(0)
     assert in_process(set_up_unread, data, "train/cat/0000.jpg (Permission denied)") == 0
     (data / "train/cat/0000.jpg").chmod(0o600)
@@ -296,14 +296,14 @@ def set_up_unread(data: Path, said: str) -> int:
     return 0
 
 
-# --------------------------------------------------------------------------------------------- the cache of pictures
+# --------------------------------------------------------------------------------------------- the cache of images
 def ready(data: Path) -> ImageFolder:
     found = ImageFolder(data, image_size=32, batch_size=4, num_workers=0)
     found.setup("fit")
     return found
 
 
-def first_pictures(data: ImageFolder) -> np.ndarray:
+def first_images(data: ImageFolder) -> np.ndarray:
     return next(iter(data.val_dataloader()))["image"].numpy()
 
 
@@ -312,59 +312,59 @@ def cached() -> list[Path]:
     return [path for path in cache_dir().rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
-@pytest.mark.parametrize("full", ["at once", "once the pictures are written"])
+@pytest.mark.parametrize("full", ["at once", "once the images are written"])
 def test_a_disk_too_full_for_the_cache(
-    pictures: Path,
+    images: Path,
     small_disk: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     full: str,
 ) -> None:
     """The run goes on without it and says so; a half-written map, full later, would have killed the process."""
-    whole = first_pictures(ready(pictures))
+    whole = first_images(ready(images))
     monkeypatch.setenv("LEYDEN_CACHE", str(small_disk(100_000 if full == "at once" else 167_936)))
     plenty = shutil.disk_usage("/")
     monkeypatch.setattr(
         "src.datamodules.images.decoded.shutil.disk_usage", lambda path: plenty
     )  # another takes it meanwhile
     capsys.readouterr()
-    data = ready(pictures)
+    data = ready(images)
     out = capsys.readouterr().out
     assert "CACHE" in out
     assert "cannot be written (No space left on device)" in out
     assert "LEYDEN_CACHE" in out
-    assert np.array_equal(first_pictures(data), whole)
+    assert np.array_equal(first_images(data), whole)
     assert cached() == []
 
 
 def test_a_disk_with_little_room_says_that_pictures_are_decoded_each_time(
-    pictures: Path,
+    images: Path,
     small_disk: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("LEYDEN_CACHE", str(small_disk(300_000)))
-    ready(pictures)
+    ready(images)
     assert "each time they are needed: 0 MB are too much for" in capsys.readouterr().out
     assert [path.name for path in cached()] == ["index.json"]
 
 
-def without_the_right_to_write(pictures: Path, expected: np.ndarray, said: str) -> int:
+def without_the_right_to_write(images: Path, expected: np.ndarray, said: str) -> int:
     without_root()
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        data = ready(pictures)
-    assert np.array_equal(first_pictures(data), expected)
+        data = ready(images)
+    assert np.array_equal(first_images(data), expected)
     assert said in out.getvalue() if said else not out.getvalue()
     return 0
 
 
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
-def test_a_cache_for_reading_only(pictures: Path, filled: bool) -> None:
+def test_a_cache_for_reading_only(images: Path, filled: bool) -> None:
     """A filled one, of an administrator say, is used; beside an empty one the run goes on without."""
-    data = ready(pictures)
-    whole = first_pictures(data)
-    folder = cache_dir() / "pictures"
+    data = ready(images)
+    whole = first_images(data)
+    folder = cache_dir() / "images"
     if not filled:
         shutil.rmtree(folder)
         folder.mkdir()
@@ -373,14 +373,14 @@ def test_a_cache_for_reading_only(pictures: Path, filled: bool) -> None:
         path.chmod(0o400)
     folder.chmod(0o500)
     said = "" if filled else "cannot be written (Permission denied)"
-    assert in_process(without_the_right_to_write, pictures, whole, said) == 0
+    assert in_process(without_the_right_to_write, images, whole, said) == 0
     folder.chmod(0o700)
     assert cached() == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "other shape", "other type", "fewer digests"])
-def test_a_damaged_cache_is_made_again(pictures: Path, damage: str) -> None:
-    whole = first_pictures(ready(pictures))
+def test_a_damaged_cache_is_made_again(images: Path, damage: str) -> None:
+    whole = first_images(ready(images))
     (path,) = cache_dir().rglob("pixels.npy")
     pixels = np.load(path)
     if damage == "cut":
@@ -392,7 +392,7 @@ def test_a_damaged_cache_is_made_again(pictures: Path, damage: str) -> None:
     else:
         index = path.parent / "index.json"
         write_json(index, {"kept": True, "digests": [], "unreadable": {}, "unread": []})
-    assert np.array_equal(first_pictures(ready(pictures)), whole)
+    assert np.array_equal(first_images(ready(images)), whole)
     assert np.array_equal(np.load(path), pixels)
 
 
@@ -433,7 +433,7 @@ def no_fields(record: dict[str, Any]) -> None:
     ],
 )
 def test_a_run_of_other_code(
-    trained: Path, pictures: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+    trained: Path, images: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     """Predicting with it and resuming it name the run, what is wrong and the commit that made it; comparing goes on."""
     run = shutil.copytree(trained, tmp_path / "runs" / "Images" / "other")
@@ -441,7 +441,7 @@ def test_a_run_of_other_code(
     change(record)
     write_json(run / "run.json", record)
 
-    for use in (lambda: predict(run, [pictures / "val"]), lambda: cli.parse(["--resume", str(run)])):
+    for use in (lambda: predict(run, [images / "val"]), lambda: cli.parse(["--resume", str(run)])):
         with pytest.raises(InputError) as error:
             use()
         for words in (str(run / "run.json"), said, "git checkout 0123456789ab"):
@@ -453,21 +453,21 @@ def test_a_run_of_other_code(
         assert compared.find([run])[0][0].metrics == compared.read(trained).metrics
 
 
-def test_what_a_later_version_adds_to_a_record_is_no_matter(trained: Path, pictures: Path, tmp_path: Path) -> None:
+def test_what_a_later_version_adds_to_a_record_is_no_matter(trained: Path, images: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "other")
     write_json(run / "run.json", records.load(run) | {"carbon": 3, "notes": ["x"]})
-    assert predict(run, [pictures / "val"]) == predict(trained, [pictures / "val"])
+    assert predict(run, [images / "val"]) == predict(trained, [images / "val"])
     assert cli.parse(["--resume", str(run)]).experiments == cli.parse(["--resume", str(trained)]).experiments
     assert compared.read(run).metrics == compared.read(trained).metrics
 
 
-def test_a_record_without_its_spec(trained: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_record_without_its_spec(trained: Path, images: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "other")
     record = records.load(run)
     del record["spec"]
     write_json(run / "run.json", record)
     with pytest.raises(InputError, match=r"run\.json: damaged record \(KeyError: 'spec'\)"):
-        predict(run, [pictures / "val"])
+        predict(run, [images / "val"])
 
 
 def test_csv_of_predictions_is_always_text() -> None:

@@ -143,10 +143,10 @@ def test_predicts_a_table_and_compares_what_it_says(cell: tuple[Mortal, Path], p
 
 
 def test_predict_py_takes_files_folders_and_tables(
-    cell: tuple[Mortal, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cell: tuple[Mortal, Path], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, run = cell
-    (tmp_path / "val").symlink_to(pictures / "val")
+    (tmp_path / "val").symlink_to(images / "val")
     (tmp_path / "broken.jpg").write_text("no image")
     names = ["val/cat/0000.jpg", "gone.jpg", "broken.jpg", "val/dog/0001.jpg"]
     pd.DataFrame({"path": names}).to_csv(tmp_path / "new.csv", index=False)
@@ -154,16 +154,16 @@ def test_predict_py_takes_files_folders_and_tables(
     assert "4 rows, 2 with an error" in capsys.readouterr().err
     rows = rows_of((tmp_path / "out.csv").read_text())
     assert [row["path"] for row in rows] == names
-    assert [row["error"] for row in rows] == ["", "No such file or directory", "not a picture", ""]
-    files = [pictures / "val/cat/0000.jpg", pictures / "val/dog/0001.jpg"]
+    assert [row["error"] for row in rows] == ["", "No such file or directory", "not an image", ""]
+    files = [images / "val/cat/0000.jpg", images / "val/dog/0001.jpg"]
     found = rows_of(predict(run, files).text)
     assert [row["id"] for row in found] == [str(file) for file in files]
     for row, same in zip(found, (rows[0], rows[3]), strict=True):
         assert {name: value for name, value in same.items() if name != "path"} == {
             name: value for name, value in row.items() if name != "id"
         }
-    assert [row["id"] for row in rows_of(predict(run, [pictures / "val/dog"]).text)] == [
-        str(file) for file in sorted((pictures / "val/dog").iterdir())
+    assert [row["id"] for row in rows_of(predict(run, [images / "val/dog"]).text)] == [
+        str(file) for file in sorted((images / "val/dog").iterdir())
     ]
 
 
@@ -196,6 +196,6 @@ def test_the_data_are_checked(cell: tuple[Mortal, Path]) -> None:
     datamodule, task = build_parts(cell[0])
     report = check(cell[0], datamodule, task)
     assert report.checked[0] == "examples of each class"
-    assert any(line.startswith("pictures in two splits") for line in report.checked)
+    assert any(line.startswith("images in two splits") for line in report.checked)
     last = {Kinds: "labels: ", Tags: "label ", Ages: "targets: "}
     assert report.checked[-1].startswith(last[type(cell[0])])

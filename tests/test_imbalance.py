@@ -281,10 +281,10 @@ def test_tables_train_by_each(method: Imbalance, houses: Path) -> None:
     assert sum(record["spec"]["class_counts"]) == record["data"]["sizes"]["train"]
 
 
-def test_the_field_reaches_data_and_task(pictures: Path, texts: Path, houses: Path) -> None:
+def test_the_field_reaches_data_and_task(images: Path, texts: Path, houses: Path) -> None:
     small: dict[str, Any] = {"imbalance": "sampler", "batch_size": 4}
     for experiment in (
-        Images(data_dir=pictures, weights="none", backbone="test_resnet", image_size=32, **small),
+        Images(data_dir=images, weights="none", backbone="test_resnet", image_size=32, **small),
         TextsLstm(data_dir=texts, **small),
         TextsLstm(data_dir=texts, prep=TextPrep(padding="max_length"), **small),
         TableLogistic(data_dir=houses, target="size", **small),
@@ -319,9 +319,9 @@ def test_an_unknown_method_is_an_error_with_the_choices(script: Script) -> None:
     assert "logit_adjust" in done.stderr
 
 
-def test_two_processes(script: Script, pictures: Path, tmp_path: Path) -> None:
+def test_two_processes(script: Script, images: Path, tmp_path: Path) -> None:
     """A balanced sampler under DDP: all of val once, and the record of one run."""
-    flags = ("--data-dir", pictures, "--weights", "none", "--backbone", "test_resnet", "--accelerator", "cpu")
+    flags = ("--data-dir", images, "--weights", "none", "--backbone", "test_resnet", "--accelerator", "cpu")
     target = "experiments/imbalanced.py:ImbalancedSampler"
     done = script("run.py", target, *TINY, *flags, "--devices", "2", "--strategy", "ddp")
     assert done.returncode == 0, done.stderr

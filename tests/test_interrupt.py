@@ -84,9 +84,9 @@ def last_step(run: Path) -> int:
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_from_outside_then_resume(
-    pictures: Path, tmp_path: Path, number: signal.Signals, exit_code: int, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, number: signal.Signals, exit_code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ("--image-size", "32", "--batch-size", "4", "--max-epochs", "100000", "--data-dir", str(pictures))
+    flags = ("--image-size", "32", "--batch-size", "4", "--max-epochs", "100000", "--data-dir", str(images))
     process = subprocess.Popen(
         [sys.executable, "scripts/run.py", "experiments/cats_dogs_finetune.py:CatsDogsScratch", *flags],
         cwd=ROOT,
@@ -136,8 +136,8 @@ def test_signal_from_outside_then_resume(
 
 
 @pytest.mark.parametrize("at", [0, 5, 8, 17], ids=["first step", "end of an epoch", "midst of an epoch", "last step"])
-def test_resume_does_each_step_and_epoch_once(pictures: Path, at: int) -> None:
-    assert commands.run_all([Interrupts(data_dir=pictures, at=at)], cli.RunFlags()) == 130
+def test_resume_does_each_step_and_epoch_once(images: Path, at: int) -> None:
+    assert commands.run_all([Interrupts(data_dir=images, at=at)], cli.RunFlags()) == 130
     run = only_run()
     assert last_step(run) == at + 1
     command = cli.parse(["--resume", str(run)])
@@ -151,40 +151,40 @@ def test_resume_does_each_step_and_epoch_once(pictures: Path, at: int) -> None:
     assert min(speeds) > 1, "the time before the process began is no training"
 
 
-def test_the_step_ends_and_is_saved(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run_all([Interrupts(data_dir=pictures), Interrupts(data_dir=pictures)], cli.RunFlags()) == 130
+def test_the_step_ends_and_is_saved(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run_all([Interrupts(data_dir=images), Interrupts(data_dir=images)], cli.RunFlags()) == 130
     run = only_run()  # the second experiment has not begun
     assert records.load(run)["state"] == "interrupted"
     assert last_step(run) == 9
     assert "stopping after this step" in capsys.readouterr().out
 
 
-def test_a_second_signal_does_not_wait(pictures: Path) -> None:
-    assert commands.run_all([InterruptsAtOnce(data_dir=pictures)], cli.RunFlags()) == 130
+def test_a_second_signal_does_not_wait(images: Path) -> None:
+    assert commands.run_all([InterruptsAtOnce(data_dir=images)], cli.RunFlags()) == 130
     run = only_run()
     assert records.load(run)["state"] == "interrupted"
     assert last_step(run) == 6, "the epoch before"
 
 
-def test_interrupted_before_training(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run_all([InterruptedSetup(data_dir=pictures)], cli.RunFlags()) == 143
+def test_interrupted_before_training(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run_all([InterruptedSetup(data_dir=images)], cli.RunFlags()) == 143
     run = only_run()
     assert records.load(run)["state"] == "interrupted"
     assert not list(run.glob("checkpoints/*"))
     assert f"nothing to go on with in {run}" in capsys.readouterr().out
 
 
-def test_signals_are_as_before_afterwards(pictures: Path) -> None:
+def test_signals_are_as_before_afterwards(images: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    commands.run_all([Interrupts(data_dir=pictures, max_epochs=1)], cli.RunFlags())
+    commands.run_all([Interrupts(data_dir=images, max_epochs=1)], cli.RunFlags())
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_failed_run_goes_on_too(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_goes_on_too(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(self: object, *args: object) -> None:
         raise RuntimeError("power cut")
 
-    asked = CatsDogsScratch(data_dir=pictures, image_size=32, batch_size=4, max_epochs=2)
+    asked = CatsDogsScratch(data_dir=images, image_size=32, batch_size=4, max_epochs=2)
     with monkeypatch.context() as patch:
         patch.setattr("src.callbacks.EpochLines.on_train_epoch_end", crash)
         assert commands.run_all([asked], cli.RunFlags()) == 1
@@ -196,12 +196,12 @@ def test_a_failed_run_goes_on_too(pictures: Path, monkeypatch: pytest.MonkeyPatc
     assert (record["state"], record["reason"]) == ("done", "max_epochs 2 reached")
 
 
-def test_a_run_that_failed_before_training_goes_on_too(pictures: Path, tmp_path: Path) -> None:
+def test_a_run_that_failed_before_training_goes_on_too(images: Path, tmp_path: Path) -> None:
     data = tmp_path / "later"
     asked = CatsDogsScratch(data_dir=data, image_size=32, batch_size=4, max_epochs=1)
     assert commands.run_all([asked], cli.RunFlags()) == 1
     run = only_run()
-    data.symlink_to(pictures)
+    data.symlink_to(images)
     command = cli.parse(["--resume", str(run)])
     assert commands.run_all(command.experiments, command.flags) == 0
     assert only_run() == run
@@ -222,8 +222,8 @@ def test_resume_of_a_damaged_record(tmp_path: Path) -> None:
         cli.parse(["--resume", str(tmp_path)])
 
 
-def test_resume_with_a_damaged_checkpoint(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    commands.run_all([Interrupts(data_dir=pictures)], cli.RunFlags())
+def test_resume_with_a_damaged_checkpoint(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands.run_all([Interrupts(data_dir=images)], cli.RunFlags())
     run = only_run()
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])

@@ -135,7 +135,7 @@ def test_test_goes_before_val_where_both_have_read_it(two: tuple[Run, Run]) -> N
         (None, "no split of which both have saved predictions"),
         ("id,target,label\n0,a,a\n1,a,a\n9,b,b\n", "not the same examples (2 of 3 and 3)"),
         ("id,target,label\n0,a,a\n1,b,a\n2,b,b\n", "the targets are not the same"),
-        ("id,target,label\n0,a,a\n0,a,a\n2,b,b\n", "an id stands in two rows"),
+        ("id,target,label\n0,a,a\n0,a,a\n2,b,b\n", "an id is in two rows"),
         ("id,target,prediction\n0,1,1\n1,1,1\n2,2,2\n", "not predictions of the same kind"),
         ("id,target,label\n0,a\n1,a,a\n2,b,b\n", "cannot be read as predictions"),
         ("nothing\n0\n", "cannot be read as predictions"),

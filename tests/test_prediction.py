@@ -20,10 +20,10 @@ from src.training import runner
 
 
 @pytest.fixture(scope="module")
-def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose data and caches are gone; not to be changed."""
     home = tmp_path_factory.mktemp("trained")
-    data = shutil.copytree(pictures, home / "data")
+    data = shutil.copytree(images, home / "data")
     with own_home(home):
         run = runner.run(
             Images(data_dir=data, weights="none", backbone="test_resnet", image_size=32, batch_size=4, max_epochs=1)
@@ -34,16 +34,16 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def broken(tmp_path: Path, pictures: Path) -> Path:
-    """A folder with good pictures at depth and three that do not open."""
+def broken(tmp_path: Path, images: Path) -> Path:
+    """A folder with good images at depth and three that do not open."""
     folder = tmp_path / "mixed"
     (folder / "deep" / "er").mkdir(parents=True)
-    picture = (pictures / "test/cat/0000.jpg").read_bytes()
-    (folder / "a.jpg").write_bytes(picture)
-    (folder / "cut.jpg").write_bytes(picture[: len(picture) // 2])
+    image = (images / "test/cat/0000.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(image)
+    (folder / "cut.jpg").write_bytes(image[: len(image) // 2])
     (folder / "deep" / "empty.png").touch()
-    (folder / "deep" / "er" / "dog.jpg").write_bytes((pictures / "test/dog/0000.jpg").read_bytes())
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "deep" / "er" / "dog.jpg").write_bytes((images / "test/dog/0000.jpg").read_bytes())
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -51,32 +51,32 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_equals_the_runs_own_evaluation(trained: Path, pictures: Path) -> None:
-    text, failed, _ = predict(trained, [pictures / "val"], calibrate=False)
+def test_equals_the_runs_own_evaluation(trained: Path, images: Path) -> None:
+    text, failed, _ = predict(trained, [images / "val"], calibrate=False)
     found = rows(text)
     assert failed == 0
     assert list(found[0]) == ["id", "label", "prob_cat", "prob_dog", "error"]
     own = rows((trained / "predictions_val.csv").read_text())
-    assert [row["id"] for row in found] == [str(pictures / row["id"]) for row in own]
+    assert [row["id"] for row in found] == [str(images / row["id"]) for row in own]
     assert [row["label"] for row in found] == [row["label"] for row in own]
     for mine, theirs in zip(found, own, strict=True):
         for name in ("prob_cat", "prob_dog"):
             assert float(mine[name]) == pytest.approx(float(theirs[name]), abs=1e-3)
-    assert len({row["prob_cat"] for row in found}) > 1, "the premise: the network tells pictures apart"
+    assert len({row["prob_cat"] for row in found}) > 1, "the premise: the network tells images apart"
 
 
 def test_needs_the_run_directory_alone(
-    trained: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = shutil.copytree(trained, tmp_path / "elsewhere" / "renamed")
     monkeypatch.chdir(tmp_path)
-    assert predict(Path("elsewhere/renamed"), [pictures / "val"]) == predict(trained, [pictures / "val"])
+    assert predict(Path("elsewhere/renamed"), [images / "val"]) == predict(trained, [images / "val"])
     assert sorted(path.name for path in there.iterdir()) == sorted(path.name for path in trained.iterdir())
     assert not records.runs_dir().exists()
 
 
-def test_order_is_kept_and_folders_are_searched_through(trained: Path, broken: Path, pictures: Path) -> None:
-    first, last = pictures / "val/dog/0001.jpg", pictures / "val/cat/0000.jpg"
+def test_order_is_kept_and_folders_are_searched_through(trained: Path, broken: Path, images: Path) -> None:
+    first, last = images / "val/dog/0001.jpg", images / "val/cat/0000.jpg"
     found = rows(predict(trained, [first, broken, last, first])[0])
     inside = ["a.jpg", "cut.jpg", "deep/empty.png", "deep/er/dog.jpg", "notes.txt"]
     assert [row["id"] for row in found] == [
@@ -107,24 +107,24 @@ def test_all_unreadable(trained: Path, broken: Path) -> None:
     assert all(row["error"] and not row["label"] for row in rows(text))
 
 
-def test_missing_and_empty_inputs(trained: Path, tmp_path: Path, pictures: Path) -> None:
+def test_missing_and_empty_inputs(trained: Path, tmp_path: Path, images: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.jpg: no such file"):
-        predict(trained, [pictures / "val", tmp_path / "gone.jpg"])
+        predict(trained, [images / "val", tmp_path / "gone.jpg"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         predict(trained, [tmp_path / "empty"])
 
 
-def test_run_without_checkpoint(trained: Path, pictures: Path, tmp_path: Path) -> None:
+def test_run_without_checkpoint(trained: Path, images: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(run / "checkpoints")
     records.Record.read(run).update(state="failed")
     with pytest.raises(InputError, match=r"best\.ckpt: not there; the run is failed"):
-        predict(run, [pictures / "val"])
+        predict(run, [images / "val"])
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other model"])
-def test_damaged_checkpoint(trained: Path, pictures: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_checkpoint(trained: Path, images: Path, tmp_path: Path, damage: str) -> None:
     import torch
 
     run = shutil.copytree(trained, tmp_path / "run")
@@ -134,13 +134,13 @@ def test_damaged_checkpoint(trained: Path, pictures: Path, tmp_path: Path, damag
     else:
         path.write_bytes(path.read_bytes()[: 5000 if damage == "cut" else 0])
     with pytest.raises(InputError, match=r"best\.ckpt: cannot be loaded"):
-        predict(run, [pictures / "val"])
+        predict(run, [images / "val"])
 
 
-def test_no_run(pictures: Path, tmp_path: Path) -> None:
-    for folder in (pictures, tmp_path / "nowhere"):
+def test_no_run(images: Path, tmp_path: Path) -> None:
+    for folder in (images, tmp_path / "nowhere"):
         with pytest.raises(InputError, match="no run"):
-            predict(folder, [pictures / "val"])
+            predict(folder, [images / "val"])
 
 
 def test_script(

@@ -30,11 +30,11 @@ UNDECIDED = {"avx512_bf16": True}
 
 
 @pytest.fixture
-def asked(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> CatsDogsScratch:
+def asked(images: Path, monkeypatch: pytest.MonkeyPatch) -> CatsDogsScratch:
     quieten()
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: UNDECIDED)
     return CatsDogsScratch(
-        data_dir=pictures, image_size=32, max_epochs=1, batch_size=4, limit_train_batches=2, accelerator="cpu"
+        data_dir=images, image_size=32, max_epochs=1, batch_size=4, limit_train_batches=2, accelerator="cpu"
     )
 
 
@@ -98,13 +98,13 @@ def test_a_run_that_goes_on_or_is_reproduced_keeps_its_precision(
 
 
 def test_predictions_are_computed_as_the_run_was(
-    asked: CatsDogsScratch, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    asked: CatsDogsScratch, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds(monkeypatch, 0.5)  # against what the flags say
     run = runner.run(asked)
     expected = pd.read_csv(run / "predictions_val.csv").set_index("id")["prob_dog"]
-    found = pd.read_csv(StringIO(predict(run, [pictures / "val"], calibrate=False).text))
-    names = [str(Path(name).relative_to(pictures)) for name in found["id"].astype(str)]
+    found = pd.read_csv(StringIO(predict(run, [images / "val"], calibrate=False).text))
+    names = [str(Path(name).relative_to(images)) for name in found["id"].astype(str)]
     assert np.allclose(found["prob_dog"], expected[names], atol=3e-6, rtol=0), "bfloat16 is not so near"
 
 

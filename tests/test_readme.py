@@ -111,7 +111,7 @@ def flags_for(kinds: list[type[Experiment]], tiny: Tiny) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A finished run on pictures, one on texts and one on a table, for the commands that need one."""
+    """A finished run on images, one on texts and one on a table, for the commands that need one."""
     from experiments.images import Images
     from experiments.tables import TableRegression
     from experiments.texts import TextsLstm
@@ -183,7 +183,7 @@ def test_there_is_something_to_check() -> None:
 def test_command(
     script: Script,
     command: str,
-    pictures: Path,
+    images: Path,
     texts: Path,
     houses: Path,
     tiny: Tiny,
@@ -193,8 +193,8 @@ def test_command(
     given = {name: shutil.copytree(run, tmp_path / "given" / name / run.name) for name, run in finished.items()}
     (tmp_path / "tickets.csv").write_text(texts.read_text().replace("text,label", "body,team"))
     places = given | {
-        "photo.jpg": pictures / "val/cat/0000.jpg",
-        "folder/": pictures / "val",
+        "photo.jpg": images / "val/cat/0000.jpg",
+        "folder/": images / "val",
         "reviews.csv": texts,
         "my_tickets.csv": tmp_path / "tickets.csv",
         "new_houses.csv": houses,

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from experiments.images import Images
 from experiments.recipes import Plain
-from src.datamodules.images.image_dataset import Pictures
+from src.datamodules.images.image_dataset import ImageDataset
 from src.experiment import Augment, Averaging, DataSpec, InputError, Optim, Views
 from src.inference import batch, predictor
 from src.models import CNN, ResNet
@@ -47,7 +47,7 @@ def task_of(model: nn.Module | None = None, *, epoch: int = 0, epochs: int = 1, 
     seed=st.integers(0, 1000),
 )
 def test_targets_are_mixed_as_pictures_are(mix: dict[str, Any], target: list[int], seed: int) -> None:
-    """Pictures of class k have channel k white: what is there of a class is its share of the target."""
+    """Images of class k have channel k white: what is there of a class is its share of the target."""
     images = 255 * F.one_hot(torch.tensor(target), 3)[:, :, None, None].expand(-1, -1, 16, 16).to(torch.uint8)
     torch.manual_seed(seed)
     found = task_of(augment=Augment(**mix)).augmented({"image": images, "target": torch.tensor(target)})
@@ -125,14 +125,16 @@ def test_kept_features_see_no_pictures(flag: str, more: dict[str, Any]) -> None:
     task_of(cached_features="start", **more)
 
 
-# ------------------------------------------------------------------------------------------------------- each picture
-def coloured(folder: Path, augment: Augment) -> Pictures:
-    """Return eight coloured pictures of 32 pixels for training."""
+# ------------------------------------------------------------------------------------------------------- each image
+def coloured(folder: Path, augment: Augment) -> ImageDataset:
+    """Return eight coloured images of 32 pixels for training."""
     path = folder / "pixels.npy"
     shades = np.random.default_rng(0).integers(0, 100, (8, 1, 1, 3), np.uint8)
     np.save(path, np.ascontiguousarray(np.broadcast_to(shades, (8, 32, 32, 3))))
     files = [folder / f"{i}.png" for i in range(8)]
-    return Pictures(files, path, np.arange(8), torch.zeros(8), stored_size=32, image_size=32, augment=augment, seed=1)
+    return ImageDataset(
+        files, path, np.arange(8), torch.zeros(8), stored_size=32, image_size=32, augment=augment, seed=1
+    )
 
 
 @pytest.mark.parametrize("change", [{"erasing": 1.0}, {"randaugment": (2, 9)}])
@@ -172,9 +174,9 @@ def test_pictures_grow_to_their_whole_size(start: float, epochs: int) -> None:
     ("network", "start", "least"), [("CNN", 0.01, 16), ("CNN", 0.2, 16), ("ResNet", 0.3, 32)], ids=str
 )
 def test_pictures_too_small_for_the_network_are_refused_and_the_least_is_taken(
-    network: str, start: float, least: int, pictures: Path
+    network: str, start: float, least: int, images: Path
 ) -> None:
-    fields: dict[str, Any] = {"data_dir": pictures, "image_size": 48, "max_epochs": 3}
+    fields: dict[str, Any] = {"data_dir": images, "image_size": 48, "max_epochs": 3}
 
     def parts(**more: Any) -> ImageClassification:
         if network == "CNN":
@@ -196,9 +198,9 @@ def test_pictures_too_small_for_the_network_are_refused_and_the_least_is_taken(
 
 
 @pytest.mark.parametrize("size", [96, 256])
-def test_a_transformer_of_one_size_says_which(size: int, pictures: Path) -> None:
+def test_a_transformer_of_one_size_says_which(size: int, images: Path) -> None:
     with pytest.raises(InputError, match=rf"--image-size {size}: the network does not take .* The least is 224"):
-        build.build_parts(Images(data_dir=pictures, weights="none", backbone="vit_tiny_patch16_224", image_size=size))
+        build.build_parts(Images(data_dir=images, weights="none", backbone="vit_tiny_patch16_224", image_size=size))
 
 
 def test_a_network_tried_out_is_as_it_was() -> None:
@@ -238,10 +240,10 @@ def test_values_out_of_range_are_refused_before_anything_is_read(fields: dict[st
 
 # --------------------------------------------------------------------------------------------------------------- views
 @pytest.mark.parametrize(("views", "count"), [("mirrored", 2), ("shifted", 10)])
-def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, pictures: Path) -> None:
+def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, images: Path) -> None:
     """The probabilities are the means over the views, in the run's own files and in `predict`."""
     quieten()
-    run = runner.run(Plain(data_dir=pictures, views=views, max_epochs=1, **SMALL))
+    run = runner.run(Plain(data_dir=images, views=views, max_epochs=1, **SMALL))
     experiment, _, task = predictor.load_run(run)
     task.eval()
     datamodule, _ = build.build_parts(experiment)
@@ -306,10 +308,10 @@ def averaged(kind: Averaging, after: list[dict[str, Tensor]], name: str, done: i
 
 
 @pytest.mark.parametrize("kind", ["ema", "swa"])
-def test_what_is_saved_and_validated_is_the_average(kind: Averaging, pictures: Path) -> None:
+def test_what_is_saved_and_validated_is_the_average(kind: Averaging, images: Path) -> None:
     quieten()
     seen = Weights()
-    experiment = Watched(data_dir=pictures, averaging=kind, seen=(seen,), max_epochs=8, **SMALL)
+    experiment = Watched(data_dir=images, averaging=kind, seen=(seen,), max_epochs=8, **SMALL)
     run = runner.run(experiment)
     assert len(seen.after) == 24
     for file in ("last", "best"):
@@ -359,7 +361,7 @@ def test_branches_are_left_out_by_a_share(share: float) -> None:
 
 
 @pytest.mark.parametrize("backbone", ["vgg11", "densenet121"])
-def test_a_backbone_without_branches(backbone: str, pictures: Path) -> None:
-    experiment = Images(data_dir=pictures, weights="none", backbone=backbone, drop_path=0.2, image_size=32)
+def test_a_backbone_without_branches(backbone: str, images: Path) -> None:
+    experiment = Images(data_dir=images, weights="none", backbone=backbone, drop_path=0.2, image_size=32)
     with pytest.raises(InputError, match=rf"--drop-path 0.2: {backbone} has no branches"):
         build.build_parts(experiment)

@@ -31,8 +31,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type, int], tup
     from src.datamodules.synthetic.images import draw_folder
 
     home = tmp_path_factory.mktemp("alone")
-    draw_folder(home / "pictures", train=48, val=16, test=16)
-    kinds = {(type(one), one.num_workers): one for one in kills.experiments(home, home / "pictures")}
+    draw_folder(home / "images", train=48, val=16, test=16)
+    kinds = {(type(one), one.num_workers): one for one in kills.experiments(home, home / "images")}
     done: dict[type, Path] = {}
 
     def of(kind: type, workers: int) -> tuple[kills.Mortal, Path]:

@@ -44,7 +44,7 @@ SCORES = {"loss", "acc", "balanced_acc", "precision", "recall", "f1", "auroc", "
 
 
 class Tiny(CatsDogsScratch):
-    """The small CNN at a size for tests: 6 steps an epoch on `pictures`."""
+    """The small CNN at a size for tests: 6 steps an epoch on `images`."""
 
     image_size = 32
     batch_size = 4
@@ -62,7 +62,7 @@ class TinyImages(Images):
 
 
 class TinyProbe(CatsDogsProbe):
-    """A head on kept features at a size for tests."""
+    """A head on cached features at a size for tests."""
 
     backbone = "test_resnet"
     weights = "none"
@@ -138,8 +138,8 @@ class ThreeSteps(Tiny):
 
 
 @pytest.fixture(scope="module")
-def asked(pictures: Path) -> CatsDogsScratch:
-    return CatsDogsScratch(data_dir=pictures, image_size=32, batch_size=4, max_epochs=3, seed=3)
+def asked(images: Path) -> CatsDogsScratch:
+    return CatsDogsScratch(data_dir=images, image_size=32, batch_size=4, max_epochs=3, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_run_directory(done: Path, asked: CatsDogsScratch) -> None:
     assert (done / "cats_dogs_finetune.py").read_text() == (ROOT / "experiments/cats_dogs_finetune.py").read_text()
 
 
-def test_record(done: Path, asked: CatsDogsScratch, pictures: Path) -> None:
+def test_record(done: Path, asked: CatsDogsScratch, images: Path) -> None:
     record = read_json(done / "run.json")
     assert record["experiment"] == "experiments.cats_dogs_finetune.CatsDogsScratch"
     assert CatsDogsScratch.from_json(record["fields"]) == asked
@@ -217,7 +217,7 @@ def test_record(done: Path, asked: CatsDogsScratch, pictures: Path) -> None:
     assert record["state"] == "done"
     assert record["reason"] == "max_epochs 3 reached"
     assert record["tests_read"] == 1
-    assert record["data"]["source"] == f"folder {pictures}"
+    assert record["data"]["source"] == f"folder {images}"
     assert record["data"]["sizes"] == {"train": 24, "val": 8, "test": 8}
     assert record["data"]["class_counts"]["val"] == {"cat": 4, "dog": 4}
     assert record["data"]["split"]
@@ -242,10 +242,10 @@ def test_record_has_git(done: Path) -> None:
     assert (done / "uncommitted.diff").exists() == git["dirty"]
 
 
-def test_split_is_saved_as_ids(done: Path, pictures: Path) -> None:
+def test_split_is_saved_as_ids(done: Path, images: Path) -> None:
     split = read_json(done / "split.json")
     assert {name: len(ids) for name, ids in split.items()} == {"train": 24, "val": 8, "test": 8}
-    assert all((pictures / name).is_file() for ids in split.values() for name in ids)
+    assert all((images / name).is_file() for ids in split.values() for name in ids)
 
 
 def test_metrics_csv(done: Path) -> None:
@@ -270,10 +270,10 @@ def test_best_is_the_best_of_the_curve(done: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_predictions_csv(done: Path, pictures: Path, split: str) -> None:
+def test_predictions_csv(done: Path, images: Path, split: str) -> None:
     rows = table(done / f"predictions_{split}.csv")
     assert list(rows[0]) == ["id", "target", "label", "prob_cat", "prob_dog"]
-    files = sorted(str(path.relative_to(pictures)) for path in (pictures / split).rglob("*.jpg"))
+    files = sorted(str(path.relative_to(images)) for path in (images / split).rglob("*.jpg"))
     assert [row["id"] for row in rows] == files
     assert [row["target"] for row in rows] == [Path(name).parent.name for name in files]
     for row in rows:
@@ -300,12 +300,12 @@ def test_checkpoints_hold_tensors_and_plain_values(done: Path, asked: CatsDogsSc
     assert torch.load(done / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 18
 
 
-def test_what_a_run_says(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run_all([Tiny(data_dir=pictures)], cli.RunFlags()) == 0
+def test_what_a_run_says(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run_all([Tiny(data_dir=images)], cli.RunFlags()) == 0
     shown = capsys.readouterr()
     run = only_run()
     for said in (
-        f"folder {pictures}",
+        f"folder {images}",
         "train     24  (cat 12, dog 12)",
         "CNN",
         "none (random)",
@@ -366,10 +366,10 @@ def test_resume_with_test_evaluates_and_counts(untested: Path, done: Path, tmp_p
     assert record["metrics"] == pytest.approx(read_json(done / "run.json")["metrics"], abs=1e-6)
 
 
-def test_test_without_test_split_is_refused_before_training(pictures: Path, tmp_path: Path) -> None:
+def test_test_without_test_split_is_refused_before_training(images: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for split in ("train", "val"):
-        shutil.copytree(pictures / split, data / split)
+        shutil.copytree(images / split, data / split)
     with pytest.raises(InputError, match="no test split"):
         runner.run(Tiny(data_dir=data), RunOptions(test=True))
     run = only_run()
@@ -378,22 +378,22 @@ def test_test_without_test_split_is_refused_before_training(pictures: Path, tmp_
 
 
 # ------------------------------------------------------------------------------------------- the best checkpoint wins
-def test_solved_head_is_validated_and_may_be_best(pictures: Path) -> None:
-    run = runner.run(TinyImages(data_dir=pictures, optim=Optim(lr=0.0), max_epochs=2, patience=None))
+def test_solved_head_is_validated_and_may_be_best(images: Path) -> None:
+    run = runner.run(TinyImages(data_dir=images, optim=Optim(lr=0.0), max_epochs=2, patience=None))
     record = read_json(run / "run.json")
     curve = points(run, "val/acc")
     assert [epoch for epoch, _, _ in curve] == [0, 1, 2]
     assert record["best"]["epoch"] == 0, "a rate of zero makes nothing better"
     assert record["best"]["value"] == curve[0][2]
-    _, task = build.build_parts(TinyImages(data_dir=pictures))
+    _, task = build.build_parts(TinyImages(data_dir=images))
     start = task.state_dict()
     best = weights(run)
     assert not torch.equal(best["model.head.linear.weight"], start["model.head.linear.weight"]), "solved"
     assert all(torch.equal(best[name], value) for name, value in start.items() if ".backbone." in name)
 
 
-def test_best_checkpoint_is_the_one_evaluated(pictures: Path) -> None:
-    run = runner.run(Ruined(data_dir=pictures))
+def test_best_checkpoint_is_the_one_evaluated(images: Path) -> None:
+    run = runner.run(Ruined(data_dir=images))
     record = read_json(run / "run.json")
     curve = [value for _, _, value in points(run, "val/loss")]
     assert curve[-1] > 1.1 * curve[0], "the premise: training makes this one worse"
@@ -405,7 +405,7 @@ def test_best_checkpoint_is_the_one_evaluated(pictures: Path) -> None:
     assert loss == pytest.approx(min(curve), abs=1e-3)
 
 
-def test_probe_trains_the_head_alone_on_features_computed_once(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_trains_the_head_alone_on_features_computed_once(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
     features = tasks.Task.features
 
@@ -414,9 +414,9 @@ def test_probe_trains_the_head_alone_on_features_computed_once(pictures: Path, m
         return features(self, batch)
 
     monkeypatch.setattr(tasks.Task, "features", counted)
-    probe = TinyProbe(data_dir=pictures)
+    probe = TinyProbe(data_dir=images)
     first = runner.run(probe)
-    assert sum(batches) == 24 + 8, "each picture of train and val once, in spite of two epochs"
+    assert sum(batches) == 24 + 8, "each image of train and val once, in spite of two epochs"
     _, task = build.build_parts(probe)
     start, end = task.state_dict(), weights(first, "last")
     changed = {name for name in start if not torch.equal(start[name], end[name])}
@@ -430,14 +430,14 @@ def test_probe_trains_the_head_alone_on_features_computed_once(pictures: Path, m
     assert batches == [4, 4], "from the cache, after a look at the first batch of each split"
     batches.clear()
     assert same(weights(first, "last"), weights(second, "last"))
-    runner.run(TinyProbe(data_dir=pictures, seed=1, max_epochs=1))
+    runner.run(TinyProbe(data_dir=images, seed=1, max_epochs=1))
     assert sum(batches) == 24 + 8, "another seed has another random backbone"
 
 
 # ------------------------------------------------------------------------------------------------------ why it stopped
 @pytest.mark.parametrize("patience", [1, 2])
-def test_patience(pictures: Path, patience: int) -> None:
-    run = runner.run(TinyImages(data_dir=pictures, optim=Optim(lr=0.0), max_epochs=9, patience=patience))
+def test_patience(images: Path, patience: int) -> None:
+    run = runner.run(TinyImages(data_dir=images, optim=Optim(lr=0.0), max_epochs=9, patience=patience))
     assert [epoch for epoch, _, _ in points(run, "val/acc")] == list(range(patience + 1))
     assert records.load(run)["reason"] == f"no better val/acc for {patience} validations"
 
@@ -451,20 +451,20 @@ class Enough(Tiny):
         return [EarlyStopping("val/acc", mode="max", stopping_threshold=0.0)]
 
 
-def test_a_mark_that_is_reached(pictures: Path) -> None:
-    assert "threshold" in records.load(runner.run(Enough(data_dir=pictures, max_epochs=9)))["reason"]
+def test_a_mark_that_is_reached(images: Path) -> None:
+    assert "threshold" in records.load(runner.run(Enough(data_dir=images, max_epochs=9)))["reason"]
 
 
-def test_max_time(pictures: Path) -> None:
-    run = runner.run(Tiny(data_dir=pictures, max_epochs=100_000, max_time="00:00:00:01"))
+def test_max_time(images: Path) -> None:
+    run = runner.run(Tiny(data_dir=images, max_epochs=100_000, max_time="00:00:00:01"))
     record = records.load(run)
     assert record["state"] == "done"
     assert record["reason"] == "max_time 00:00:00:01 is over"
     assert record["metrics"]["val/acc"] == pytest.approx(record["best"]["value"], abs=1e-6)
 
 
-def test_reason_is_true_where_trainer_kwargs_end_the_run(pictures: Path) -> None:
-    run = runner.run(ThreeSteps(data_dir=pictures))
+def test_reason_is_true_where_trainer_kwargs_end_the_run(images: Path) -> None:
+    run = runner.run(ThreeSteps(data_dir=images))
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
     assert "max_epochs" not in records.load(run)["reason"], "it ran three steps of fifty epochs"
 
@@ -556,8 +556,8 @@ def test_precision_auto_follows_the_hardware(
     assert build_trainer(Tiny(accelerator="cpu", precision="64-true"), [], logger=False).precision == "64-true"
 
 
-def test_limits_accumulation_and_precision_act_in_a_run(pictures: Path) -> None:
-    asked = Tiny(data_dir=pictures, limit_train_batches=4, limit_val_batches=1, accumulate=2, precision="64-true")
+def test_limits_accumulation_and_precision_act_in_a_run(images: Path) -> None:
+    asked = Tiny(data_dir=images, limit_train_batches=4, limit_val_batches=1, accumulate=2, precision="64-true")
     run = runner.run(asked)
     record = records.load(run)
     assert (record["steps"], record["precision"]) == (2, "64-true")
@@ -568,9 +568,9 @@ def test_limits_accumulation_and_precision_act_in_a_run(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_grad_clip_acts_in_mixed_precision(pictures: Path, name: Literal["adamw", "adam", "sgd"]) -> None:
+def test_grad_clip_acts_in_mixed_precision(images: Path, name: Literal["adamw", "adam", "sgd"]) -> None:
     optim = Optim(name=name, lr=0.1, weight_decay=0.0, momentum=0.0)
-    asked = Tiny(data_dir=pictures, precision="bf16-mixed", optim=optim, accelerator="cpu")
+    asked = Tiny(data_dir=images, precision="bf16-mixed", optim=optim, accelerator="cpu")
     clipped = weights(runner.run(replace(asked, grad_clip=1e-12)), "last")
     free = weights(runner.run(asked), "last")
     _, task = build.build_parts(asked)
@@ -580,8 +580,8 @@ def test_grad_clip_acts_in_mixed_precision(pictures: Path, name: Literal["adamw"
     assert not torch.allclose(free[kernel], clipped[kernel], atol=1e-3)
 
 
-def test_dry_run_plans_and_writes_nothing(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run_all([Tiny(data_dir=pictures), TinyImages(data_dir=pictures)], cli.RunFlags(dry_run=True)) == 0
+def test_dry_run_plans_and_writes_nothing(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run_all([Tiny(data_dir=images), TinyImages(data_dir=images)], cli.RunFlags(dry_run=True)) == 0
     shown = capsys.readouterr().out
     for said in ("Tiny, seed 0", "TinyImages, seed 0", "test_resnet", "6 steps", "none (dry run)"):
         assert said in shown
@@ -625,14 +625,14 @@ def test_tensorboard_scalars(done: Path, events: EventAccumulator) -> None:
 
 def test_tensorboard_pictures(done: Path, events: EventAccumulator) -> None:
     tags = set(events.Tags()["images"])
-    assert {"train/pictures", "val/confusion", "test/confusion"} <= tags
+    assert {"train/images", "val/confusion", "test/confusion"} <= tags
     for split in ("val", "test"):
         wrong = any(row["label"] != row["target"] for row in table(done / f"predictions_{split}.csv"))
         assert (f"{split}/worst" in tags) == wrong
     assert {"val/worst", "test/worst"} & tags, "the premise: three tiny epochs leave a mistake somewhere"
-    assert len(events.Images("train/pictures")) == 2, "the first two epochs"
-    grid = events.Images("train/pictures")[0]
-    assert (grid.width, grid.height) == (4 * 34 + 2, 34 + 2), "four pictures of 32 pixels in a row"
+    assert len(events.Images("train/images")) == 2, "the first two epochs"
+    grid = events.Images("train/images")[0]
+    assert (grid.width, grid.height) == (4 * 34 + 2, 34 + 2), "four images of 32 pixels in a row"
 
 
 def test_tensorboard_hparams(done: Path, events: EventAccumulator) -> None:
@@ -657,8 +657,8 @@ def test_tensorboard_hparams(done: Path, events: EventAccumulator) -> None:
 
 
 # ------------------------------------------------------------------------------------------- failures lose nothing else
-def test_one_failing_run_is_recorded_and_the_rest_go_on(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    experiments = [OneSeedBreaks(data_dir=pictures, seed=seed) for seed in (0, 1, 2)]
+def test_one_failing_run_is_recorded_and_the_rest_go_on(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiments = [OneSeedBreaks(data_dir=images, seed=seed) for seed in (0, 1, 2)]
     assert commands.run_all(experiments, cli.RunFlags()) == 1
     found = {record["seed"]: record for record in map(read_json, records.runs_dir().glob("*/*/run.json"))}
     assert {seed: record["state"] for seed, record in found.items()} == {0: "done", 1: "failed", 2: "done"}
@@ -668,8 +668,8 @@ def test_one_failing_run_is_recorded_and_the_rest_go_on(pictures: Path, capsys: 
     assert "1 of 3 runs failed" in shown.err
 
 
-def test_nan_loss_stops_and_keeps_the_good_checkpoint(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run_all([BecomesNan(data_dir=pictures)], cli.RunFlags()) == 1
+def test_nan_loss_stops_and_keeps_the_good_checkpoint(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run_all([BecomesNan(data_dir=images)], cli.RunFlags()) == 1
     run = only_run()
     record = read_json(run / "run.json")
     assert record["state"] == "failed"
@@ -684,14 +684,14 @@ def test_nan_loss_stops_and_keeps_the_good_checkpoint(pictures: Path, capsys: py
         assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
 
 
-def test_no_checkpoint_is_saved_after_a_bad_loss_that_was_not_looked_at(pictures: Path) -> None:
+def test_no_checkpoint_is_saved_after_a_bad_loss_that_was_not_looked_at(images: Path) -> None:
     with pytest.raises(InputError, match=r"loss is no finite number at step 5 .*last good checkpoint"):
-        runner.run(BadWithinAnEpoch(data_dir=pictures), RunOptions(checkpoint_every=Every(steps=1)))
+        runner.run(BadWithinAnEpoch(data_dir=images), RunOptions(checkpoint_every=Every(steps=1)))
     assert torch.load(only_run() / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
-def test_absurd_rate_stops(pictures: Path) -> None:
-    asked = Tiny(data_dir=pictures, optim=Optim(lr=1e30, schedule="constant"))
+def test_absurd_rate_stops(images: Path) -> None:
+    asked = Tiny(data_dir=images, optim=Optim(lr=1e30, schedule="constant"))
     with pytest.raises(InputError, match=r"loss is no finite number at step \d+ .*learning rate 1e\+30"):
         runner.run(asked)
 
@@ -704,22 +704,22 @@ def full_disk() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_keeps_the_checkpoint_before(pictures: Path, full_disk: Callable[[int], None]) -> None:
-    run = runner.run(Tiny(data_dir=pictures))
+def test_full_disk_keeps_the_checkpoint_before(images: Path, full_disk: Callable[[int], None]) -> None:
+    run = runner.run(Tiny(data_dir=images))
     records.Record.read(run).update(state="interrupted")
     checkpoints = run / "checkpoints"
     before = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
     full_disk(1_000_000)
     with pytest.raises(InputError, match=r"checkpoints/\w+\.ckpt: the checkpoint cannot be saved"):
-        runner.run(Tiny(data_dir=pictures, max_epochs=2), RunOptions(resume=run))
+        runner.run(Tiny(data_dir=images, max_epochs=2), RunOptions(resume=run))
     full_disk(resource.RLIM_INFINITY)
     assert records.load(run)["state"] == "failed"
     assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == before
     weights(run, "last")
 
 
-def test_a_moved_run_goes_on_and_keeps_its_best(pictures: Path, tmp_path: Path) -> None:
-    asked = Ruined(data_dir=pictures, max_epochs=1)
+def test_a_moved_run_goes_on_and_keeps_its_best(images: Path, tmp_path: Path) -> None:
+    asked = Ruined(data_dir=images, max_epochs=1)
     run = runner.run(asked)
     records.Record.read(run).update(state="interrupted")
     before = records.load(run)["best"]
@@ -732,18 +732,18 @@ def test_a_moved_run_goes_on_and_keeps_its_best(pictures: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_resume_of_no_run_writes_nothing_there(tmp_path: Path, pictures: Path, there: bool) -> None:
+def test_resume_of_no_run_writes_nothing_there(tmp_path: Path, images: Path, there: bool) -> None:
     folder = tmp_path / "holiday"
     if there:
         folder.mkdir()
     with pytest.raises(InputError, match="no run"):
-        runner.run(Tiny(data_dir=pictures), RunOptions(resume=folder))
+        runner.run(Tiny(data_dir=images), RunOptions(resume=folder))
     assert not folder.exists() if not there else not list(folder.iterdir())
 
 
-def test_resume_on_other_data_is_refused(untested: Path, asked: Experiment, pictures: Path, tmp_path: Path) -> None:
+def test_resume_on_other_data_is_refused(untested: Path, asked: Experiment, images: Path, tmp_path: Path) -> None:
     run = shutil.copytree(untested, tmp_path / untested.name)
-    data = shutil.copytree(pictures, tmp_path / "data")
+    data = shutil.copytree(images, tmp_path / "data")
     (data / "val" / "cat" / "0000.jpg").unlink()
     with pytest.raises(InputError, match="data has changed"):
         runner.run(replace(asked, data_dir=data), RunOptions(test=True, resume=run))

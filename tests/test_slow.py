@@ -32,12 +32,12 @@ def test_drawn_pictures_are_learnable_but_not_by_a_line(script: Script, tmp_path
 
 
 def test_compiled_model_trains_and_its_checkpoint_loads_uncompiled(
-    script: Script, tmp_path: Path, pictures: Path
+    script: Script, tmp_path: Path, images: Path
 ) -> None:
-    flags = ("--image-size", "32", "--max-epochs", "1", "--data-dir", pictures, "--compile")
+    flags = ("--image-size", "32", "--max-epochs", "1", "--data-dir", images, "--compile")
     done = script("run.py", "experiments/cats_dogs_finetune.py:CatsDogsScratch", *flags)
     assert done.returncode == 0, done.stderr
     [run] = (tmp_path / "runs" / "CatsDogsScratch").iterdir()
-    predicted = script("predict.py", run, pictures / "val")
+    predicted = script("predict.py", run, images / "val")
     assert predicted.returncode == 0, predicted.stderr
     assert len(predicted.stdout.splitlines()) == 9

@@ -421,11 +421,11 @@ def test_a_broken_table_is_refused_by_its_line(
 
 
 def test_inputs_that_are_no_texts_are_refused_by_name(
-    trained: Path, tmp_path: Path, pictures: Path, command: Command
+    trained: Path, tmp_path: Path, images: Path, command: Command
 ) -> None:
-    picture = pictures / "val" / "cat" / "0000.jpg"
+    image = images / "val" / "cat" / "0000.jpg"
     good = write_csv(tmp_path / "x.csv", [("a joy",)])
-    assert f"{picture}: no table of texts. Give .csv" in refused(command, trained, good, picture)
+    assert f"{image}: no table of texts. Give .csv" in refused(command, trained, good, image)
     for name in ("gone.csv", "gone.txt", "gone.parquet", "gone.jsonl"):
         assert f"{tmp_path / name}: cannot be read" in refused(command, trained, tmp_path / name)
     assert f"{tmp_path}: no table of texts" in refused(command, trained, tmp_path)

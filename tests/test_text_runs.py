@@ -105,7 +105,7 @@ class Interrupts(Tiny):
 
 
 class KeptBert(TextsBert):
-    """A head on the kept features of a frozen encoder, at a size for tests."""
+    """A head on the cached features of a frozen encoder, at a size for tests."""
 
     cached_features = "probe"
 
@@ -179,7 +179,7 @@ def only_run() -> Path:
     return record.parent
 
 
-# ---------------------------------------------------------------------------------------------------- speed and padding
+# -------------------------------------------------------------------------------------------------- speed and padding
 def batches(data: datamodules.DataModule, epochs: int) -> Iterator[list[dict[str, Tensor]]]:
     """Yield the training batches of each epoch."""
     loader = data.loader("train", train=True)
@@ -230,7 +230,7 @@ def test_after_an_interruption_the_time_before_the_process_began_is_no_training(
     assert tokens > samples, "a text has more than one token"
 
 
-# ---------------------------------------------------------------------------------------------------------- TensorBoard
+# -------------------------------------------------------------------------------------------------------- TensorBoard
 def test_tensorboard_has_the_lengths_of_the_training_texts_once(done: Path, events: EventAccumulator) -> None:
     (histogram,) = events.Histograms("train/length")
     value = histogram.histogram_value
@@ -267,7 +267,7 @@ def test_tensorboard_shows_the_misclassified_texts_the_worst_first(done: Path, e
     assert shown.count("**") == 2 * len(wrong)
 
 
-# ------------------------------------------------------------------------------------------ when it validates and stops
+# ---------------------------------------------------------------------------------------- when it validates and stops
 @pytest.mark.parametrize("batch_size", [6, 4, 7], ids=["8 batches", "11 batches", "7 batches"])
 def test_several_validations_an_epoch_are_logged_and_printed(
     table: Path, batch_size: int, capsys: pytest.CaptureFixture[str]
@@ -303,7 +303,7 @@ def test_a_time_limit_ends_the_training_with_the_best_so_far(table: Path, kind: 
     assert len(predicted(run)) == VAL
 
 
-# ------------------------------------------------------------------------------------------------------------------ DDP
+# ---------------------------------------------------------------------------------------------------------------- DDP
 def test_two_processes_share_the_texts_and_evaluate_each_once(script: Script, table: Path, tmp_path: Path) -> None:
     small = ("--prep.max-length", "16", "--vocabulary.width", "8", "--lstm.hidden", "4", "--batch-size", "4")
     two = ("--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
@@ -324,7 +324,7 @@ def test_two_processes_share_the_texts_and_evaluate_each_once(script: Script, ta
     assert 0 <= padding < 1
 
 
-# ----------------------------------------------------------------------------------------- kept features, the run alone
+# --------------------------------------------------------------------------------------- cached features, the run alone
 @pytest.mark.parametrize("frozen", [-1, 0])
 def test_a_head_on_kept_features_scores_as_the_full_model(
     table: Path, encoder: Path, frozen: int, capsys: pytest.CaptureFixture[str]

@@ -12,6 +12,6 @@ from .known_monitor import KnownMonitor as KnownMonitor
 from .loss_surface import LossSurface as LossSurface
 from .step_seeds import StepSeeds as StepSeeds
 from .time_shares import TimeShares as TimeShares
-from .training_pictures import TrainingPictures as TrainingPictures
+from .training_images import TrainingImages as TrainingImages
 from .training_texts import TrainingTexts as TrainingTexts
 from .validations import Validations as Validations

@@ -33,7 +33,7 @@ class DataSpec:
     class_counts: tuple[int, ...] = ()
     """Training examples of each class or label."""
     input_shape: tuple[int, ...] = ()
-    """One example without the batch: for pictures (channels, height, width), for texts (most tokens,)."""
+    """One example without the batch: for images (channels, height, width), for texts (most tokens,)."""
     vocab_size: int = 0
     """Tokens that the tokenizer knows."""
     pad_id: int = 0

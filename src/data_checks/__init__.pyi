@@ -1,7 +1,7 @@
 from . import findings as findings
+from . import images as images
 from . import labels as labels
 from . import numbers as numbers
-from . import pictures as pictures
 from . import tables as tables
 from . import texts as texts
 from .findings import Examples as Examples

@@ -122,13 +122,13 @@ class Pair(NamedTuple):
 
 
 def across_splits(examples: Examples, pairs: Iterable[Pair], what: str) -> list[Finding]:
-    """Return the finding that examples stand in two splits; --fix leaves out the one of the earlier split.
+    """Return the finding that examples are in two splits; --fix leaves out the one of the earlier split.
 
     The evaluation stays whole: what test has too leaves train and val, and what val has leaves train.
 
     Args:
         pairs: positions of the two examples.
-        what: 'pictures', 'texts', 'rows'.
+        what: 'images', 'texts', 'rows'.
     """
     once = {(pair.late, pair.early): pair for pair in sorted(pairs, reverse=True)}  # 'the same' wins over 'mirrored'
     of = [once[key] for key in sorted(once, key=lambda key: (-examples.split[key[0]], key))]  # those of test first

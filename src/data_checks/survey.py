@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from src.data_checks import labels, pictures, tables, texts
+from src.data_checks import images, labels, tables, texts
 from src.data_checks.findings import Examples, Finding, Report, across_splits
 from src.datamodules import DataModule, ImageFiles, Table
 from src.datamodules.capabilities import FitsBaselines, ShowsExamples
@@ -23,7 +23,7 @@ LOPSIDED = 10
 FEW = {"train": 20, "val": 10, "test": 10}
 """Examples of a class below which it can hardly be learned, or measured."""
 TINY = 32
-"""Side of pictures below which different ones are alike by nature, so that only equal ones count."""
+"""Side of images below which different ones are alike by nature, so that only equal ones count."""
 
 
 def check(experiment: Experiment, datamodule: DataModule, task: Task) -> Report:
@@ -41,14 +41,14 @@ def check(experiment: Experiment, datamodule: DataModule, task: Task) -> Report:
         report.add("nothing else: these data show no examples", [])
         return report
     if isinstance(datamodule.examples("train", [0]), torch.Tensor):
-        _pictures(report, examples, datamodule, experiment, task, tiny=_side(datamodule) <= TINY)
+        _images(report, examples, datamodule, experiment, task, tiny=_side(datamodule) <= TINY)
     else:
         _texts(report, examples, datamodule)
     return report
 
 
 def _side(datamodule: DataModule) -> int:
-    """Return the side of pictures in their files, where all are tiny; else that of what the model sees."""
+    """Return the side of images in their files, where all are tiny; else that of what the model sees."""
     if isinstance(datamodule, ImageFiles):
         return TINY + 1  # files of any size
     return int(datamodule.spec.input_shape[-1])
@@ -75,15 +75,15 @@ def balance(examples: Examples) -> list[Finding]:
     return found
 
 
-def _pictures(
+def _images(
     report: Report, examples: Examples, datamodule: DataModule, experiment: Experiment, task: Task, *, tiny: bool
 ) -> None:
-    small = np.concatenate([pictures.thumbnails(datamodule, split) for split in examples.splits])
+    small = np.concatenate([images.thumbnails(datamodule, split) for split in examples.splits])
     what = "pixels" if tiny else "perceptual hashes, then small grey pixels; mirrored ones too"
-    pairs = pictures.repeated(examples, small, exact=tiny)
-    report.add(f"pictures in two splits: {what}", across_splits(examples, pairs, "pictures"))
+    pairs = images.repeated(examples, small, exact=tiny)
+    report.add(f"images in two splits: {what}", across_splits(examples, pairs, "images"))
     if isinstance(datamodule, ImageFiles):
-        report.add("sizes of pictures and files", pictures.odd_sizes(datamodule, examples))
+        report.add("sizes of images and files", images.odd_sizes(datamodule, examples))
     if task.cached_features == "no":
         add_wrong_targets(report, examples, _baseline(datamodule, examples))
         return

@@ -1,4 +1,4 @@
-"""Tables: rows that stand in two splits, columns that give the target away, name the rows, or hardly ever change."""
+"""Tables: rows that are in two splits, columns that give the target away, name the rows, or hardly ever change."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MOST_OFTEN = 50
 SHARED = 0.25
 """Share of the shorter text's telling shingles that two texts must have in common to be compared word by word."""
 ALIKE = 0.8
-"""Share of the words of both that stand in the same order."""
+"""Share of the words of both that are in the same order."""
 SHORTEST = 8
 """Words of a text below which only the same words are the same text: short sentences are alike by chance."""
 CHUNK = 2000

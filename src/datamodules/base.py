@@ -40,7 +40,7 @@ class DataModule(LightningDataModule):
     fingerprint: str
     """Hash of names and contents: two runs with the same one saw the same data."""
     preparation: str = ""
-    """What was fitted to the training split to prepare examples: features kept of other preparations are not these."""
+    """What was fitted to the training split to prepare examples; part of the key of cached features."""
     data_dir: Path | None = None
     """Where the user's own data are: the first source."""
     fold: Fold | None = None

@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     """One example to leave out."""
 
     id: str
-    """As in `predictions_<split>.csv`: a picture's path below the data folder, a row's `id`, or the row."""
+    """As in `predictions_<split>.csv`: an image's path below the data folder, a row's `id`, or the row."""
     split: str
     """Where it stood without cross-validation: rows of two files may have the same number."""
     why: str

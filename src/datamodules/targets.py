@@ -110,7 +110,7 @@ def parse_targets(
 
     Args:
         kind: what is to be predicted.
-        columns: name -> cells as text, '' for an empty one. Several labels stand in one column, `billing;bug`, or
+        columns: name -> cells as text, '' for an empty one. Several labels are in one column, `billing;bug`, or
             each has a column of its own, which says yes or no (1, true, yes; 0, false, no).
         where: names the file in errors.
         rows: names of the rows in errors; by default their numbers, from 0.

@@ -1,4 +1,4 @@
-"""Plain networks, one family a file. `__init__.pyi` lists what there is; each loads when first named."""
+"""Plain networks, one kind a file. `__init__.pyi` lists what there is; each loads when first named."""
 
 import lazy_loader
 

@@ -55,7 +55,7 @@ def imagenet_source(backbone: str) -> str:
 
 
 def create_backbone(backbone: str, weights: str, drop_path: float = 0.0) -> tuple[Any, str]:
-    """Build a timm backbone without its classifier: pictures -> pooled features [batch, num_features].
+    """Build a timm backbone without its classifier: images -> pooled features [batch, num_features].
 
     Args:
         backbone: timm name; its architecture and normalisation are read from timm's `pretrained_cfg`.

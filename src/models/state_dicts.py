@@ -16,7 +16,7 @@ def load_file(model: nn.Module, path: Path, *, prefix: str, drop: tuple[str, ...
     Args:
         model: takes the tensors.
         path: a state dict saved by torch or safetensors, or a checkpoint of a run.
-        prefix: where the model's tensors stand in a run's checkpoint; a plain state dict has none.
+        prefix: where the model's tensors are in a run's checkpoint; a plain state dict has none.
         drop: keys that start with this are left out (a classifier of other classes).
 
     Raises:

@@ -55,10 +55,11 @@ def once(
     except OSError as error:
         if fallback is None:
             raise InputError(
-                f"{path}: cannot be kept ({error.strerror or error}). Make room, or set LEYDEN_CACHE to another folder."
+                f"{path}: cannot be kept ({error.strerror or error}). Free some space, or set LEYDEN_CACHE to another "
+                "folder."
             ) from error
         print(
-            f"CACHE      {path.parent} cannot be written ({error.strerror or error}): {so}. Make room, or set "
+            f"CACHE      {path.parent} cannot be written ({error.strerror or error}): {so}. Free some space, or set "
             "LEYDEN_CACHE to another folder.",
             flush=True,
         )

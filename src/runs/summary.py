@@ -140,7 +140,7 @@ def faster_data(record: Mapping[str, Any]) -> str:
     ways = [f"more workers (--num-workers{'' if auto else f' {max(2, 2 * workers)}'})"]
     if "image_size" in fields:
         smaller = fields["image_size"] * 3 // 4
-        ways += [f"smaller pictures (--image-size {smaller})", "LEYDEN_CACHE on a fast disk with room for all pictures"]
+        ways += [f"smaller images (--image-size {smaller})", "LEYDEN_CACHE on a fast disk with room for all images"]
     if "max_length" in fields.get("prep", {}):
         ways.append(f"shorter texts (--prep.max-length {fields['prep']['max_length'] * 3 // 4})")
     return f"{record['time']['data']:.0%} of the training was waiting for data; try {', '.join(ways)}"

@@ -95,11 +95,11 @@ class OneCycle(LambdaLR):
         InputError: the optimiser has neither.
     """
 
-    def __init__(self, optimizer: Optimizer, courses: list[Callable[[int], float]]) -> None:
+    def __init__(self, optimizer: Optimizer, factors: list[Callable[[int], float]]) -> None:
         if not {"betas", "momentum"} & optimizer.param_groups[0].keys():
             name = type(optimizer).__name__
             raise InputError(f"--optim.schedule one_cycle: {name} has no momentum to move. Choose adamw or sgd, say.")
-        super().__init__(optimizer, courses)
+        super().__init__(optimizer, factors)
 
     @override
     def get_lr(self) -> list[float | Tensor]:
@@ -115,7 +115,7 @@ class OneCycle(LambdaLR):
 def rate_factor(step: int, steps: int, optim: Optim) -> float:
     """Return the learning rate at `step` of `steps` as a share of its peak: linear warm-up, then `optim.schedule`."""
     # torch's save 1 us of 3 a step, but cannot hold back a group, and past the end one rises again and one raises
-    if not steps:  # a training without an end has no course
+    if not steps:  # a training without an end has no schedule
         return 1.0
     warmup = round(optim.warmup * steps)
     if step < warmup:

@@ -273,9 +273,9 @@ class Task(LightningModule):
             self.trainer.fit_loop.setup_data()  # else the number of batches is not known yet
             of_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
 
-        def course(since: int) -> Callable[[int], float]:
+        def factor(since: int) -> Callable[[int], float]:
             return lambda step: rate_factor(step, steps, self.optim) if step >= since else 0.0
 
-        courses = [course(group["depth"] * of_epoch) for group in optimizer.param_groups]
-        schedule = (OneCycle if self.optim.schedule == "one_cycle" else LambdaLR)(optimizer, courses)
+        factors = [factor(group["depth"] * of_epoch) for group in optimizer.param_groups]
+        schedule = (OneCycle if self.optim.schedule == "one_cycle" else LambdaLR)(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once, kept in the cache, trained on as tensors."""
+"""Features of a frozen backbone: computed once, cached on the disk, trained on as tensors."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from src.datamodules import DataModule
 from src.resources.cache import cache_dir, once
 from src.tasks import Task
 
-Kept = dict[str, dict[str, Tensor]]
+CachedFeatures = dict[str, dict[str, Tensor]]
 """Split -> 'features' [examples, num_features] float32 and 'target' [examples]."""
 
 
 def cache_features(
     task: Task, datamodule: DataModule, trainer: Trainer, splits: Sequence[str] = ("train", "val")
-) -> Kept:
+) -> CachedFeatures:
     """Run the frozen part of a task over the splits, unaugmented, unless the cache has the result already."""
     key = _key(task, datamodule, trainer)
-    kept: Kept = {}
+    cached: CachedFeatures = {}
     task.to(trainer.strategy.root_device).eval()
     for split in splits:
-        kept[split] = {
+        cached[split] = {
             "features": _features(task, datamodule, trainer, split, key),
             "target": datamodule.targets(split),
         }
     task.train()
-    return kept
+    return cached
 
 
 def _features(task: Task, datamodule: DataModule, trainer: Trainer, split: str, key: str) -> Tensor:
@@ -70,13 +70,13 @@ def _compute(task: Task, datamodule: DataModule, trainer: Trainer, split: str) -
             yield batch["index"], features
 
 
-def _holds(kept: Tensor, index: Tensor, first: Tensor) -> bool:
-    """Return whether kept features agree with today's first batch: code that no key can name may have changed."""
-    return kept.shape[1:] == first.shape[1:] and torch.allclose(kept[index], first, rtol=0.05, atol=0.05)
+def _holds(cached: Tensor, index: Tensor, first: Tensor) -> bool:
+    """Return whether cached features agree with today's first batch: code that no key can name may have changed."""
+    return cached.shape[1:] == first.shape[1:] and torch.allclose(cached[index], first, rtol=0.05, atol=0.05)
 
 
 def _read(path: Path, rows: int) -> Tensor | None:
-    """Return the kept features; None where there are none or the file is damaged."""
+    """Return the cached features; None where there are none or the file is damaged."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = arrays["features"]

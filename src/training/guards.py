@@ -100,8 +100,8 @@ def require_space(folder: Path, task: LightningModule, *, averaged: bool = False
     free = shutil.disk_usage(folder).free
     if free < need:
         raise InputError(
-            f"{folder}: {free / 1e6:.0f} MB free, and the run's checkpoints take up to {need / 1e6:.0f} MB. Make room, "
-            "or set LEYDEN_RUNS to another folder."
+            f"{folder}: {free / 1e6:.0f} MB free, and the run's checkpoints take up to {need / 1e6:.0f} MB. Free "
+            "some space, or set LEYDEN_RUNS to another folder."
         )
 
 

@@ -29,7 +29,7 @@ from src.callbacks import (
     KnownMonitor,
     StepSeeds,
     TimeShares,
-    TrainingPictures,
+    TrainingImages,
     TrainingTexts,
     Validations,
     WholeCheckpointIO,
@@ -47,7 +47,7 @@ QUIET = (
     ".*No (positive|negative) samples (in targets|found in target).*",  # --limit-val-batches that leave out a class
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 calling torch 2.15
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
-    ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in pictures for TensorBoard
+    ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in images for TensorBoard
     ".*could be decompression bomb.*",  # Pillow, at half of what it refuses: datamodules/images/decoding.py
     ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
 )
@@ -96,7 +96,7 @@ def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Ev
         FiniteLoss(checkpoints),
         KnownMonitor(experiment.monitor),
         EpochLines(experiment.monitor),
-        TrainingPictures(),
+        TrainingImages(),
         TrainingTexts(),
         Forecast(experiment.validations),
     ]

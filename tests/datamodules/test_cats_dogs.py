@@ -16,7 +16,7 @@ from src.experiment import InputError
 from src.resources.cache import cache_dir
 
 PETS = {"trainval": {"Abyssinian": 20, "beagle": 40}, "test": {"Abyssinian": 4, "beagle": 6}}
-"""Split -> breed -> pictures. Breeds with a capital are cats, as in the original."""
+"""Split -> breed -> images. Breeds with a capital are cats, as in the original."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +27,14 @@ def no_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw 40 pictures in place of 1600."""
+    """Draw 40 images in place of 1600."""
     monkeypatch.setattr(
         "src.datamodules.images.image_folder.images.draw_folder",
         lambda root: draw_folder(root, train=24, val=8, test=8),
     )
 
 
-def lay_out(folder: Path, picture: Path) -> None:
+def lay_out(folder: Path, image: Path) -> None:
     """Write `folder` as Oxford-IIIT Pet has it."""
     (folder / "images").mkdir(parents=True)
     (folder / "annotations").mkdir()
@@ -43,16 +43,16 @@ def lay_out(folder: Path, picture: Path) -> None:
         for label, (breed, count) in enumerate(breeds.items(), 1):
             for i in range(count):
                 name = f"{breed}_{i if split == 'trainval' else 100 + i}"
-                shutil.copy(picture, folder / "images" / f"{name}.jpg")
+                shutil.copy(image, folder / "images" / f"{name}.jpg")
                 with open(folder / "images" / f"{name}.jpg", "ab") as file:
-                    file.write(name.encode())  # behind the picture's end: bytes of its own, no duplicate
+                    file.write(name.encode())  # behind the image's end: bytes of its own, no duplicate
                 lines.append(f"{name} {label} {1 if breed[0].isupper() else 2} 1")
         (folder / "annotations" / f"{split}.txt").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture
-def picture(pictures: Path) -> Path:
-    return pictures / "val/cat/0000.jpg"
+def image(images: Path) -> Path:
+    return images / "val/cat/0000.jpg"
 
 
 def ready(**arguments: Any) -> CatsDogs:
@@ -61,16 +61,16 @@ def ready(**arguments: Any) -> CatsDogs:
     return data
 
 
-def test_sources_serve_in_their_order(few_drawn: None, pictures: Path, picture: Path, tmp_path: Path) -> None:
+def test_sources_serve_in_their_order(few_drawn: None, images: Path, image: Path, tmp_path: Path) -> None:
     assert list(CatsDogs().sources()) == ["folder", "oxford-pet", "drawn"]
     data = ready()
     assert data.loaded.source == "drawn cats and dogs (NOT photographs)"
     assert data.loaded.fallback
-    lay_out(cache_dir() / "oxford-iiit-pet", picture)
+    lay_out(cache_dir() / "oxford-iiit-pet", image)
     data = ready()
     assert data.loaded.source == "Oxford-IIIT Pet"
     assert not data.loaded.fallback
-    shutil.copytree(pictures, tmp_path / "home" / "data" / "cats_dogs")
+    shutil.copytree(images, tmp_path / "home" / "data" / "cats_dogs")
     data = ready()
     assert data.loaded.source == "folder data/cats_dogs"
     assert not data.loaded.fallback
@@ -89,8 +89,8 @@ def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
         ready(source="kaggle")
 
 
-def test_the_pets_keep_their_official_test_split(picture: Path) -> None:
-    lay_out(cache_dir() / "oxford-iiit-pet", picture)
+def test_the_pets_keep_their_official_test_split(image: Path) -> None:
+    lay_out(cache_dir() / "oxford-iiit-pet", image)
     data = ready(source="oxford-pet")
     assert data.spec.classes == ("cat", "dog")
     assert data.class_counts() == {
@@ -109,19 +109,19 @@ def test_the_pets_keep_their_official_test_split(picture: Path) -> None:
         assert data.targets(split).tolist() == [int(dog) for dog in is_dog]
 
 
-def test_the_split_of_the_pets_does_not_follow_the_runs_seed(picture: Path) -> None:
-    lay_out(cache_dir() / "oxford-iiit-pet", picture)
+def test_the_split_of_the_pets_does_not_follow_the_runs_seed(image: Path) -> None:
+    lay_out(cache_dir() / "oxford-iiit-pet", image)
     assert ready(source="oxford-pet", seed=1).ids("val") == ready(source="oxford-pet", seed=2).ids("val")
 
 
-def test_a_download_appears_whole(picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_download_appears_whole(image: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     asked = []
     build = OxfordIIITPet.__init__
 
     def fetch(self: OxfordIIITPet, root: Path, *args: Any, download: bool = False, **kwargs: Any) -> None:
         if download:
             asked.append(root)
-            lay_out(Path(root) / "oxford-iiit-pet", picture)
+            lay_out(Path(root) / "oxford-iiit-pet", image)
         build(self, root, *args, **kwargs)
 
     monkeypatch.setattr(OxfordIIITPet, "__init__", fetch)
@@ -134,7 +134,7 @@ def test_a_download_appears_whole(picture: Path, monkeypatch: pytest.MonkeyPatch
     assert {path.name for path in cache_dir().iterdir()} == {
         "oxford-iiit-pet",
         "oxford-iiit-pet.lock",
-        "pictures",
+        "images",
     }
 
 

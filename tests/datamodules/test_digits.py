@@ -1,4 +1,4 @@
-"""Small grey pictures: which source serves, how splits are made, what is refused, and how training pictures move."""
+"""Small grey images: which source serves, how splits are made, what is refused, and how training images move."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from src.training import runner
 from src.training.trainer import quieten
 
 TRAIN, TEST = 120, 30
-"""Pictures in the idx files of these tests; classes take turns."""
+"""Images in the idx files of these tests; classes take turns."""
 FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 SOURCES = ["file", "download", "debian", "sklearn"]
 
@@ -58,7 +58,7 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 
 def drawn(count: int, first: int = 0) -> np.ndarray:
-    """Return pictures [count, 28, 28], no two alike: a number and its class in bright pixels on dark noise."""
+    """Return images [count, 28, 28], no two alike: a number and its class in bright pixels on dark noise."""
     images = np.random.default_rng(first).integers(0, 30, (count, 28, 28))
     images[:, 10:18, 10:18] = 200 + np.arange(count)[:, None, None] % 10
     images[:, 5, 5], images[:, 5, 6] = (first + np.arange(count)) // 256, (first + np.arange(count)) % 256
@@ -257,7 +257,7 @@ def test_a_picture_in_two_splits_is_noted_and_twice_in_one_is_not(mnist: Path) -
     test[9] = drawn(TRAIN)[row]
     write_idx(mnist / "t10k-images-idx3-ubyte", test)
     (note,) = ready(mnist).notes
-    assert note.startswith("1 pictures of val and test stand in an earlier split too")
+    assert note.startswith("1 images of val and test are in an earlier split too")
     assert note.endswith("t10k-00009")
 
 
@@ -306,7 +306,7 @@ def test_a_missing_file_is_refused_by_name_and_nothing_takes_its_place(name: str
 def test_pictures_and_labels_that_do_not_go_together_are_refused(mnist: Path) -> None:
     labels = mnist / "train-labels-idx1-ubyte"
     write_idx(labels, np.arange(TRAIN - 1) % 10)
-    assert f"{labels}: 119 labels for the 120 pictures in train-images-idx3-ubyte" in refused(mnist)
+    assert f"{labels}: 119 labels for the 120 images in train-images-idx3-ubyte" in refused(mnist)
     write_idx(labels, np.arange(TRAIN) % 11)
     assert f"{labels}: label 10, but labels go from 0 to 9" in refused(mnist)
     shutil.copy(mnist / "train-images-idx3-ubyte", labels)
@@ -322,8 +322,8 @@ def test_files_without_pictures_are_refused(mnist: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"shift": -1}, "--shift -1: from 0 to below the pictures' 28 pixels"),
-        ({"shift": 14, "image_size": 14}, "--shift 14: from 0 to below the pictures' 14 pixels"),
+        ({"shift": -1}, "--shift -1: from 0 to below the images' 28 pixels"),
+        ({"shift": 14, "image_size": 14}, "--shift 14: from 0 to below the images' 14 pixels"),
         ({"image_size": 0}, "--image-size 0: at least 1"),
     ],
 )
@@ -413,7 +413,7 @@ def test_nothing_is_downloaded_where_the_server_does_not_answer(monkeypatch: pyt
     assert ready().loaded.fallback
 
 
-# ------------------------------------------------------------------------------------------------ pictures as they come
+# ------------------------------------------------------------------------------------------------ images as they come
 def test_evaluation_gives_every_picture_once_in_order_and_as_it_is(mnist: Path) -> None:
     data = ready(mnist, batch_size=7, shift=3, flip=True)
     val = joined(data.val_dataloader())
@@ -423,7 +423,7 @@ def test_evaluation_gives_every_picture_once_in_order_and_as_it_is(mnist: Path) 
     assert torch.equal(joined(data.test_dataloader())["image"][:, 0], torch.from_numpy(drawn(TEST, 1000)))
 
 
-def test_without_shift_and_flip_training_pictures_are_as_they_are(mnist: Path) -> None:
+def test_without_shift_and_flip_training_images_are_as_they_are(mnist: Path) -> None:
     data = ready(mnist, batch_size=10)
     train = joined(data.train_dataloader())
     assert sorted(train["index"].tolist()) == list(range(100))
@@ -432,7 +432,7 @@ def test_without_shift_and_flip_training_pictures_are_as_they_are(mnist: Path) -
 
 
 def dots(count: int, size: int = 9) -> dict[str, Tensor]:
-    """Return pictures with one bright pixel, left of the middle."""
+    """Return images with one bright pixel, left of the middle."""
     images = torch.zeros(count, 1, size, size, dtype=torch.uint8)
     images[:, 0, 4, 3] = 255
     return {"image": images, "target": torch.arange(count) % 10}
@@ -443,7 +443,7 @@ def moved(count: int = 400, *, shift: int = 0, flip: bool = False, seed: int = 0
 
 
 def places(images: Tensor) -> list[tuple[int, int]]:
-    """Return row and column of each picture's only bright pixel."""
+    """Return row and column of each image's only bright pixel."""
     assert (images.sum((1, 2, 3)) == 255).all()
     found = [tuple(image[0].nonzero()[0].tolist()) for image in images]
     return [(row, column) for row, column in found]
@@ -528,7 +528,7 @@ def test_moving_leaves_pictures_targets_and_the_global_random_state_alone() -> N
 
 # ----------------------------------------------------------------------------------------------------------- prediction
 def save(images: Tensor, folder: Path) -> Path:
-    """Write pictures [n, 1, height, width] as grey PNGs."""
+    """Write images [n, 1, height, width] as grey PNGs."""
     folder.mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image[0].numpy()).save(folder / f"{number:04d}.png")
@@ -559,11 +559,11 @@ def test_pictures_for_prediction_are_resized_as_the_data_are(tmp_path: Path) -> 
 def test_colour_becomes_grey_as_pillow_has_it_and_bad_files_are_named(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
     Image.fromarray(colours).save(tmp_path / "colour.png")
-    (tmp_path / "text.png").write_text("this is no picture\n")
+    (tmp_path / "text.png").write_text("this is no image\n")
     batch: Any = GreyFiles([tmp_path / "text.png", tmp_path / "colour.png"], size=28)[[0, 1]]
     assert np.array_equal(batch["image"][0, 0].numpy(), np.asarray(Image.fromarray(colours).convert("L")))
     assert batch["index"].tolist() == [1]
-    assert batch["error"] == {0: "not a picture"}
+    assert batch["error"] == {0: "not an image"}
     none: Any = GreyFiles([tmp_path / "text.png"], size=28)[[0]]
     assert none["image"].shape == (0, 1, 28, 28)
 
@@ -584,7 +584,7 @@ def test_a_run_predicts_saved_pictures_as_it_evaluated_them(tmp_path: Path) -> N
     found = list(csv.DictReader(io.StringIO(text)))
     own = list(csv.DictReader(io.StringIO((run / "predictions_val.csv").read_text())))
     assert [row["label"] for row in found] == [row["label"] for row in own]
-    assert len({row["label"] for row in found}) > 3, "the premise: the network tells pictures apart"
+    assert len({row["label"] for row in found}) > 3, "the premise: the network tells images apart"
     for mine, theirs in zip(found, own, strict=True):
         assert float(mine["prob_3"]) == pytest.approx(float(theirs["prob_3"]), abs=1e-3)
     record = records.load(run)

@@ -1,4 +1,4 @@
-"""Drawn pictures: the same for everybody, balanced, and no easier than they should be."""
+"""Drawn images: the same for everybody, balanced, and no easier than they should be."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_folder_is_the_same_every_time_and_other_with_another_seed(tmp_path: P
     assert a == b
     assert a.keys() == c.keys()
     assert not set(a.values()) & set(c.values())
-    assert len(set(a.values())) == 12, "no picture comes twice, in whatever split"
+    assert len(set(a.values())) == 12, "no image comes twice, in whatever split"
 
 
 def test_other_counts_leave_the_pictures_that_they_share(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_drawing_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: p
         return Image.new("RGB", (8, 8))
 
     monkeypatch.setattr("src.datamodules.synthetic.images.draw", full_disk)
-    with pytest.raises(InputError, match=r"cannot be kept \(No space left on device\)\. Make room"):
+    with pytest.raises(InputError, match=r"cannot be kept \(No space left on device\)\. Free some space"):
         draw_folder(tmp_path / "x", train=6, val=2, test=2)
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
@@ -108,7 +108,7 @@ def test_two_processes_at_once_give_one_whole_folder(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def drawn() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pictures of 64 pixels, uint8 [count, 64, 64, 3], and their kinds."""
+    """Images of 64 pixels, uint8 [count, 64, 64, 3], and their kinds."""
     kinds = np.arange(TRAIN + TEST) % 2
     images = [np.asarray(draw(KINDS[kind], np.random.default_rng([9, i]), 64)) for i, kind in enumerate(kinds)]
     return np.stack(images), kinds

@@ -24,7 +24,7 @@ COUNT = 20_000
 
 @pytest.fixture(scope="module")
 def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("many") / "pictures"
+    root = tmp_path_factory.mktemp("many") / "images"
     noise = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4, 3), np.uint8)
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)

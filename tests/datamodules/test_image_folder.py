@@ -1,4 +1,4 @@
-"""Folders of pictures: how they are split, what is refused or left out, and that every way to load gives the same."""
+"""Folders of images: how they are split, what is refused or left out, and that every way to load gives the same."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLAIN = Augment(crop=(1.0, 1.0), flip=False)
 
 
 def write(path: Path, number: int = 0, **save: Any) -> Path:
-    """Write a picture of its own for each number: a smooth ramp, different at every corner."""
+    """Write an image of its own for each number: a smooth ramp, different at every corner."""
     path.parent.mkdir(parents=True, exist_ok=True)
     smooth(number).save(path, **save)
     return path
@@ -50,7 +50,7 @@ def smooth(number: int = 0, side: int = 64) -> Image.Image:
 
 
 def folder_of(root: Path, counts: dict[str, int]) -> Path:
-    """Write so many pictures into each folder below root, no two alike."""
+    """Write so many images into each folder below root, no two alike."""
     number = 0
     for name, count in counts.items():
         for i in range(count):
@@ -87,8 +87,8 @@ def names(samples: Chosen) -> set[str]:
     return {samples.files.names[row] for row in samples.rows}
 
 
-def test_split_folders_are_taken_as_they_are(pictures: Path) -> None:
-    splits, how = scan(pictures)
+def test_split_folders_are_taken_as_they_are(images: Path) -> None:
+    splits, how = scan(images)
     assert how == "as given"
     assert {split: len(items) for split, items in splits.items()} == {"train": 24, "val": 8, "test": 8}
     for split, found in splits.items():
@@ -169,18 +169,18 @@ def test_a_class_with_no_readable_picture_in_a_split_is_refused(tmp_path: Path) 
     root = folder_of(tmp_path / "x", {"train/a": 4, "train/b": 4, "val/a": 1})
     (root / "val" / "b").mkdir()
     (root / "val" / "b" / "only.jpg").touch()
-    assert "no readable picture of class b in val" in refused(root, unreadable_limit=0.5)
+    assert "no readable image of class b in val" in refused(root, unreadable_limit=0.5)
 
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """A folder with 40 good pictures and three that do not open."""
+    """A folder with 40 good images and three that do not open."""
     root = folder_of(tmp_path / "damaged", {"train/a": 15, "train/b": 15, "val/a": 5, "val/b": 5})
     whole = io.BytesIO()
     smooth().save(whole, "JPEG")
     (root / "train/a/cut.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     (root / "train/b/empty.jpg").touch()
-    (root / "val/a/text.jpg").write_text("this is no picture\n")
+    (root / "val/a/text.jpg").write_text("this is no image\n")
     return root
 
 
@@ -203,7 +203,7 @@ def test_files_that_do_not_open_are_left_out_and_noted_by_name(damaged: Path) ->
 def test_too_many_files_that_do_not_open_stop_the_run_and_are_named(damaged: Path) -> None:
     message = refused(damaged)
     assert "3 of 43 files" in message
-    for name in ("cut.jpg", "empty.jpg", "text.jpg (not a picture)"):
+    for name in ("cut.jpg", "empty.jpg", "text.jpg (not an image)"):
         assert name in message
 
 
@@ -221,14 +221,14 @@ def test_a_picture_in_two_splits_is_noted_and_twice_in_one_is_not(tmp_path: Path
     assert ready(root).notes == []
     shutil.copy(root / "train/a/01.png", root / "val/a/renamed.png")
     (note,) = ready(root).notes
-    assert "1 pictures stand in more than one split" in note
+    assert "1 images are in more than one split" in note
     assert "train/a/01.png" in note
     assert "val/a/renamed.png" in note
 
 
 # ------------------------------------------------------------------------------------------------------ spec and record
-def test_setup_is_idempotent(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = ready(pictures)
+def test_setup_is_idempotent(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ready(images)
     before = (data.spec, data.fingerprint, data.loaded, data.notes[:], joined(data.val_dataloader()))
     monkeypatch.setattr("src.datamodules.images.image_files.decode_all", lambda *args: pytest.fail("decoded twice"))
     for stage in ("fit", "validate", "test", "predict"):
@@ -267,17 +267,17 @@ def test_fingerprint_follows_names_and_contents_and_not_the_place(tmp_path: Path
 
 
 def test_data_of_that_name_serve_before_drawn_ones_and_drawn_ones_are_marked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "src.datamodules.synthetic.images.draw_folder", lambda root: root.exists() or shutil.copytree(pictures, root)
+        "src.datamodules.synthetic.images.draw_folder", lambda root: root.exists() or shutil.copytree(images, root)
     )
     drawn = ImageFolder(image_size=SIZE)
     drawn.setup("fit")
     assert drawn.loaded.fallback
     assert "NOT photographs" in drawn.loaded.source
-    shutil.copytree(pictures, tmp_path / "data" / "images")
+    shutil.copytree(images, tmp_path / "data" / "images")
     own = ImageFolder(image_size=SIZE)
     own.setup("fit")
     assert own.loaded.source == "folder data/images"
@@ -292,10 +292,10 @@ def test_a_named_folder_that_is_missing_is_never_replaced_by_drawn_pictures(tmp_
     assert "no such folder" in refused(tmp_path / "typo", source="folder")
 
 
-# ------------------------------------------------------------------------------------------------ pictures as they come
-def test_augmentation_differs_by_epoch_and_follows_the_seed(pictures: Path) -> None:
+# ------------------------------------------------------------------------------------------------ images as they come
+def test_augmentation_differs_by_epoch_and_follows_the_seed(images: Path) -> None:
     def epochs(seed: int) -> list[dict[str, Tensor]]:
-        loader = ready(pictures, seed=seed, batch_size=24).train_dataloader()
+        loader = ready(images, seed=seed, batch_size=24).train_dataloader()
         return [by_example(epoch_of(loader, epoch)) for epoch in range(2)]
 
     def by_example(batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -311,8 +311,8 @@ def test_augmentation_differs_by_epoch_and_follows_the_seed(pictures: Path) -> N
         assert torch.equal(first[0]["target"], changed["target"])
 
 
-def test_augmentation_leaves_the_global_random_state_alone(pictures: Path) -> None:
-    data = ready(pictures)
+def test_augmentation_leaves_the_global_random_state_alone(images: Path) -> None:
+    data = ready(images)
     torch.manual_seed(5)
     before = torch.get_rng_state()
     data.dataset("train", train=True)[[0, 1]]
@@ -320,25 +320,25 @@ def test_augmentation_leaves_the_global_random_state_alone(pictures: Path) -> No
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_workers_give_the_same_batches_to_the_bit(pictures: Path, cache: bool) -> None:
+def test_workers_give_the_same_batches_to_the_bit(images: Path, cache: bool) -> None:
     augment = Augment(rotation=10, colour=0.2)
-    alone, shared = (ready(pictures, num_workers=n, cache=cache, augment=augment) for n in (0, 2))
+    alone, shared = (ready(images, num_workers=n, cache=cache, augment=augment) for n in (0, 2))
     ours, theirs = alone.train_dataloader(), shared.train_dataloader()
     for epoch in range(2):
         assert equal(epoch_of(ours, epoch), epoch_of(theirs, epoch))
     assert equal(joined(alone.val_dataloader()), joined(shared.val_dataloader()))
 
 
-def test_cached_and_uncached_pictures_are_the_same(pictures: Path) -> None:
-    cached, anew = ready(pictures), ready(pictures, cache=False)
+def test_cached_and_uncached_pictures_are_the_same(images: Path) -> None:
+    cached, anew = ready(images), ready(images, cache=False)
     assert equal(joined(cached.val_dataloader()), joined(anew.val_dataloader()))
     assert equal(joined(cached.train_dataloader()), joined(anew.train_dataloader()))
     shutil.rmtree(cache_dir())
     assert len(joined(anew.val_dataloader())["index"]) == 8, "reads the files, not the cache"
 
 
-def test_no_augmentation_trains_on_the_pictures_of_evaluation(pictures: Path) -> None:
-    data = ready(pictures, augment=PLAIN)
+def test_no_augmentation_trains_on_the_pictures_of_evaluation(images: Path) -> None:
+    data = ready(images, augment=PLAIN)
     assert torch.equal(
         data.dataset("train", train=True)[[3]]["image"], data.dataset("train", train=False)[[3]]["image"]
     )
@@ -349,8 +349,8 @@ def test_a_turned_picture_is_cut_from_the_larger_one_so_that_its_corners_are_pic
         (tmp_path / name).parent.mkdir(parents=True)
         Image.new("RGB", (64, 64), "white").save(tmp_path / name)
     data = ready(tmp_path, augment=Augment(crop=(1.0, 1.0), flip=False, rotation=6))
-    pictures = data.dataset("train", train=True)[list(range(0, 40, 2))]["image"]
-    assert int(pictures[..., :1, :].min()) > 250
+    images = data.dataset("train", train=True)[list(range(0, 40, 2))]["image"]
+    assert int(images[..., :1, :].min()) > 250
     steep = ready(tmp_path, augment=Augment(crop=(1.0, 1.0), flip=False, rotation=45))
     assert int(steep.dataset("train", train=True)[list(range(0, 40, 2))]["image"].min()) == 0, "the premise"
 
@@ -365,8 +365,8 @@ def test_a_turned_picture_is_cut_from_the_larger_one_so_that_its_corners_are_pic
     ],
     ids=["crop", "flip", "rotation", "colour"],
 )
-def test_each_augmentation_does_something(pictures: Path, augment: Augment) -> None:
-    data, keys = ready(pictures, augment=augment), list(range(12))
+def test_each_augmentation_does_something(images: Path, augment: Augment) -> None:
+    data, keys = ready(images, augment=augment), list(range(12))
     changed, plain = (data.dataset("train", train=train)[keys]["image"] for train in (True, False))
     assert changed.shape == plain.shape
     assert changed.dtype == torch.uint8
@@ -399,16 +399,16 @@ def test_windows_lie_in_the_picture_and_have_the_area_and_shape_that_was_asked(
 
 def test_windows_are_drawn_as_torchvision_draws_them() -> None:
     ours = random_windows(np.random.default_rng(0).random((4000, DRAWS - 2)), 256, (0.3, 1.0))
-    picture = torch.empty(3, 256, 256)
-    theirs = np.array([RandomResizedCrop.get_params(picture, [0.3, 1.0], [4 / 5, 5 / 4]) for _ in range(4000)])
+    image = torch.empty(3, 256, 256)
+    theirs = np.array([RandomResizedCrop.get_params(image, [0.3, 1.0], [4 / 5, 5 / 4]) for _ in range(4000)])
     theirs[:, 2:] += theirs[:, :2]  # sizes, where ours has the other corner
     for mine, other in zip(ours.T, theirs.T, strict=True):
         found: Any = ks_2samp(mine, other)
         assert found.pvalue > 1e-4
 
 
-def test_a_window_is_scaled_as_torchvision_scales_it_to_a_rounding(pictures: Path) -> None:
-    data = ready(pictures, augment=Augment(crop=(0.3, 0.6), flip=False)).dataset("train", train=True)
+def test_a_window_is_scaled_as_torchvision_scales_it_to_a_rounding(images: Path) -> None:
+    data = ready(images, augment=Augment(crop=(0.3, 0.6), flip=False)).dataset("train", train=True)
     keys = list(range(12))
     windows, _, _ = data._drawn(keys)  # pyright: ignore[reportAttributeAccessIssue]
     stored = data.pixels[data.positions[keys]]  # pyright: ignore[reportAttributeAccessIssue]
@@ -419,10 +419,10 @@ def test_a_window_is_scaled_as_torchvision_scales_it_to_a_rounding(pictures: Pat
         assert int((image.int() - expected.int()).abs().max()) <= 1
 
 
-def test_half_of_the_pictures_are_mirrored(pictures: Path) -> None:
+def test_half_of_the_pictures_are_mirrored(images: Path) -> None:
     cropped, keys = Augment(crop=(0.3, 0.6), flip=False), list(range(200))
-    mirrored = ready(pictures, augment=replace(cropped, flip=True)).dataset("train", train=True)[keys]["image"]
-    unchanged = ready(pictures, augment=cropped).dataset("train", train=True)[keys]["image"]
+    mirrored = ready(images, augment=replace(cropped, flip=True)).dataset("train", train=True)[keys]["image"]
+    unchanged = ready(images, augment=cropped).dataset("train", train=True)[keys]["image"]
     equal = [torch.equal(one, other) for one, other in zip(mirrored, unchanged, strict=True)]
     turned = [torch.equal(one.flip(-1), other) for one, other in zip(mirrored, unchanged, strict=True)]
     assert all(one != other for one, other in zip(equal, turned, strict=True))
@@ -430,8 +430,8 @@ def test_half_of_the_pictures_are_mirrored(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", [True, False], ids=["cached", "decoded each time"])
-def test_threads_give_the_same_pictures(pictures: Path, cache: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = ready(pictures, image_size=LARGE, cache=cache, augment=Augment(rotation=10)).dataset("train", train=True)
+def test_threads_give_the_same_pictures(images: Path, cache: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ready(images, image_size=LARGE, cache=cache, augment=Augment(rotation=10)).dataset("train", train=True)
     keys = list(range(11))
     names = set[str]()
     monkeypatch.setattr(cv2, "flip", lambda *a, flip=cv2.flip, **b: names.add(current_thread().name) or flip(*a, **b))
@@ -445,8 +445,8 @@ def test_threads_give_the_same_pictures(pictures: Path, cache: bool, monkeypatch
     assert torch.equal(*found)
 
 
-def test_a_pictures_changes_do_not_depend_on_its_batch(pictures: Path) -> None:
-    data = ready(pictures, augment=Augment(colour=0.3)).dataset("train", train=True)
+def test_a_pictures_changes_do_not_depend_on_its_batch(images: Path) -> None:
+    data = ready(images, augment=Augment(colour=0.3)).dataset("train", train=True)
     together = data[[0, 5, 29]]["image"]
     assert torch.equal(together[1], data[[5]]["image"][0])
     assert torch.equal(together[2], data[[29, 1]]["image"][0])
@@ -458,7 +458,7 @@ ORIENTATIONS = {
     6: Image.Transpose.ROTATE_90,
     8: Image.Transpose.ROTATE_270,
 }
-"""EXIF tag 0x0112 -> how an upright picture is stored under it."""
+"""EXIF tag 0x0112 -> how an upright image is stored under it."""
 
 
 @pytest.mark.parametrize("tag", ORIENTATIONS)
@@ -473,11 +473,11 @@ def test_a_picture_with_exif_rotation_is_turned_upright(tag: int, kind: str, tmp
     smooth(7).transpose(ORIENTATIONS[tag]).save(root / f"val/b/turned.{kind}", exif=exif)
     upright, turned = joined(ready(root).val_dataloader())["image"].int()
     assert (upright - turned).abs().max() <= (0 if kind == "png" else 8)
-    assert (upright - upright.flip(-1)).abs().max() > 60, "the premise: the picture is not symmetric"
+    assert (upright - upright.flip(-1)).abs().max() > 60, "the premise: the image is not symmetric"
 
 
 def kept_as_grey(root: Path, kinds: dict[str, Image.Image]) -> None:
-    """Assert that each picture, saved as a PNG, comes out of the data module as the first one does."""
+    """Assert that each image, saved as a PNG, comes out of the data module as the first one does."""
     folder_of(root, {"train/a": 2, "train/b": 2, "val/b": 1})
     (root / "val/a").mkdir()
     for name, image in kinds.items():
@@ -516,14 +516,14 @@ def test_the_middle_of_an_oblong_picture_is_kept_undistorted(tmp_path: Path) -> 
 
 # ------------------------------------------------------------------------------------------------------------ the cache
 def cache_files(name: str) -> list[Path]:
-    return sorted((cache_dir() / "pictures").glob(f"*/{name}"))
+    return sorted((cache_dir() / "images").glob(f"*/{name}"))
 
 
-def test_pictures_are_decoded_once_and_memory_mapped(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = ready(pictures).dataset("val", train=False)
+def test_pictures_are_decoded_once_and_memory_mapped(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ready(images).dataset("val", train=False)
     assert isinstance(first.pixels.base, np.memmap)  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setattr("src.datamodules.images.decoded.decode", lambda *args: pytest.fail("decoded a second time"))
-    data = ready(pictures)
+    data = ready(images)
     assert len(joined(data.val_dataloader())["index"]) == 8
     assert len(cache_files("pixels.npy")) == 1
 
@@ -551,42 +551,42 @@ def scribble(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pixels.npy", "index.json"])
 @pytest.mark.parametrize("harm", [halve, empty, scribble, Path.unlink])
-def test_a_damaged_cache_is_built_anew(pictures: Path, name: str, harm: Callable[[Path], None]) -> None:
-    whole = joined(ready(pictures).val_dataloader())
+def test_a_damaged_cache_is_built_anew(images: Path, name: str, harm: Callable[[Path], None]) -> None:
+    whole = joined(ready(images).val_dataloader())
     (file,) = cache_files(name)
     harm(file)
-    assert equal(joined(ready(pictures).val_dataloader()), whole)
+    assert equal(joined(ready(images).val_dataloader()), whole)
     (again,) = cache_files(name)
     assert again == file
     assert file.stat().st_size > 2
 
 
-def test_a_disk_too_small_for_the_cache_decodes_when_needed(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = joined(ready(pictures).val_dataloader())
+def test_a_disk_too_small_for_the_cache_decodes_when_needed(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = joined(ready(images).val_dataloader())
     shutil.rmtree(cache_dir())
     tight = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr("src.datamodules.images.decoded.shutil.disk_usage", lambda path: tight)
-    data = ready(pictures)
+    data = ready(images)
     assert cache_files("pixels.npy") == []
     assert equal(joined(data.val_dataloader()), whole)
     monkeypatch.setattr("src.datamodules.images.decoded.shutil.disk_usage", lambda path: tight._replace(free=10**9))
-    assert equal(joined(ready(pictures).val_dataloader()), whole)
+    assert equal(joined(ready(images).val_dataloader()), whole)
     assert len(cache_files("pixels.npy")) == 1, "there is room now"
 
 
-def test_colleagues_may_read_the_cache_and_what_a_killed_process_left_goes(pictures: Path) -> None:
-    ready(pictures)
+def test_colleagues_may_read_the_cache_and_what_a_killed_process_left_goes(images: Path) -> None:
+    ready(images)
     (file,) = cache_files("pixels.npy")
-    assert file.parent.stat().st_mode & 0o777 == pictures.stat().st_mode & 0o777 | 0o755
+    assert file.parent.stat().st_mode & 0o777 == images.stat().st_mode & 0o777 | 0o755
     left = file.parent.with_suffix(".part")
     file.parent.rename(left)
-    ready(pictures)
+    ready(images)
     assert cache_files("pixels.npy") == [file]
 
 
 # ------------------------------------------------------------------------------------------------------ spawned workers
-def test_the_data_set_reaches_spawned_workers(pictures: Path) -> None:
-    dataset = ready(pictures).dataset("train", train=True)
+def test_the_data_set_reaches_spawned_workers(images: Path) -> None:
+    dataset = ready(images).dataset("train", train=True)
     loader = DataLoader(
         dataset,
         sampler=Batches(24, 12, train=True),
@@ -597,21 +597,21 @@ def test_the_data_set_reaches_spawned_workers(pictures: Path) -> None:
     assert equal(joined(loader), joined(iter([dataset[keys] for keys in Batches(24, 12, train=True)])))
 
 
-def test_pickling_does_not_copy_the_pixels(pictures: Path) -> None:
-    dataset = ready(pictures, image_size=112).dataset("train", train=True)
+def test_pickling_does_not_copy_the_pixels(images: Path) -> None:
+    dataset = ready(images, image_size=112).dataset("train", train=True)
     sent = pickle.dumps(dataset)
     assert equal(pickle.loads(sent)[[0, 5]], dataset[[0, 5]])
-    assert len(sent) < 100_000, "40 pictures of 128 x 128 are 2 MB: each spawned worker would hold all in memory"
-    assert len(pickle.dumps(ready(pictures, image_size=112))) < 100_000, "nor does ddp_spawn send them"
+    assert len(sent) < 100_000, "40 images of 128 x 128 are 2 MB: each spawned worker would hold all in memory"
+    assert len(pickle.dumps(ready(images, image_size=112))) < 100_000, "nor does ddp_spawn send them"
 
 
 # ----------------------------------------------------------------------------------------------------------- prediction
 def test_prediction_keeps_the_order_searches_folders_and_says_why_a_file_does_not_open(
-    pictures: Path, damaged: Path
+    images: Path, damaged: Path
 ) -> None:
-    spec = ready(pictures).spec
+    spec = ready(images).spec
     data = ImageFolder(image_size=SIZE, batch_size=3)  # as after the training data are gone
-    inputs = [pictures / "val/dog/0002.jpg", damaged / "val", pictures / "val/cat/0001.jpg"]
+    inputs = [images / "val/dog/0002.jpg", damaged / "val", images / "val/cat/0001.jpg"]
     ids = data.prepare_prediction(inputs, spec)
     below = [damaged / "val" / c / f"{i:02d}.png" for c in "ab" for i in range(5)]
     below.insert(5, damaged / "val/a/text.jpg")
@@ -619,15 +619,15 @@ def test_prediction_keeps_the_order_searches_folders_and_says_why_a_file_does_no
     data.setup("predict")
     batches = list(data.predict_dataloader())
     errors = {index: why for batch in batches for index, why in batch["error"].items()}
-    assert errors == {ids.index(str(damaged / "val/a/text.jpg")): "not a picture"}
+    assert errors == {ids.index(str(damaged / "val/a/text.jpg")): "not an image"}
     assert torch.cat([batch["index"] for batch in batches]).tolist() == [i for i in range(len(ids)) if i not in errors]
     assert sum(len(batch["image"]) for batch in batches) == len(ids) - 1
 
 
-def test_pictures_for_prediction_are_those_of_evaluation(pictures: Path) -> None:
-    data = ready(pictures)
-    ids = data.prepare_prediction([pictures / "val"], data.spec)
-    assert [str(Path(id_).relative_to(pictures)) for id_ in ids] == list(data.ids("val"))
+def test_pictures_for_prediction_are_those_of_evaluation(images: Path) -> None:
+    data = ready(images)
+    ids = data.prepare_prediction([images / "val"], data.spec)
+    assert [str(Path(id_).relative_to(images)) for id_ in ids] == list(data.ids("val"))
     assert torch.equal(joined_images(data.predict_dataloader()), joined(data.val_dataloader())["image"])
 
 
@@ -635,8 +635,8 @@ def joined_images(loader: DataLoader[Any]) -> Tensor:
     return torch.cat([batch["image"] for batch in loader])
 
 
-def test_prediction_on_nothing_is_refused_by_name(pictures: Path, tmp_path: Path) -> None:
-    data = ready(pictures)
+def test_prediction_on_nothing_is_refused_by_name(images: Path, tmp_path: Path) -> None:
+    data = ready(images)
     with pytest.raises(InputError, match=r"nowhere\.jpg: no such file or folder"):
         data.prepare_prediction([tmp_path / "nowhere.jpg"], data.spec)
     (tmp_path / "empty").mkdir()

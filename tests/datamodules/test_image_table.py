@@ -260,13 +260,13 @@ def test_missing_and_broken_files_are_left_out_by_name_and_too_many_stop_the_run
     (note,) = data.notes
     assert note.startswith("2 of 40 files do not open and are left out: ")
     assert f"{here}/images/gone.png (No such file or directory)" in note
-    assert f"{here}/broken.png (not a picture)" in note
+    assert f"{here}/broken.png (not an image)" in note
     whole = everything(ready(write(here, name="whole.csv")))
     there = everything(data)
     assert there == {name: target for name, target in whole.items() if name in there}, "no target shifts"
     table = write(here, [{**row, "path": "gone.png"} if i < 3 else row for i, row in enumerate(ROWS)])
     said = refusal(table)
-    assert "3 of 40 files do not open as pictures, more than the 5%" in said
+    assert "3 of 40 files do not open as images, more than the 5%" in said
     assert f"{here}/gone.png (No such file or directory)" in said
     assert "Repair or remove them" in said
 
@@ -296,7 +296,7 @@ def test_an_image_of_several_rows_or_splits_is_noted(here: Path, images: Path) -
     notes = ready(write(here, rows), target_kind="single_label").notes
     assert len(notes) == 2
     assert notes[0] == "1 rows name an image that an earlier row names"
-    assert notes[1] == "1 pictures stand in more than one split, which flatters the score: images/00.png, copy.png"
+    assert notes[1] == "1 images are in more than one split, which flatters the score: images/00.png, copy.png"
 
 
 def test_a_target_of_another_kind_is_noted_until_it_is_confirmed(here: Path) -> None:

@@ -182,8 +182,8 @@ def test_train_loses_what_the_official_test_has_too() -> None:
     data = ready(source="hub")
     assert data.sizes() == {"train": 35, "val": 3, "test": 20}
     assert data.notes == [
-        "1 texts of val stand in test too: removed from val",
-        "1 texts of train stand in val or test too: removed from train",
+        "1 texts of val are in test too: removed from val",
+        "1 texts of train are in val or test too: removed from train",
     ]
 
 

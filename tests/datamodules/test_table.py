@@ -625,7 +625,7 @@ def test_rows_that_stand_in_train_too_are_noted(tmp_path: Path) -> None:
     frame.loc[[40, 41]] = frame.loc[[2, 3]].to_numpy()
     frame["id"] = range(50)
     data = ready(thirds(tmp_path / "x", frame))
-    assert "2 of 10 rows of test stand in train too" in data.notes
+    assert "2 of 10 rows of test are in train too" in data.notes
     assert data.sizes() == {"train": 30, "val": 10, "test": 10}
 
 

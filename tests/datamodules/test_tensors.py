@@ -32,12 +32,12 @@ def data() -> Tensors:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["GPU", "no GPU"])
-def test_workers_and_pinned_memory(data: Tensors, pictures: Path, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_and_pinned_memory(data: Tensors, images: Path, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(accelerator="cpu", logger=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(there))
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    folder = ImageFolder(pictures, image_size=16)
+    folder = ImageFolder(images, image_size=16)
     folder.setup("fit")
     asked = Tensors({"train": columns(11)}, SPEC, num_workers=1)
     found = [

@@ -231,8 +231,8 @@ def test_repeated_texts_go_from_train_and_from_val_and_are_counted(tmp_path: Pat
     data = ready(folder_of(tmp_path / "x", spoilt))
     assert everything(data) == {"train": [*train, train[0]], "val": val, "test": [*test, test[2]]}
     assert data.notes == [
-        "2 texts of val stand in test too: removed from val",
-        "3 texts of train stand in val or test too: removed from train",
+        "2 texts of val are in test too: removed from val",
+        "3 texts of train are in val or test too: removed from train",
     ]
 
 

@@ -309,7 +309,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(words: int) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * len(texts) + 1000, before[1]))  # no file may grow beyond
     try:
-        with pytest.raises(InputError, match=r"cannot be kept \(.+\)\. Make room, or set LEYDEN_CACHE"):
+        with pytest.raises(InputError, match=r"cannot be kept \(.+\)\. Free some space, or set LEYDEN_CACHE"):
             encode_once(texts, encoder(), "key")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -41,7 +41,7 @@ def network(name: str, **other: Any) -> CNN:
     return CNN(10, **arguments)
 
 
-def pictures(count: int, side: int = 28, channels: int = 1) -> Tensor:
+def random_images(count: int, side: int = 28, channels: int = 1) -> Tensor:
     return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(1))
 
 
@@ -72,7 +72,7 @@ def test_the_default_has_the_weights_keys_and_results_that_it_had() -> None:
     ours, theirs = model.state_dict(), before.state_dict()
     assert list(ours) == list(theirs)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
-    images = pictures(4, 32, 3)
+    images = random_images(4, 32, 3)
     maps = before["blocks"].eval()(before["norm"].eval()(images))
     assert torch.equal(model.eval().features(images), maps.mean((2, 3)))
     assert model.head.dropout.p == 0.2
@@ -94,7 +94,7 @@ def test_the_keras_tutorials_network_has_its_parameters(side: int, channels: int
     last = (((side - 2) // 2 - 2) // 2 - 2) ** 2 * 64
     convolutions = (9 * channels + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 64
     assert parameters(model) == convolutions + (last + 1) * 64 + 65 * 10 == count
-    features = model.features(pictures(8, side, channels))
+    features = model.features(random_images(8, side, channels))
     assert features.shape == (8, 64)
     assert features.min() == 0 < features.max(), "the dense layer has a ReLU"
     assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
@@ -102,11 +102,11 @@ def test_the_keras_tutorials_network_has_its_parameters(side: int, channels: int
 
 
 def test_the_pytorch_tutorials_network_has_its_parameters() -> None:
-    """The tutorial's 29 034, but no bias before a batch norm (-48), and a batch norm of the pictures (+2)."""
+    """The tutorial's 29 034, but no bias before a batch norm (-48), and a batch norm of the images (+2)."""
     model = network("pytorch tutorial")
     by_hand = 2 + (25 * 16 + 2 * 16) + (25 * 16 * 32 + 2 * 32) + (7 * 7 * 32 + 1) * 10
     assert parameters(model) == by_hand == 29_034 - 48 + 2
-    assert model.features(pictures(2)).shape == (2, 7 * 7 * 32)
+    assert model.features(random_images(2)).shape == (2, 7 * 7 * 32)
 
 
 def test_the_residual_network_has_a_pair_of_convolutions_after_each_block() -> None:
@@ -114,8 +114,8 @@ def test_the_residual_network_has_a_pair_of_convolutions_after_each_block() -> N
     blocks = sum(9 * before * width + 2 * width for before, width in ((1, 32), (32, 64), (64, 128)))
     pairs = sum(2 * (9 * width**2 + 2 * width) for width in (32, 64, 128))
     assert parameters(model) == 2 + blocks + pairs + 129 * 10 == 482_156
-    assert model.features(pictures(2)).shape == (2, 128)
-    assert [tuple(maps.shape[1:]) for maps in after_blocks(model, pictures(2))] == [
+    assert model.features(random_images(2)).shape == (2, 128)
+    assert [tuple(maps.shape[1:]) for maps in after_blocks(model, random_images(2))] == [
         (32, 14, 14),
         (64, 7, 7),
         (128, 3, 3),
@@ -147,9 +147,9 @@ def test_a_residual_pair_adds_to_what_comes_in() -> None:
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_logits_are_the_head_on_the_features(name: str) -> None:
     model = network(name).eval()
-    logits = model(pictures(3))
+    logits = model(random_images(3))
     assert logits.shape == (3, 10)
-    torch.testing.assert_close(logits, model.head(model.features(pictures(3))))
+    torch.testing.assert_close(logits, model.head(model.features(random_images(3))))
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -169,7 +169,7 @@ def test_layer_groups_hold_each_parameter_once_from_the_input_to_the_head(name: 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_learns_one_batch_by_heart(name: str) -> None:
-    model, images, targets = network(name, dropout=0.0), pictures(10), torch.arange(10)
+    model, images, targets = network(name, dropout=0.0), random_images(10), torch.arange(10)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(100):
@@ -206,11 +206,11 @@ def test_starts_from_a_file_of_the_same_configuration_only(name: str, tmp_path: 
 
 def test_without_flattening_pictures_may_be_of_any_size() -> None:
     model = network("residual").eval()
-    assert model(pictures(2, 64)).shape == model(pictures(2, 16)).shape == (2, 10)
+    assert model(random_images(2, 64)).shape == model(random_images(2, 16)).shape == (2, 10)
 
 
 def test_pictures_too_small_for_the_flattened_maps_are_refused_by_flag() -> None:
-    assert network("keras tutorial", flatten=18).features(pictures(1, 18)).shape == (1, 64)
+    assert network("keras tutorial", flatten=18).features(random_images(1, 18)).shape == (1, 64)
     with pytest.raises(InputError, match=r"--image-size 17: too small for 3 blocks"):
         network("keras tutorial", flatten=17)
 

@@ -26,7 +26,7 @@ from src.models.state_dicts import load_file
 CLASSES = 3
 Network = CNN | ResNet
 BACKBONES = {"resnet18": 32, "tf_efficientnet_lite0": 32, "mobilenetv3_small_050": 64, "test_vit": 160}
-"""timm name -> side of the pictures in these tests."""
+"""timm name -> side of the images in these tests."""
 NETWORKS: dict[str, tuple[Callable[[], Network], int]] = {
     "CNN": (functools.partial(CNN, CLASSES), 32),
     **{name: (functools.partial(ResNet, name, CLASSES), side) for name, side in BACKBONES.items()},
@@ -39,14 +39,14 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def pictures(count: int, side: int) -> Tensor:
+def random_images(count: int, side: int) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
 def named_network(name: str) -> tuple[Network, Tensor, Tensor]:
-    """Return the network, a batch of pictures for it and their targets."""
+    """Return the network, a batch of images for it and their targets."""
     make, side = NETWORKS[name]
-    return make(), pictures(6, side), torch.arange(6) % CLASSES
+    return make(), random_images(6, side), torch.arange(6) % CLASSES
 
 
 def awake(model: Network) -> Network:
@@ -107,7 +107,7 @@ def test_in_evaluation_a_picture_does_not_see_its_batch_mates(name: str) -> None
         together = model(images)
         alone = torch.cat([model(image[None]) for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-    assert together.std(0).min() > 1e-6, "the premise: the logits tell the pictures apart"
+    assert together.std(0).min() > 1e-6, "the premise: the logits tell the images apart"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -180,7 +180,7 @@ def test_the_frozen_share_does_not_move_and_the_rest_does(backbone: str) -> None
     assert 0 < len(parameters) < len(backbone_state)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval().train()
-    step(model, pictures(6, BACKBONES[backbone]), torch.arange(6) % CLASSES)
+    step(model, random_images(6, BACKBONES[backbone]), torch.arange(6) % CLASSES)
     for name, value in model.state_dict().items():
         if name in still:
             assert torch.equal(value, before[name]), f"{name} moved"
@@ -222,7 +222,7 @@ def test_fixed_norm_keeps_running_statistics_and_still_trains(backbone: str) -> 
     for fixed, model in models.items():
         model.eval().train()
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        step(model, pictures(6, 32), torch.arange(6) % CLASSES)
+        step(model, random_images(6, 32), torch.arange(6) % CLASSES)
         after = model.state_dict()
         running = [name for name in after if name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
         assert running
@@ -236,7 +236,7 @@ def test_the_backbone_sees_pictures_normalised_as_its_weights_were_trained() -> 
     model = ResNet("test_vit", CLASSES).eval()
     config: Any = model.backbone.pretrained_cfg
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
-    images = pictures(2, 160)
+    images = random_images(2, 160)
     by_hand = (images - mean[None, :, None, None]) / std[None, :, None, None]
     torch.testing.assert_close(model.features(images), model.backbone(by_hand))
     assert not {"mean", "std"} & set(model.state_dict()), "they belong to the code, not to a checkpoint"
@@ -331,7 +331,7 @@ def test_backbone_starts_from_a_file_whatever_its_classifier(kind: str, tmp_path
             torch.save({"state_dict": {f"model.{n}": v for n, v in run.state_dict().items()}}, path)
     model = ResNet("test_resnet", CLASSES, weights=str(path))
     assert all(torch.equal(value, backbone[name]) for name, value in model.backbone.state_dict().items())
-    assert model(pictures(2, 32)).shape == (2, CLASSES)
+    assert model(random_images(2, 32)).shape == (2, CLASSES)
     assert model.weights_source == f"file {path}"
 
 

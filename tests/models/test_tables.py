@@ -95,9 +95,9 @@ def test_categories_are_zeros_and_ones() -> None:
 
 def test_pictures_are_flattened() -> None:
     model = Linear(DataSpec(input_shape=(1, 4, 5), classes=("a", "b", "c")), 3)
-    pictures = torch.rand(7, 1, 4, 5)
+    images = torch.rand(7, 1, 4, 5)
     torch.nn.init.normal_(model.head.linear.weight)
-    torch.testing.assert_close(model(pictures), F.linear(pictures.reshape(7, 20), model.head.linear.weight))
+    torch.testing.assert_close(model(images), F.linear(images.reshape(7, 20), model.head.linear.weight))
 
 
 def test_a_table_of_categories_alone_has_no_numbers() -> None:

@@ -134,7 +134,7 @@ def test_without_a_cache_the_fallback_is_taken_and_said(path: Path, capsys: pyte
     path.parent.write_text("no folder")
     assert once(path, read, unused, fallback=lambda: "computed.", so="it is computed each time") == "computed."
     out = capsys.readouterr().out
-    assert f"CACHE      {path.parent} cannot be written (File exists): it is computed each time. Make room" in out
+    assert f"CACHE      {path.parent} cannot be written (File exists): it is computed each time. Free some space" in out
     assert out.count("\n") == 1
 
 

@@ -132,8 +132,8 @@ def test_a_step_returns_what_predictions_are_made_of() -> None:
     assert out["index"].tolist() == list(range(7))
 
 
-# ------------------------------------------------------------------------------------------------------------- pictures
-def images(count: int, side: int = 32) -> Tensor:
+# ------------------------------------------------------------------------------------------------------------- images
+def random_images(count: int, side: int = 32) -> Tensor:
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 
 
@@ -145,12 +145,12 @@ def network(name: str) -> nn.Module:
 @pytest.mark.parametrize("name", ["CNN", "test_resnet"])
 def test_kept_features_give_the_logits_of_the_pictures(name: str) -> None:
     task = ImageClassification(network(name), SPEC, Optim(), cached_features="probe").eval()
-    batch = {"image": images(5)}
+    batch = {"image": random_images(5)}
     with torch.no_grad():
         features = task.features(batch)
         assert features.ndim == 2
         torch.testing.assert_close(task({"features": features}), task(batch))
-        assert task(batch).std(0).min() > 1e-6, "the premise: the logits tell the pictures apart"
+        assert task(batch).std(0).min() > 1e-6, "the premise: the logits tell the images apart"
 
 
 def test_training_on_kept_features_trains_the_head_alone() -> None:
@@ -163,10 +163,10 @@ def test_training_on_kept_features_trains_the_head_alone() -> None:
 
 def kept(task: ImageClassification) -> dict[str, dict[str, Tensor]]:
     target = torch.arange(40) % 4
-    pictures = images(40)
-    pictures[torch.arange(40), target % 3] //= 2 + target[:, None, None] // 3  # something to tell the classes by
+    images = random_images(40)
+    images[torch.arange(40), target % 3] //= 2 + target[:, None, None] // 3  # something to tell the classes by
     with torch.no_grad():
-        features = task.eval().features({"image": pictures})
+        features = task.eval().features({"image": images})
     task.train()
     return {split: {"features": features, "target": target} for split in ("train", "val")}
 
@@ -183,9 +183,9 @@ def test_a_start_from_kept_features_is_the_solved_head(kind: Literal["start", "p
 
 def test_pixels_reach_the_model_as_shares_of_255() -> None:
     task = ImageClassification(network("CNN"), SPEC, Optim())
-    pixels = task.input.tensors({"image": images(3)}, torch.float32)[0]
+    pixels = task.input.tensors({"image": random_images(3)}, torch.float32)[0]
     assert pixels.dtype == torch.float32
-    torch.testing.assert_close(pixels, images(3).float() / 255)
+    torch.testing.assert_close(pixels, random_images(3).float() / 255)
 
 
 @pytest.mark.parametrize("name", ["CNN", "test_resnet"])
@@ -193,7 +193,7 @@ def test_channels_last_changes_the_memory_and_not_the_logits(name: str) -> None:
     fast, plain = (
         ImageClassification(network(name), SPEC, Optim(), channels_last=last).eval() for last in (True, False)
     )
-    batch = {"image": images(4)}
+    batch = {"image": random_images(4)}
     with torch.no_grad():
         torch.testing.assert_close(fast(batch), plain(batch), rtol=1e-4, atol=1e-5)
     for task, last in ((fast, True), (plain, False)):
@@ -207,17 +207,17 @@ def test_channels_last_changes_the_memory_and_not_the_logits(name: str) -> None:
 # ----------------------------------------------------------------------------------------------------------- prediction
 def test_prediction_is_the_softmax_with_the_positions_and_errors() -> None:
     task = ImageClassification(network("CNN"), SPEC, Optim()).eval()
-    batch = {"image": images(3), "index": torch.tensor([4, 6, 7]), "error": {5: "not a picture"}}
+    batch = {"image": random_images(3), "index": torch.tensor([4, 6, 7]), "error": {5: "not an image"}}
     with torch.no_grad():
         out = task.predict_step(batch, 0)
         torch.testing.assert_close(out["prob"], task(batch).softmax(-1))
     assert out["index"].tolist() == [4, 6, 7]
-    assert out["error"] == {5: "not a picture"}
+    assert out["error"] == {5: "not an image"}
 
 
 def test_a_batch_with_nothing_readable_is_predicted_as_errors(tmp_path: Path) -> None:
     for name in ("x.jpg", "y.jpg"):
-        (tmp_path / name).write_text("no picture")
+        (tmp_path / name).write_text("no image")
     data = ImageFolder(image_size=32, batch_size=2)
     data.prepare_prediction([tmp_path], SPEC)
     task = ImageClassification(network("CNN"), SPEC, Optim())
@@ -225,4 +225,4 @@ def test_a_batch_with_nothing_readable_is_predicted_as_errors(tmp_path: Path) ->
     (out,) = batches
     assert out["prob"].shape == (0, 4)
     assert out["index"].tolist() == []
-    assert out["error"] == {0: "not a picture", 1: "not a picture"}
+    assert out["error"] == {0: "not an image", 1: "not an image"}

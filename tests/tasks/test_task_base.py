@@ -77,7 +77,7 @@ def small() -> Small:
 
 
 def fit(model: nn.Module, optim: Optim, **arguments: Any) -> Watch:
-    """Train on 16 pictures in batches of 4."""
+    """Train on 16 images in batches of 4."""
     generator = torch.Generator().manual_seed(3)
     columns = {"image": torch.rand(16, 1, 5, 5, generator=generator), "target": torch.arange(16) % 2}
     data = Tensors({"train": columns, "val": columns}, DataSpec(classes=("a", "b")), batch_size=4)

@@ -69,7 +69,7 @@ def optimizer_of(task: Task, data: Batch) -> torch.optim.Optimizer:
     return optimizer
 
 
-# --------------------------------------------------------------------------------------------- tokens and kept features
+# ------------------------------------------------------------------------------------------- tokens and cached features
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_from_tokens_and_from_kept_features_are_the_same(name: str, encoder: str) -> None:
     model, width = network(name, encoder)
@@ -115,7 +115,7 @@ def test_training_on_kept_features_moves_the_head_alone(name: str, encoder: str)
     assert moved == set(rates(optimizer, model)) == {"head.linear.weight", "head.linear.bias"}
 
 
-# ----------------------------------------------------------------------------------------------------- layer-wise rates
+# --------------------------------------------------------------------------------------------------- layer-wise rates
 def rates(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, float]:
     """Return the first rate of each trained parameter."""
     names = {id(p): name for name, p in model.named_parameters()}

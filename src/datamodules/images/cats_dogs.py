@@ -1,4 +1,4 @@
-"""Cats or dogs: the user's photographs, else the Oxford-IIIT Pet data set, else drawn pictures; and rare dogs."""
+"""Cats or dogs: the user's photographs, else the Oxford-IIIT Pet data set, else synthetic images; and rare dogs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from src.resources.network import download_once, reachable
 
 
 class CatsDogs(ImageFolder):
-    """Pictures of cats and dogs; arguments as for `ImageFiles`.
+    """Images of cats and dogs; arguments as for `ImageFiles`.
 
     Sources in order: 'folder' (`data/cats_dogs`), 'oxford-pet' (a download of 0.8 GB; Parkhi et al. 2012,
     https://www.robots.ox.ac.uk/~vgg/data/pets/), 'drawn'.

@@ -1,4 +1,4 @@
-"""Pictures in class folders, however many: which there are, of which class, and in which split."""
+"""Images in class folders, however many: which there are, of which class, and in which split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from src.resources.files import printable
 
 
 def scan(root: Path) -> tuple[dict[str, Chosen], str]:
-    """Return the pictures of each split of a folder, and how the split was made. Hidden files are passed over.
+    """Return the images of each split of a folder, and how the split was made. Hidden files are passed over.
 
     Raises:
         InputError: no such folder, nothing in it, one class, or classes that differ between splits.
@@ -42,7 +42,7 @@ def scan(root: Path) -> tuple[dict[str, Chosen], str]:
         there = ", ".join(sorted(classes["train"])) or "none"
         raise InputError(
             f"--data-dir {root}: a classifier needs at least two class folders with files; found: {there}. "
-            "Expected <folder>/<class>/<picture> or <folder>/{train,val,test}/<class>/<picture>."
+            "Expected <folder>/<class>/<image> or <folder>/{train,val,test}/<class>/<image>."
         )
     for split, found in classes.items():
         if found != classes["train"]:
@@ -54,7 +54,7 @@ def scan(root: Path) -> tuple[dict[str, Chosen], str]:
 
 
 def listed(root: Path, folders: Sequence[str]) -> list[Chosen]:
-    """Return the pictures of each of some folders {root}/{folder}/{class}/, of one listing.
+    """Return the images of each of some folders {root}/{folder}/{class}/, of one listing.
 
     Args:
         folders: in order; '' is `root` itself.

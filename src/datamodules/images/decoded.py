@@ -1,4 +1,4 @@
-"""Picture files as uint8 arrays: decoded once into a memory-mapped file, or anew each time."""
+"""Image files as uint8 arrays: decoded once into a memory-mapped file, or anew each time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class Decoded:
-    """What one pass over picture files found."""
+    """What one pass over image files found."""
 
     pixels: Path | None
     """File of uint8 [files, size, size, 3], to be mapped; None where nothing is kept: files are decoded when needed."""
@@ -42,17 +42,17 @@ def decode_all(files: Sequence[Path], size: int, *, keep: bool = True) -> Decode
 
     With `keep` false only what the pass found is kept: digests and unreadable files. Where the cache cannot be written
     (a full disk, no right to), nothing is kept and a line says so: every run then does the pass, and decodes when
-    pictures are needed.
+    images are needed.
 
     Processes that ask for the same files at the same time wait for one another. The result appears whole or not at all.
     """
-    folder = cache_dir() / "pictures" / _key(files, size, keep)
+    folder = cache_dir() / "images" / _key(files, size, keep)
     return once(
         folder,
         lambda path: _open(path, files, size, keep),
         lambda part: _fill(part, folder, files, size, keep),
         fallback=lambda: _pass(files, size, None),
-        so="pictures are decoded whenever they are needed, which is slow",
+        so="images are decoded whenever they are needed, which is slow",
     )
 
 
@@ -77,7 +77,7 @@ def _stat(path: Path) -> tuple[int, int]:
 
 def _open(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded | None:
     """Map a finished cache; None where there is none, it is damaged, a file opens now that could not be read, or there
-    is room now for pictures that could not be kept.
+    is room now for images that could not be kept.
     """
     try:
         index = json.loads((folder / "index.json").read_text())
@@ -97,7 +97,7 @@ def _open(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded
 
 
 def _fits(folder: Path, files: Sequence[Path], size: int) -> bool:
-    """Return whether the decoded pictures take less than half of the disk's free space."""
+    """Return whether the decoded images take less than half of the disk's free space."""
     return len(files) * size * size * 3 < shutil.disk_usage(folder).free / 2
 
 
@@ -115,7 +115,7 @@ def _fill(part: Path, folder: Path, files: Sequence[Path], size: int, keep: bool
     where = f", {space / 1e6:.0f} MB in {folder.parent}" if kept else ""
     if keep and not kept:
         where = f", and each time they are needed: {space / 1e6:.0f} MB are too much for {folder.parent}"
-    print(f"decoding   {len(files)} pictures once{where}", flush=True)
+    print(f"decoding   {len(files)} images once{where}", flush=True)
     part.mkdir()
     found = _pass(files, size, part / "pixels.npy" if kept else None)
     index = {
@@ -142,7 +142,7 @@ def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
     def one(position: int) -> None:
         try:
             with open_regular(files[position]) as file:
-                picture = decode(file, size)
+                image = decode(file, size)
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except UNREADABLE as error:
@@ -152,7 +152,7 @@ def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
             return
         digests[position] = digest[:16]
         if pixels is not None:
-            pixels[position] = picture
+            pixels[position] = image
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), CHUNK):  # a job for each of a million files would take a gigabyte

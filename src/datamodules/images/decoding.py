@@ -1,4 +1,4 @@
-"""A picture file as a small square array, whatever it is and however large, in bounded memory."""
+"""An image file as a small square array, whatever it is and however large, in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 UNREADABLE = Exception
-"""What is raised for files that are no picture, cut short or damaged: Pillow's plugins have no common kind of error."""
+"""What is raised for files that are no image, cut short or damaged: Pillow's plugins have no common kind of error."""
 MOST_PIXELS = 178_956_970
-"""Pixels of a picture in memory, where Pillow raises, also for what its plugins find inside files: 0.7 GB. Photographs
+"""Pixels of an image in memory, where Pillow raises, also for what its plugins find inside files: 0.7 GB. Photographs
 from phones reach 200 million, but they are JPEGs, which are scaled while decoded."""
 LARGE = 2**24
-"""Pixels from which on one picture at a time is decoded, whatever the number of threads."""
+"""Pixels from which on one image at a time is decoded, whatever the number of threads."""
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
 class TooLarge(ValueError):
-    """A picture that would not fit into memory: very large, or a small file made to seem so."""
+    """An image that would not fit into memory: very large, or a small file made to seem so."""
 
 
 def decode(file: Path | BufferedReader | Image.Image | np.ndarray, size: int) -> np.ndarray:
-    """Decode a picture, turn it upright, and fit its middle square: uint8 [size, size, 3].
+    """Decode an image, turn it upright, and fit its middle square: uint8 [size, size, 3].
 
     The shorter side becomes `size`; JPEGs are scaled while decoded, and cropping and resizing are one pass. What is
-    transparent becomes white, and of moving pictures the first is taken. Every picture, for training, evaluation or
+    transparent becomes white, and of moving images the first is taken. Every image, for training, evaluation or
     prediction, goes through here. One in memory, an opened image or uint8 [height, width(, channels)], is not scaled
     while decoded.
 
@@ -62,7 +62,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def _opened(file: BufferedReader) -> Image.Image:
-    """Open a picture; a JPEG may have more pixels than the limit, for they do not all come into memory."""
+    """Open an image; a JPEG may have more pixels than the limit, for they do not all come into memory."""
     try:
         return Image.open(file)
     except Image.DecompressionBombError:
@@ -95,14 +95,14 @@ def _too_large(*sides: int) -> TooLarge:
 
 
 def _fitted(image: Image.Image, size: int) -> np.ndarray:
-    """Return the picture as `decode` does. A copy of a large one costs hundreds of MB, so none is made without need."""
+    """Return the image as `decode` does. A copy of a large one costs hundreds of MB, so none is made without need."""
     ImageOps.exif_transpose(image, in_place=True)
     image = _rgb(image)
     return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Return the picture in 8 bits of red, green and blue.
+    """Return the image in 8 bits of red, green and blue.
 
     Raises:
         ValueError: its numbers have no meaning as brightness.
@@ -121,7 +121,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def why_unreadable(error: BaseException) -> str:
     """Say in a few words what is wrong with a file; Pillow's own words name the buffer it was read into."""
     if isinstance(error, UnidentifiedImageError):
-        return "not a picture"
+        return "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # the file is named beside it
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Small grey pictures of ten classes, in memory: handwritten digits (MNIST) or clothes (Fashion-MNIST)."""
+"""Small grey images of ten classes, in memory: handwritten digits (MNIST) or clothes (Fashion-MNIST)."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Digits(DataModule):
         data_dir: the folder; None takes `data/<dataset>` if that is there, else the next source.
         source: 'auto' or one of the sources.
         dataset: what is wanted.
-        image_size: side of the pictures that the model sees.
-        shift: move training pictures by up to so many pixels each way, with zeros coming in.
-        flip: mirror every second training picture left to right.
+        image_size: side of the images that the model sees.
+        shift: move training images by up to so many pixels each way, with zeros coming in.
+        flip: mirror every second training image left to right.
 
-    Official test splits stay test splits. A picture to be predicted becomes grey; the ink should be the bright part.
+    Official test splits stay test splits. An image to be predicted becomes grey; the ink should be the bright part.
     """
 
     in_memory = True
@@ -85,7 +85,7 @@ class Digits(DataModule):
         if image_size < 1:
             raise InputError(f"--image-size {image_size}: at least 1.")
         if not 0 <= shift < image_size:
-            raise InputError(f"--shift {shift}: from 0 to below the pictures' {image_size} pixels.")
+            raise InputError(f"--shift {shift}: from 0 to below the images' {image_size} pixels.")
         self.wanted: Name = dataset
         self.data_dir, self.image_size, self.shift, self.flip = data_dir, image_size, shift, flip
 
@@ -164,7 +164,7 @@ class Digits(DataModule):
         digests = {split: digests_of(sheet) for split, sheet in found.samples.items()}
         if repeated := repeated_across_splits(found.samples, digests):
             self.notes.append(
-                f"{len(repeated)} pictures of val and test stand in an earlier split too, which flatters the score: "
+                f"{len(repeated)} images of val and test are in an earlier split too, which flatters the score: "
                 + ", ".join(repeated[:3])
             )
         self.fingerprint = fingerprint(
@@ -245,7 +245,7 @@ class Moved(Slices):
 
 
 class GreyFiles(Files):
-    """Pictures for prediction, as `Files`, but 'image' is uint8 [batch, 1, size, size]."""
+    """Images for prediction, as `Files`, but 'image' is uint8 [batch, 1, size, size]."""
 
     def __init__(self, images: Sequence[GivenImage], *, size: int) -> None:
         super().__init__(images, stored_size=size, image_size=size)
@@ -268,11 +268,11 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def digests_of(sheet: Sheet) -> list[str]:
-    return [hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in sheet.images.numpy()]
+    return [hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in sheet.images.numpy()]
 
 
 def repeated_across_splits(samples: Mapping[str, Sheet], digests: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the ids of pictures that stand, pixel for pixel, in an earlier split too."""
+    """Return the ids of images that stand, pixel for pixel, in an earlier split too."""
     seen: set[str] = set()
     repeated: list[str] = []
     for split in samples:

@@ -1,4 +1,4 @@
-"""Pictures and labels in MNIST's idx files (http://yann.lecun.com/exdb/mnist/), plain or gzipped."""
+"""Images and labels in MNIST's idx files (http://yann.lecun.com/exdb/mnist/), plain or gzipped."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from src.configs.errors import InputError
 
 @dataclass(frozen=True)
 class Sheet:
-    """Grey pictures as a source has them."""
+    """Grey images as a source has them."""
 
     images: Tensor
-    """uint8 [pictures, height, width]."""
+    """uint8 [images, height, width]."""
     targets: Tensor
-    """[pictures], positions among the classes."""
+    """[images], positions among the classes."""
     ids: list[str]
-    """Name of each: 'train-00012' is the row 12 of the file of training pictures."""
+    """Name of each: 'train-00012' is the row 12 of the file of training images."""
     classes: tuple[str, ...]
     """Names of all classes."""
 
@@ -33,12 +33,12 @@ class Sheet:
         return len(self.ids)
 
     def subset(self, positions: Sequence[int] | np.ndarray) -> Sheet:
-        """Return some of the pictures."""
+        """Return some of the images."""
         rows = torch.as_tensor(positions, dtype=torch.long)
         return Sheet(self.images[rows], self.targets[rows], [self.ids[row] for row in rows.tolist()], self.classes)
 
     def labels(self) -> list[str]:
-        """Return the name of each picture's class."""
+        """Return the name of each image's class."""
         return [self.classes[target] for target in self.targets.tolist()]
 
 
@@ -51,7 +51,7 @@ def read_sheet(folder: Path, prefix: str, classes: tuple[str, ...]) -> Sheet:
     images, where = read_idx(folder / f"{prefix}-images-idx3-ubyte", read_image_file)
     targets, labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte", read_label_file)
     if len(images) != len(targets):
-        raise InputError(f"{labels}: {len(targets)} labels for the {len(images)} pictures in {where.name}.")
+        raise InputError(f"{labels}: {len(targets)} labels for the {len(images)} images in {where.name}.")
     if targets.max() >= len(classes):
         raise InputError(f"{labels}: label {targets.max()}, but labels go from 0 to {len(classes) - 1}.")
     return Sheet(images, targets, [f"{prefix}-{row:05d}" for row in range(len(images))], classes)

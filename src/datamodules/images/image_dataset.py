@@ -25,21 +25,21 @@ from src.resources.files import printable
 TRIES = 10
 """Windows that are drawn for a random crop, of which the first that fits is taken."""
 DRAWS = 2 + 2 * TRIES + 2
-"""Random numbers a picture: for the mirror, for the angle, for areas and shapes of windows, for the place."""
+"""Random numbers an image: for the mirror, for the angle, for areas and shapes of windows, for the place."""
 LARGE = 128
-"""Side from which on scaling a picture takes much longer than the interpreter's part of it, so that threads help."""
+"""Side from which on scaling an image takes much longer than the interpreter's part of it, so that threads help."""
 GREY = 127
-"""What is erased becomes; the mean of ImageNet's pictures is near it."""
+"""What is erased becomes; the mean of ImageNet's images is near it."""
 
 
-class Pictures(Dataset[dict[str, Tensor]]):
-    """Batches of pictures: {'image': uint8 [batch, 3, image_size, image_size], 'target': [batch], 'index': [batch]}.
+class ImageDataset(Dataset[dict[str, Tensor]]):
+    """Batches of images: {'image': uint8 [batch, 3, image_size, image_size], 'target': [batch], 'index': [batch]}.
 
     Args:
-        files: one a picture.
-        pixels: file of the decoded pictures [all, stored, stored, 3], or None to decode `files` each time.
-        positions: row of each picture in `pixels`.
-        targets: class of each picture.
+        files: one an image.
+        pixels: file of the decoded images [all, stored, stored, 3], or None to decode `files` each time.
+        positions: row of each image in `pixels`.
+        targets: class of each image.
         stored_size: side as decoded; evaluation takes the middle `image_size` of it.
         augment: random changes for training, drawn from (seed, key); None for evaluation.
     """
@@ -62,7 +62,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
 
     @functools.cached_property
     def pixels(self) -> np.ndarray | None:
-        """The decoded pictures, memory-mapped; each process maps the file for itself."""
+        """The decoded images, memory-mapped; each process maps the file for itself."""
         if self.cache_file is None:
             return None
         return np.asarray(np.load(self.cache_file, mmap_mode="r", allow_pickle=False))  # np.memmap is slow to index
@@ -84,9 +84,9 @@ class Pictures(Dataset[dict[str, Tensor]]):
         def fill(rows: range) -> None:
             for row in rows:
                 stored = self._stored(index[row])
-                picture = turned(stored, angles[row]) if angles else stored
+                image = turned(stored, angles[row]) if angles else stored
                 top, left, bottom, right = windows[row]
-                cv2.resize(picture[top:bottom, left:right], (size, size), dst=pixels[row])
+                cv2.resize(image[top:bottom, left:right], (size, size), dst=pixels[row])
                 if mirrored[row]:
                     cv2.flip(pixels[row], 1, dst=pixels[row])
 
@@ -102,7 +102,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
         return {"image": images, "target": self.targets[where], "index": where}
 
     def _drawn(self, keys: Sequence[int]) -> tuple[list[list[int]], list[bool], list[float]]:
-        """Return the window of each picture, whether to mirror it, and by how many degrees to turn it, if any is."""
+        """Return the window of each image, whether to mirror it, and by how many degrees to turn it, if any is."""
         edge = (self.stored_size - self.image_size) // 2
         whole = np.tile([edge, edge, edge + self.image_size, edge + self.image_size], (len(keys), 1))
         if self.augment is None:
@@ -136,7 +136,7 @@ class Pictures(Dataset[dict[str, Tensor]]):
 
 
 class Files(Dataset[dict[str, object]]):
-    """Pictures for prediction, decoded when asked for: as `Pictures` for evaluation, without 'target', and with
+    """Images for prediction, decoded when asked for: as `Images` for evaluation, without 'target', and with
     'error' {index: why} for the files that do not open, which are left out of 'image' and 'index'."""
 
     def __init__(self, images: Sequence[GivenImage], *, stored_size: int, image_size: int) -> None:
@@ -146,15 +146,15 @@ class Files(Dataset[dict[str, object]]):
         return len(self.images)
 
     def __getitem__(self, keys: list[int]) -> dict[str, object]:
-        pictures, index, errors = [], [], {}
+        decoded, index, errors = [], [], {}
         for key in keys:
             try:
-                pictures.append(decode(self.images[key], self.stored_size))
+                decoded.append(decode(self.images[key], self.stored_size))
                 index.append(key)
             except UNREADABLE as error:
                 errors[key] = why_unreadable(error)
         shape = (0, self.stored_size, self.stored_size, 3)
-        images = torch.from_numpy(np.stack(pictures) if pictures else np.empty(shape, np.uint8)).permute(0, 3, 1, 2)
+        images = torch.from_numpy(np.stack(decoded) if decoded else np.empty(shape, np.uint8)).permute(0, 3, 1, 2)
         return {
             "image": middle(images, self.image_size),
             "index": torch.tensor(index, dtype=torch.long),
@@ -163,16 +163,16 @@ class Files(Dataset[dict[str, object]]):
 
 
 def middle(images: Tensor, size: int) -> Tensor:
-    """Return the middle square [batch, channels, size, size] of larger pictures."""
+    """Return the middle square [batch, channels, size, size] of larger images."""
     top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
     return images[..., top : top + size, left : left + size]
 
 
 def random_windows(drawn: np.ndarray, size: int, area: tuple[float, float]) -> np.ndarray:
-    """Return windows [batch, (top, left, bottom, right)] of pictures of `size`, as of torchvision's RandomResizedCrop.
+    """Return windows [batch, (top, left, bottom, right)] of images of `size`, as of torchvision's RandomResizedCrop.
 
     Their share of the area is between the two of `area`, width to height between 4/5 and 5/4 (log-uniform), their place
-    anywhere; the whole picture where none of `TRIES` fits.
+    anywhere; the whole image where none of `TRIES` fits.
 
     Args:
         drawn: numbers from 0 to 1 [batch, 2 * `TRIES` + 2].
@@ -187,10 +187,10 @@ def random_windows(drawn: np.ndarray, size: int, area: tuple[float, float]) -> n
     return np.concatenate([corner, corner + sides], 1).astype(int)
 
 
-def turned(picture: np.ndarray, angle: float) -> np.ndarray:
-    """Return a picture, uint8 [height, width, 3], turned by so many degrees; the corners that come in are black."""
-    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    return v2.functional.rotate(image, angle, v2.InterpolationMode.BILINEAR).permute(1, 2, 0).numpy()
+def turned(image: np.ndarray, angle: float) -> np.ndarray:
+    """Return an image, uint8 [height, width, 3], turned by so many degrees; the corners that come in are black."""
+    channels_first = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return v2.functional.rotate(channels_first, angle, v2.InterpolationMode.BILINEAR).permute(1, 2, 0).numpy()
 
 
 @functools.cache
@@ -204,7 +204,7 @@ if hasattr(os, "register_at_fork"):  # a forked process has none of them, and wo
 
 
 def changes(augment: Augment) -> v2.Transform | None:
-    """Return what `augment` does to a uint8 picture [3, size, size] once it is turned, cropped and mirrored, if any."""
+    """Return what `augment` does to a uint8 image [3, size, size] once it is turned, cropped and mirrored, if any."""
     steps: list[v2.Transform] = []
     if augment.colour:
         steps.append(v2.ColorJitter(augment.colour, augment.colour, augment.colour))

@@ -20,7 +20,7 @@ from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.chosen import Chosen
 from src.datamodules.images.decoded import Decoded, decode_all
 from src.datamodules.images.given import given_images
-from src.datamodules.images.image_dataset import Files, Pictures
+from src.datamodules.images.image_dataset import Files, ImageDataset
 from src.datamodules.images.listing import Listing
 from src.datamodules.images.path_table import PathTable, is_table, read_path_table
 from src.datamodules.sampling.batches import Batches
@@ -120,14 +120,14 @@ class ImageFiles(DataModule):
         self.loaded = found
 
     def _check(self, found: LoadedSplits[Chosen], left: Mapping[str, Chosen], stays: np.ndarray) -> None:
-        """Refuse too many unreadable files and what has no image left; note the few, and what stands in two splits."""
+        """Refuse too many unreadable files and what has no image left; note the few, and what is in two splits."""
         broken = {i: why for i, why in self._decoded.unreadable.items() if stays[i]}
         count = np.count_nonzero(stays)
         names = [f"{printable(self._files[i])} ({why})" for i, why in sorted(broken.items())]
         if len(broken) > self.unreadable_limit * count:
             shown = "".join(f"\n  {name}" for name in names[:10])
             raise InputError(
-                f"{found.source}: {len(broken)} of {count} files do not open as pictures, more than the "
+                f"{found.source}: {len(broken)} of {count} files do not open as images, more than the "
                 f"{self.unreadable_limit:.0%} that a run leaves out. Repair or remove them:{shown}"
             )
         if broken:
@@ -135,21 +135,19 @@ class ImageFiles(DataModule):
         there = {split: part.classes_there() for split, part in left.items()}
         for split, part in left.items():
             if gone := found.samples[split].classes_there() - there[split]:
-                raise InputError(f"{found.source}: no readable picture of class {min(gone)} in {split}.")
+                raise InputError(f"{found.source}: no readable image of class {min(gone)} in {split}.")
             if not len(part):
-                raise InputError(f"{found.source}: no readable picture in {split}.")
+                raise InputError(f"{found.source}: no readable image in {split}.")
         if self.left_out and (gone := set().union(*there.values()) - there["train"]):
             raise InputError(f"--quarantine {self.quarantine}: nothing is left of class {min(gone)} in train.")
         if repeated := repeated_across_splits(self._rows, self._decoded):
             first = ", ".join(self._names[i] for i in repeated[0][:3])
-            self.notes.append(
-                f"{len(repeated)} pictures stand in more than one split, which flatters the score: {first}"
-            )
+            self.notes.append(f"{len(repeated)} images are in more than one split, which flatters the score: {first}")
 
     # --------------------------------------------------------------------------------------------------- what is there
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
         rows = self._rows[split]
-        return Pictures(
+        return ImageDataset(
             self.files(split),
             self._decoded.pixels,
             rows,
@@ -175,11 +173,11 @@ class ImageFiles(DataModule):
 
     def baseline_inputs(self, split: str) -> np.ndarray:
         """Return the images, grey and of 16 pixels a side, float32 [examples, 256]."""
-        pictures, found, count = self.dataset(split, train=False), [], len(self._rows[split])
+        images, grey_images, count = self.dataset(split, train=False), [], len(self._rows[split])
         for some in np.array_split(np.arange(count), -(-count // 64)):
-            grey = pictures[some.tolist()]["image"].float().mean(1, keepdim=True)
-            found.append(F.adaptive_avg_pool2d(grey, 16).flatten(1).numpy())
-        return np.concatenate(found)
+            grey = images[some.tolist()]["image"].float().mean(1, keepdim=True)
+            grey_images.append(F.adaptive_avg_pool2d(grey, 16).flatten(1).numpy())
+        return np.concatenate(grey_images)
 
     # ------------------------------------------------------------------------------------------------------ prediction
     def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
@@ -212,7 +210,7 @@ class ImageFiles(DataModule):
 
 
 def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> list[list[int]]:
-    """Return groups of files with equal bytes that stand in more than one split."""
+    """Return groups of files with equal bytes that are in more than one split."""
     found = np.concatenate([*rows.values()])
     split = np.repeat(np.arange(len(rows)), [len(part) for part in rows.values()])
     digests = decoded.digests[found]

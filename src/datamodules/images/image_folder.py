@@ -1,4 +1,4 @@
-"""Any folder of pictures: root/{train,val,test}/{class}/ or root/{class}/, however many classes."""
+"""Any folder of images: root/{train,val,test}/{class}/ or root/{class}/, however many classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from src.resources.files import printable
 
 
 class ImageFolder(ImageFiles):
-    """Pictures in class folders; arguments as `ImageFiles`.
+    """Images in class folders; arguments as `ImageFiles`.
 
     `data_dir` is the folder; None takes `data/<folder_name>` if that is there, else the next source: 'folder', 'drawn'.
     Without split folders the split is made by class with a fixed seed; without a validation split it is taken from

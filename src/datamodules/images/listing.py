@@ -12,7 +12,7 @@ from src.configs.errors import InputError
 from src.resources.files import printable
 
 LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
-"""Files that Windows and macOS write into folders of pictures."""
+"""Files that Windows and macOS write into folders of images."""
 
 
 @dataclass(frozen=True, eq=False)

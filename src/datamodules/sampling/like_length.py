@@ -41,7 +41,7 @@ class LikeLength(Batches):
         super().__init__(len(lengths), batch_size, train=train, seed=seed, rank=rank, world_size=world_size)
         self.lengths = np.asarray(lengths)
         self.windows: list[list[int]] = []
-        """Sizes of each window's batches, over all devices; the longest examples stand in the first."""
+        """Sizes of each window's batches, over all devices; the longest examples are in the first."""
         longest = np.sort(self.lengths)[::-1]
         start = 0
         while start < self.size:

@@ -26,7 +26,7 @@ WHITE: Colour = (255, 255, 255)
 CIRCLE: Points = np.stack([f(np.linspace(0, 2 * np.pi, 32, endpoint=False)) for f in (np.cos, np.sin)], axis=1)
 ALONG: Points = np.linspace(0, 1, 20)[:, None]
 POSES = {"bust": (0.21, 0.3, 0.5, 0.48), "sit": (0.15, 0.19, 0.48, 0.3), "stand": (0.14, 0.18, 0.27, 0.38)}
-"""Least and greatest head unit, and the head's middle (x, y), as shares of the picture's side."""
+"""Least and greatest head unit, and the head's middle (x, y), as shares of the image's side."""
 
 
 # ---------------------------------------------------------------------------------------------- colours and curves
@@ -128,7 +128,7 @@ class Brush:
             if outline:  # the inner half of each line is painted over below, and so are lines inside the union
                 ImageDraw.Draw(self.image).line([*pixels, *pixels[:2]], fill=self.ink, width=2 * self.line_px)
         box = mask.getbbox()
-        if box is None:  # all of it lies outside the picture
+        if box is None:  # all of it lies outside the image
             return
         mask, lit = mask.crop(box), lit.crop(box)
         self.image.paste(self.shade.crop(box) if tint is None else mix(tint, self.ink, 0.22), box, mask)
@@ -142,7 +142,7 @@ class Brush:
 
 @dataclass(frozen=True)
 class Gaze:
-    """Where the head looks (radians), and with it where the points of a ball-like face land on the picture."""
+    """Where the head looks (radians), and with it where the points of a ball-like face land on the image."""
 
     yaw: float
     pitch: float

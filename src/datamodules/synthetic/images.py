@@ -1,6 +1,6 @@
 """Cats and dogs drawn on the spot: the data set for a machine with neither a folder of photographs nor a network.
 
-Every picture starts from nine *cues* (ears, muzzle, pupils, tail ...), each a number from 0, as in a cat, to 1, as in
+Every image starts from nine *cues* (ears, muzzle, pupils, tail ...), each a number from 0, as in a cat, to 1, as in
 a dog. Most agree with the class and up to three are doubtful, so no single one decides. All else (fur, light,
 background, pose, clutter, noise) comes from one distribution for both: colour, brightness and file size tell nothing.
 """
@@ -30,7 +30,7 @@ from src.datamodules.synthetic.animals import (
 from src.resources.cache import cache_dir, once, there
 
 
-# -------------------------------------------------------------------------------------------- the rest of the picture
+# -------------------------------------------------------------------------------------------- the rest of the image
 def paint_stripes(image: Image.Image, gap: float, lean: float, colour: Colour, rng: np.random.Generator) -> Image.Image:
     """`image` with stripes every `gap` pixels, down or across, that go `lean` pixels aside and back again."""
     size = image.width
@@ -110,7 +110,7 @@ def photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def draw(kind: Kind, rng: np.random.Generator, size: int = 128) -> Image.Image:
-    """One picture of a `kind`, RGB, `size` pixels square."""
+    """One image of a `kind`, RGB, `size` pixels square."""
     big = 2 * size  # drawn at twice the size, for smooth edges
     cues = draw_cues(kind, rng)
     image = paint_background(big, rng)
@@ -132,7 +132,7 @@ def draw(kind: Kind, rng: np.random.Generator, size: int = 128) -> Image.Image:
 
 # ------------------------------------------------------------------------------------------------------- the folder
 def cache_folder(name: str, size: int = 128) -> Path:
-    """Return where the cache keeps such pictures, `size` pixels square; other code or libraries draw other ones."""
+    """Return where the cache keeps such images, `size` pixels square; other code or libraries draw other ones."""
     sample = draw("cat", np.random.default_rng(0), size).tobytes()
     return cache_dir() / f"drawn_{name}-{hashlib.sha256(sample).hexdigest()[:8]}"
 
@@ -142,7 +142,7 @@ def draw_folder(
 ) -> None:
     """Write `root/{train,val,test}/{cat,dog}/0000.jpg ...`, one dog in `rare`, unless `root` is there already.
 
-    Picture i of a split depends on (seed, split, i) alone, so other counts leave it as it is. The folder appears whole
+    Image i of a split depends on (seed, split, i) alone, so other counts leave it as it is. The folder appears whole
     or not at all; of two processes that ask for it at once, one waits for the other.
     """
 
@@ -152,9 +152,9 @@ def draw_folder(
                 (part / split / kind).mkdir(parents=True)
             for i in range(count):
                 dog = i % rare == rare - 1
-                picture = draw(KINDS[dog], np.random.default_rng([seed, number, i]), size)
+                image = draw(KINDS[dog], np.random.default_rng([seed, number, i]), size)
                 name = i // rare if dog else i - i // rare
-                picture.save(part / split / KINDS[dog] / f"{name:04d}.jpg", quality=90)
+                image.save(part / split / KINDS[dog] / f"{name:04d}.jpg", quality=90)
         return root
 
     once(root, there, fill)

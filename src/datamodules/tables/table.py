@@ -45,7 +45,7 @@ class Table(DataModule):
         data_dir: a file, or a folder of train, val and test files; None takes `data/<table_name>` with any of the
             suffixes if that is there, else the next source.
         source: 'auto', 'file' or 'sklearn'.
-        target: the column to predict. Several labels stand in one column, as billing;bug, or have a column each.
+        target: the column to predict. Several labels are in one column, as billing;bug, or have a column each.
         predicts: one class of a row, any number of labels, or a number.
         target_kind: how the user wants the target read, which has to be `predicts`; None notes what else it could be.
         columns: kinds of columns that are not to be inferred.
@@ -229,13 +229,13 @@ class Table(DataModule):
         self.loaded = found
 
     def _hashes(self) -> np.ndarray:
-        """Return a hash of each row, target and all; rows that stand in train and elsewhere are noted."""
+        """Return a hash of each row, target and all; rows that are in train and elsewhere are noted."""
         without_id = self.frame.drop(columns=[name for name in [id_column(self.frame.columns)] if name])
         hashes = pd.util.hash_pandas_object(without_id, index=False).to_numpy()
         for split, rows in self._rows.items():
             repeated = np.isin(hashes[rows], hashes[self._rows["train"]]).sum() if split != "train" else 0
             if repeated:  # two rows with the same words may well be two cases, so they stay
-                self.notes.append(f"{repeated} of {len(rows)} rows of {split} stand in train too")
+                self.notes.append(f"{repeated} of {len(rows)} rows of {split} are in train too")
         return hashes
 
     # --------------------------------------------------------------------------------------------------- what is there

@@ -1,4 +1,4 @@
-"""The rows of a table that make up a split: those that can be used, and stand in no later split."""
+"""The rows of a table that make up a split: those that can be used, and are in no later split."""
 
 from __future__ import annotations
 
@@ -82,11 +82,9 @@ def without_repeated(parts: Mapping[str, Part], notes: list[str]) -> dict[str, P
         repeated = np.isin(part.digests, later)
         others = "val or test" if split == "train" else "test"
         if repeated.all():
-            raise InputError(
-                f"{part.file.path}: nothing is left of {split}, since all its texts stand in {others} too."
-            )
+            raise InputError(f"{part.file.path}: nothing is left of {split}, since all its texts are in {others} too.")
         if count := int(repeated.sum()):
-            notes.append(f"{count} texts of {split} stand in {others} too: removed from {split}")
+            notes.append(f"{count} texts of {split} are in {others} too: removed from {split}")
         kept[split] = part.subset(~repeated)
         later = np.union1d(later, part.digests)
     return {split: kept[split] for split in SPLITS if split in kept}

@@ -54,7 +54,7 @@ class TextTable(DataModule):
         labelled: keep only so many examples a class, a quarter of them for validation; drawn with `seed`. For a single
             label alone.
 
-    A file without split files is divided with a fixed seed: by class, by label, or at random. Texts that stand in
+    A file without split files is divided with a fixed seed: by class, by label, or at random. Texts that are in
     validation or test are removed from train, and those of test from validation.
     """
 

@@ -107,7 +107,7 @@ def count_together(encoded: Encoded, rows: np.ndarray, vocab_size: int) -> spars
 
 def count_before(encoded: Encoded, rows: np.ndarray, vocab_size: int) -> sparse.csr_matrix:
     """Return how often the first token stands before the second, as `count_together` does in either order."""
-    rows = np.random.default_rng(0).permutation(rows)  # a table may stand in the order of its classes
+    rows = np.random.default_rng(0).permutation(rows)  # a table may are in the order of its classes
     rows = rows[encoded.lengths[rows].cumsum() <= MOST_TOKENS]
     lengths = encoded.lengths[rows]
     text, ids = np.repeat(np.arange(len(rows), dtype=np.int32), lengths), np.empty(lengths.sum(), np.int32)

@@ -1,4 +1,4 @@
-"""A small convolutional network for pictures of 28 to 64 pixels, trained from scratch."""
+"""A small convolutional network for images of 28 to 64 pixels, trained from scratch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class CNN(nn.Module):
         in_channels: 3 for colour, 1 for grey.
         widths: channels of each block.
         kernel_size, padding: of the blocks' convolutions; padding None keeps the maps' size.
-        norm: batch norm, of the pictures too; else convolutions have biases.
+        norm: batch norm, of the images too; else convolutions have biases.
         pooled: how many blocks, from the first, end with max pooling; None: all.
         residual: add two more 3x3 convolutions to what each block returns (He et al. 2016, arXiv 1512.03385).
-        flatten: side of the pictures, for a head on the last maps as they are; 0: their averages, of any pictures.
+        flatten: side of the images, for a head on the last maps as they are; 0: their averages, of any images.
         hidden: width of a dense layer with ReLU before the head; 0: none.
         dropout: on the features, before the head.
         weights: 'none' (random) or a file with this network's state dict, such as a run's checkpoint.
 
-    Convolutions start as in He et al. 2015 (https://arxiv.org/abs/1502.01852, eq. 10). Pictures come as floats in
+    Convolutions start as in He et al. 2015 (https://arxiv.org/abs/1502.01852, eq. 10). Images come as floats in
     [0, 1].
     """
 
@@ -49,7 +49,7 @@ class CNN(nn.Module):
         weights: str = "none",
     ) -> None:
         super().__init__()
-        # Batch norm of the pictures, in place of the data set's mean and standard deviation.
+        # Batch norm of the images, in place of the data set's mean and standard deviation.
         self.norm = nn.BatchNorm2d(in_channels) if norm else nn.Identity()
         padding = kernel_size // 2 if padding is None else padding
         blocks: list[nn.Module] = []

@@ -13,14 +13,14 @@ from src.models.pretrained import create_backbone
 
 
 class ResNet(nn.Module):
-    """Pictures -> outputs, with `features` and `head` apart so that a frozen backbone need run only once.
+    """Images -> outputs, with `features` and `head` apart so that a frozen backbone need run only once.
 
     Args:
         backbone: timm name.
         num_outputs: of the head, for an image.
         weights: 'imagenet', 'none' or a file with the backbone's state dict.
         frozen: share of the backbone's depth, counted in layer groups from the input, whose weights stay as they are.
-        fixed_norm: keep the batch norms' running statistics, as is usual when fine-tuning on few pictures.
+        fixed_norm: keep the batch norms' running statistics, as is usual when fine-tuning on few images.
         dropout: on the features, before the head.
         drop_path: share of the residual branches left out in training, of the last block; it grows linearly towards it
             (stochastic depth, Huang et al. 2016, arXiv 1603.09382).
@@ -28,7 +28,7 @@ class ResNet(nn.Module):
     Raises:
         InputError: the weights cannot be had or do not fit, or the backbone has no stochastic depth.
 
-    Pictures come as floats in [0, 1]; the normalisation that the weights were trained with is part of the model.
+    Images come as floats in [0, 1]; the normalisation that the weights were trained with is part of the model.
     """
 
     mean: Tensor

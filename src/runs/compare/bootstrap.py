@@ -123,5 +123,5 @@ def _read(path: Path) -> Mapping[str, Mapping[str, str]]:
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as predictions ({error}).") from error
     if len(found) < len(rows):
-        raise InputError(f"{path}: an id stands in two rows.")
+        raise InputError(f"{path}: an id is in two rows.")
     return found

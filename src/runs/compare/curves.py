@@ -19,7 +19,7 @@ from src.runs import records
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#999933")
 """Okabe and Ito's, which the colour-blind tell apart, without those too pale for one of the themes."""
 INK = "#010203"
-"""Stands in the picture for the page's text colour."""
+"""Stands in the image for the page's text colour."""
 STYLE = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
     "font.size": 9,
@@ -70,7 +70,7 @@ def draw(groups: Sequence[Sequence[Curve]], colours: Sequence[str], *, label: st
         groups: the curves of each group's runs, at least one in all; a group without any has no line.
         colours: of each group.
         label: of the vertical axis.
-        unique: makes ids within the element unlike those of other pictures in the page.
+        unique: makes ids within the element unlike those of other images in the page.
     """
     style: Any = STYLE | {"svg.hashsalt": unique}
     with matplotlib.rc_context(style):

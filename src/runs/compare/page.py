@@ -64,23 +64,23 @@ def section(number: int, block: Block) -> dict[str, Any]:
             for group, colour in zip(block.groups, colours, strict=True)
         ],
         "others": [name for name in block.metrics if name not in block.main_metrics],
-        "pictures": pictures(number, block, colours),
+        "charts": charts(number, block, colours),
         "pairs": pairs(block),
     }
 
 
-def pictures(number: int, block: Block, colours: Sequence[str]) -> list[tuple[str, Markup]]:
+def charts(number: int, block: Block, colours: Sequence[str]) -> list[tuple[str, Markup]]:
     """Return name and SVG of the learning curves of the finished runs: losses, and what was monitored."""
     shown = [group for group in block.groups[:MOST_CURVES] if group.counted]
     read = [[curves.read(run.path) for run in group.counted] for group in shown]
     names = dict.fromkeys(["train/loss", "val/loss", *(group.monitored for group in shown if group.monitored)])
-    found: list[tuple[str, Markup]] = []
+    svgs: list[tuple[str, Markup]] = []
     for name in names:
         lines = [[run[name] for run in runs if name in run] for runs in read]
         if any(lines):
-            drawn = curves.draw(lines, colours[: len(shown)], label=name, unique=f"{number} {name}")
-            found.append((name, Markup(drawn)))  # matplotlib escapes its texts
-    return found
+            svg = curves.draw(lines, colours[: len(shown)], label=name, unique=f"{number} {name}")
+            svgs.append((name, Markup(svg)))  # matplotlib escapes its texts
+    return svgs
 
 
 def pairs(block: Block) -> list[tuple[str, str, Paired | str]]:

@@ -70,7 +70,7 @@ class ImageInput(Input):
     @override
     def augmented(self, batch: Batch, *, epoch: int, epochs: int) -> Batch:
         images = batch["image"]
-        side = growing_side(images.shape[-1], self.start_size, epoch, epochs)
+        side = training_side(images.shape[-1], self.start_size, epoch, epochs)
         if side < images.shape[-1]:
             images = F.interpolate(images.float(), size=(side, side), mode="bilinear", antialias=True)
         if self.mix is None:
@@ -115,7 +115,7 @@ class ImageInput(Input):
         if len(self.spec.input_shape) != 3:
             return
         _, height, width = self.spec.input_shape
-        first = growing_side(width, self.start_size, 0, epochs)
+        first = training_side(width, self.start_size, 0, epochs)
         if self._takes(network, *((first, first) if first < width else (height, width)), dtype):
             return
         sides = range(first + 1, width + 1) if first < width else SIDES
@@ -145,7 +145,7 @@ class ImageInput(Input):
         return True
 
 
-def growing_side(side: int, start: float, epoch: int, epochs: int) -> int:
+def training_side(side: int, start: float, epoch: int, epochs: int) -> int:
     """Return the side of the training images in an epoch, counted from 0."""
     if epoch + 1 >= epochs:
         return side

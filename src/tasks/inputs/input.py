@@ -16,14 +16,14 @@ class Input:
     """What goes into a network. A subclass is one kind of input. It knows neither the network nor what is predicted."""
 
     resizes: bool = False
-    """Whether the inputs grow in the course of the training."""
+    """Whether the inputs grow during the training."""
 
     def tensors(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return what the network takes of a batch; floats have the network's own `dtype`."""
         raise NotImplementedError
 
     def adapt(self, network: nn.Module) -> None:
-        """Change how the network stands in memory, in place, so that it suits the input."""
+        """Change the memory layout of the network, in place, so that it suits the input."""
 
     def augmented(self, batch: Batch, *, epoch: int, epochs: int) -> Batch:
         """Return a training batch as it is trained on; all random draws derive from the step's seed.

@@ -1,4 +1,4 @@
-"""Picture files as they are met in the world: huge, odd, rotated, moving, misnamed, vanishing, and very many."""
+"""Image files as they are met in the world: huge, odd, rotated, moving, misnamed, vanishing, and very many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from odd_pictures import BYTES, STORED, png_of_size, saved
+from odd_images import BYTES, STORED, png_of_size, saved
 from PIL import Image
 from test_image_folder import folder_of, ready, smooth, write
 
@@ -31,7 +31,7 @@ COUNTS = {"train/a": 4, "train/b": 4, "val/a": 2, "val/b": 2}
 
 
 def decoded(image: Image.Image, kind: str, tmp_path: Path, **how: Any) -> np.ndarray:
-    path = tmp_path / f"picture.{kind}"
+    path = tmp_path / f"image.{kind}"
     path.write_bytes(saved(image, kind, **how))
     return decode(path, SIDE).astype(int)
 
@@ -208,7 +208,7 @@ EQUAL: dict[str, tuple[Callable[[], bytes], Image.Image]] = {
 @pytest.mark.parametrize("kind", EQUAL)
 def test_lossless_copies_are_equal_to_the_bit(kind: str, tmp_path: Path) -> None:
     make, plain = EQUAL[kind]
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(make())
     expected = decoded(plain, "png", tmp_path)
     assert expected.max() - expected.min() > 60, "the premise: there is something to see"
@@ -223,22 +223,22 @@ def test_jpegs_of_other_modes_are_near_the_plain_one(mode: str, tmp_path: Path) 
 
 
 def test_what_is_transparent_is_white_whatever_lies_below(tmp_path: Path) -> None:
-    """In alpha, in a palette's transparent colour, and in a grey picture's."""
+    """In alpha, in a palette's transparent colour, and in a grey image's."""
     half = np.zeros((64, 64), np.uint8)
     half[:, 32:] = 255
     alpha = Image.fromarray(half)
-    pictures = []
+    images = []
     for below in ("black", "green"):
-        picture = Image.new("RGB", (64, 64), below)
-        picture.paste((200, 30, 30), (32, 0, 64, 64))
-        picture.putalpha(alpha)
-        pictures.append(decoded(picture, "png", tmp_path))
-        pictures.append(decoded(picture, "tiff", tmp_path))
+        image = Image.new("RGB", (64, 64), below)
+        image.paste((200, 30, 30), (32, 0, 64, 64))
+        image.putalpha(alpha)
+        images.append(decoded(image, "png", tmp_path))
+        images.append(decoded(image, "tiff", tmp_path))
     palette = Image.fromarray(half // 255).convert("P")
     palette.putpalette([7, 7, 7, 200, 30, 30])
-    pictures.append(decoded(palette, "png", tmp_path, transparency=0))
-    pictures.append(decoded(palette, "gif", tmp_path, transparency=0))
-    for found in pictures:
+    images.append(decoded(palette, "png", tmp_path, transparency=0))
+    images.append(decoded(palette, "gif", tmp_path, transparency=0))
+    for found in images:
         assert np.array_equal(found[5, 2], [255, 255, 255])
         assert np.array_equal(found[5, 29], [200, 30, 30])
     grey = decoded(Image.fromarray(half), "png", tmp_path, transparency=0)
@@ -273,7 +273,7 @@ def test_the_first_picture_of_a_moving_one(kind: str, tmp_path: Path) -> None:
 
 
 def test_damaged_pictures_of_every_format_are_unreadable_and_nothing_worse(tmp_path: Path) -> None:
-    """2 000 pictures with changed bytes: Pillow raises half a dozen kinds of errors."""
+    """2 000 images with changed bytes: Pillow raises half a dozen kinds of errors."""
     rng = np.random.default_rng(0)
     kinds = ("png", "jpeg", "gif", "tiff", "bmp", "webp", "ico", "jpeg2000", "avif", "tga")
     whole = [saved(smooth(1, side=32), kind) for kind in kinds]
@@ -328,13 +328,13 @@ def test_files_of_any_name(tmp_path: Path) -> None:
 def test_what_a_file_is_called_does_not_matter_and_what_is_in_it_does(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", COUNTS)
     (root / "val/a/really a png.jpg").write_bytes(saved(smooth(30), "png"))
-    (root / "val/a/text.jpg").write_text("no picture")
+    (root / "val/a/text.jpg").write_text("no image")
     (root / "val/a/zero.jpg").touch()
     data = ready(root, unreadable_limit=0.2)
     assert "val/a/really a png.jpg" in data.ids("val")
     assert "2 of 15 files" in data.notes[0]
-    assert "text.jpg (not a picture)" in data.notes[0]
-    assert "zero.jpg (not a picture)" in data.notes[0]
+    assert "text.jpg (not an image)" in data.notes[0]
+    assert "zero.jpg (not an image)" in data.notes[0]
 
 
 def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
@@ -466,7 +466,7 @@ def test_a_picture_has_a_size(size: int) -> None:
         ImageFolder(Path(), image_size=size)
 
 
-@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("no picture")])
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("no image")])
 def test_a_file_that_changes_within_a_run_without_cache(tmp_path: Path, change: Callable[[Path], object]) -> None:
     root = folder_of(tmp_path / "x", COUNTS)
     data = ready(root, cache=False)

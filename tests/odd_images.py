@@ -1,4 +1,4 @@
-"""Pictures and names out of the ordinary, for the tests of data modules and of runs."""
+"""Images and names out of the ordinary, for the tests of data modules and of runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""EXIF orientation -> how an upright picture is stored under it."""
+"""EXIF orientation -> how an upright image is stored under it."""
 BYTES = os.fsdecode(b"caf\xe9.png")
 """A name in Latin-1, as old archives have them."""
 

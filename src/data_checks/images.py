@@ -1,4 +1,4 @@
-"""Pictures: the same or nearly the same in two splits, and sizes out of the ordinary."""
+"""Images: the same or nearly the same in two splits, and sizes out of the ordinary."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ SIDE = 32
 MOST_BITS = 12
 """Of the 64 bits of two hashes, so many may differ: what is alike is then looked at pixel by pixel."""
 ALIKE = 0.97
-"""Correlation of the grey pixels from which on two pictures are nearly the same."""
+"""Correlation of the grey pixels from which on two images are nearly the same."""
 FLAT = 2.0
-"""Grey levels of deviation below which a picture has nothing in it to compare; it has to be equal then."""
+"""Grey levels of deviation below which an image has nothing in it to compare; it has to be equal then."""
 ENLARGED = 0.5
-"""Share of the model's picture below which a file has too few pixels."""
+"""Share of the model's image below which a file has too few pixels."""
 CHUNK = 256
 
 
 def thumbnails(datamodule: DataModule, split: str) -> np.ndarray:
-    """Return the pictures of a split, grey and small: float32 [pictures, 32, 32]."""
+    """Return the images of a split, grey and small: float32 [images, 32, 32]."""
     assert isinstance(datamodule, ShowsExamples)
     size, found = len(datamodule.ids(split)), []
     for start in range(0, size, CHUNK):
-        pictures = datamodule.examples(split, range(start, min(start + CHUNK, size)))
-        assert isinstance(pictures, torch.Tensor)
-        small = F.adaptive_avg_pool2d(pictures.float(), SIDE)
+        images = datamodule.examples(split, range(start, min(start + CHUNK, size)))
+        assert isinstance(images, torch.Tensor)
+        small = F.adaptive_avg_pool2d(images.float(), SIDE)
         found.append((rgb_to_grayscale(small) if small.shape[1] == 3 else small)[:, 0].numpy())
     return np.concatenate(found)
 
 
-def hashes(pictures: np.ndarray) -> np.ndarray:
-    """Return a perceptual hash of each picture, uint64: which of its lowest frequencies are above their median.
+def hashes(images: np.ndarray) -> np.ndarray:
+    """Return a perceptual hash of each image, uint64: which of its lowest frequencies are above their median.
 
     As `imagehash.phash` after Zauner 2010 (https://www.phash.org/docs/pubs/thesis_zauner.pdf, section 3.2.1).
     """
-    low = np.asarray(dctn(pictures, axes=(1, 2)))[:, :8, :8].reshape(-1, 64)
+    low = np.asarray(dctn(images, axes=(1, 2)))[:, :8, :8].reshape(-1, 64)
     return np.packbits(low > np.median(low, 1, keepdims=True), axis=1).view(np.uint64).ravel()
 
 
-def repeated(examples: Examples, pictures: np.ndarray, *, exact: bool) -> Iterator[Pair]:
-    """Yield the pictures of val and test that an earlier split has too, resized, saved anew or mirrored included.
+def repeated(examples: Examples, images: np.ndarray, *, exact: bool) -> Iterator[Pair]:
+    """Yield the images of val and test that an earlier split has too, resized, saved anew or mirrored included.
 
     Args:
-        pictures: of all splits, as `thumbnails` gives them.
-        exact: only pictures that are equal. Digits of a few pixels are alike by nature.
+        images: of all splits, as `thumbnails` gives them.
+        exact: only images that are equal. Digits of a few pixels are alike by nature.
     """
-    vectors = pictures.reshape(len(pictures), -1)
+    vectors = images.reshape(len(images), -1)
     deviation = vectors.std(1)
-    turned = {"": pictures} if exact else {"": pictures, "mirrored": pictures[:, :, ::-1]}
+    turned = {"": images} if exact else {"": images, "mirrored": images[:, :, ::-1]}
     hashed = {how: hashes(found) for how, found in turned.items()}
     for late in range(1, len(examples.splits)):
         before, rows = np.flatnonzero(examples.split < late), np.flatnonzero(examples.split == late)
         for how, codes in hashed.items():
-            other = turned[how].reshape(len(pictures), -1)
+            other = turned[how].reshape(len(images), -1)
             for chunk in np.array_split(rows, -(-len(rows) // CHUNK)):
                 bits = np.bitwise_count(codes[chunk, None] ^ hashed[""][before])
                 for row, column in zip(*np.nonzero(bits <= (0 if exact else MOST_BITS)), strict=True):
@@ -76,7 +76,7 @@ def repeated(examples: Examples, pictures: np.ndarray, *, exact: bool) -> Iterat
 
 
 def _alike(a: np.ndarray, b: np.ndarray, deviation_a: float, deviation_b: float, exact: bool) -> str:
-    """Return how two pictures, as vectors of grey pixels, are alike; '' if they are not."""
+    """Return how two images, as vectors of grey pixels, are alike; '' if they are not."""
     if np.array_equal(a, b):
         return "the same"
     if exact or min(deviation_a, deviation_b) < FLAT:
@@ -86,7 +86,7 @@ def _alike(a: np.ndarray, b: np.ndarray, deviation_a: float, deviation_b: float,
 
 
 def odd_sizes(datamodule: ImageFiles, examples: Examples) -> list[Finding]:
-    """Return the pictures whose files are of a size out of the ordinary; headers are read, no pixels."""
+    """Return the images whose files are of a size out of the ordinary; headers are read, no pixels."""
     files = [file for split in examples.splits for file in datamodule.files(split)]
     with ThreadPoolExecutor() as pool:
         width, height, size = np.array(list(pool.map(_measure, files)), float).T
@@ -95,12 +95,12 @@ def odd_sizes(datamodule: ImageFiles, examples: Examples) -> list[Finding]:
     shown = [f"{name} ({w:.0f} x {h:.0f})" for name, w, h in zip(names, width, height, strict=True)]
     weights = [f"{name} ({kb / 1024:.0f} KB)" for name, kb in zip(names, size, strict=True)]
     enlarged = np.flatnonzero(smaller < ENLARGED * datamodule.image_size)
-    found = outliers(width / height, shown, "unusually wide or tall pictures, of which the middle square alone is seen")
+    found = outliers(width / height, shown, "unusually wide or tall images, of which the middle square alone is seen")
     found += outliers(size / (width * height), weights, "files unusually large or small for their pixels")
     if len(enlarged):
         worst = [shown[i] for i in enlarged[smaller[enlarged].argsort(kind="stable")]]
         side = f"a side below {ENLARGED:.0%} of the {datamodule.image_size} pixels that the model sees"
-        title = f"pictures that are blown up, having {side}: {len(worst)} of {len(files)}"
+        title = f"images that are blown up, having {side}: {len(worst)} of {len(files)}"
         found.append(Finding(title, examples=tuple(worst)))
     return found
 
@@ -108,7 +108,7 @@ def odd_sizes(datamodule: ImageFiles, examples: Examples) -> list[Finding]:
 def _measure(file: Path) -> tuple[int, int, int]:
     """Return width, height and bytes; 1s where the file went away meanwhile."""
     try:
-        with Image.open(file) as picture:
-            return *picture.size, file.stat().st_size
+        with Image.open(file) as image:
+            return *image.size, file.stat().st_size
     except UNREADABLE:
         return 1, 1, 1

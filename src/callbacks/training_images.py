@@ -1,4 +1,4 @@
-"""The first training pictures as the network sees them."""
+"""The first training images as the network sees them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torchvision.utils import make_grid
 from src.runs.tensorboard import TensorBoard
 
 
-class TrainingPictures(Callback):
+class TrainingImages(Callback):
     """Writes the first batch of the first two epochs to TensorBoard, cropped, flipped and coloured as trained on.
 
-    Where pictures of a batch are mixed, that is still to come.
+    Where images of a batch are mixed, that is still to come.
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0 and trainer.current_epoch < 2 and isinstance(batch, Mapping) and "image" in batch:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoard):
-                    logger.experiment.add_image("train/pictures", make_grid(batch["image"][:32]), trainer.global_step)
+                    logger.experiment.add_image("train/images", make_grid(batch["image"][:32]), trainer.global_step)
