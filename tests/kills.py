@@ -24,16 +24,19 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import pandas as pd
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.cats_dogs_finetune import CatsDogsProbe, CatsDogsScratch
-from experiments.tables import TableRegression
-from experiments.texts import TextsLstm
+from experiments.images import ImagesMultiLabel
+from experiments.tables import TableMultiLabel, TableRegression
+from experiments.texts import TextsLstm, TextsRegression
 from src.cli import commands
 from src.cli.parser import RunFlags
-from src.experiment import Augment, Experiment, Optim, Perceptron, Vocabulary
+from src.experiment import Augment, DataSpec, Experiment, Optim, Perceptron, Vocabulary
 from src.runs import records
 
 HERE = Path(__file__).resolve().parent
@@ -59,12 +62,14 @@ class Mortal(Experiment):
     """Step."""
     by: int = signal.SIGKILL
     """Signal."""
+    saves: str = "2"
+    """`--checkpoint-every`."""
 
     def callbacks(self) -> list[Callback]:
         return [] if self.dies_at is None else [Signals(self.by, self.dies_at)]
 
 
-class Pictures(Mortal, CatsDogsScratch):
+class Images(Mortal, CatsDogsScratch):
     """A small CNN on images that are cropped, mirrored and coloured at random."""
 
     image_size = 32
@@ -73,7 +78,7 @@ class Pictures(Mortal, CatsDogsScratch):
     accelerator = "cpu"
 
 
-class Recipes(Pictures):
+class Recipes(Images):
     """All recipes at once that draw, or that keep or follow something over the steps."""
 
     averaging = "ema"
@@ -82,7 +87,7 @@ class Recipes(Pictures):
     optim = Optim(name="lamb", lr=3e-3, schedule="one_cycle", warmup=0.3, unfreeze=True)
 
 
-class Kept(Mortal, CatsDogsProbe):
+class Cached(Mortal, CatsDogsProbe):
     """A head on features that were kept of a frozen network; it starts solved."""
 
     backbone = "test_resnet"
@@ -102,6 +107,92 @@ class Texts(Mortal, TextsLstm):
     validations = 2
     accelerator = "cpu"
     vocabulary = Vocabulary(size=100, width=8)
+
+
+class ImageTags(Mortal, ImagesMultiLabel):
+    """Several labels an image, from a table: a backbone whose head starts solved, then trained."""
+
+    backbone = "test_resnet"
+    offline_backbone = "test_resnet"
+    weights = "none"
+    image_size = 32
+    batch_size = 4
+    max_epochs = 3
+    accelerator = "cpu"
+
+
+class TextStars(Mortal, TextsRegression):
+    """A number for a text."""
+
+    target = "stars"
+    batch_size = 4
+    max_epochs = 3
+    accelerator = "cpu"
+    vocabulary = Vocabulary(size=100, width=8)
+
+
+class TableTags(Mortal, TableMultiLabel):
+    """Several labels a row."""
+
+    target = "tags"
+    batch_size = 8
+    max_epochs = 6
+    accelerator = "cpu"
+    mlp = Perceptron(width=16, dropout=0.3)
+
+
+class PlainData(LightningDataModule):
+    """Random rows of two classes, in Lightning's own loaders."""
+
+    def __init__(self, num_workers: int) -> None:
+        super().__init__()
+        self.num_workers = num_workers
+
+    def setup(self, stage: str) -> None:
+        inputs = torch.rand(200, 4, generator=torch.Generator().manual_seed(0))
+        self.data = TensorDataset(inputs, (inputs[:, 0] > 0.5).long())
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.data, batch_size=8, shuffle=True, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(self.data, batch_size=8, num_workers=self.num_workers)
+
+
+class PlainModule(LightningModule):
+    """A network with dropout, as Lightning's documentation writes one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        loss = nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", nn.functional.cross_entropy(self.network(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+class Lightning(Mortal):
+    """Nothing of Leyden's parts: such a run goes on from the end of an epoch."""
+
+    saves = "10min"
+    num_workers = 0
+    max_epochs = 6
+    accelerator = "cpu"
+    monitor = "val_loss"
+    mode = "min"
+
+    def task(self, spec: DataSpec) -> PlainModule:
+        return PlainModule()
+
+    def datamodule(self) -> PlainData:
+        return PlainData(self.num_workers or 0)
 
 
 class Numbers(Mortal, TableRegression):
@@ -130,16 +221,10 @@ def server() -> Any:
     What threads a test has started, tokenizers' for one, must not be theirs.
     """
     context = multiprocessing.get_context("forkserver")
-    rooms = (
-        "tasks.classification",
-        "tasks.regression",
-        "models.cnn",
-        "models.lstm",
-        "models.mlp",
-        "callbacks.evaluation",
-    )
-    data = ("datamodules.cats_dogs", "datamodules.text_table", "datamodules.table")
-    context.set_forkserver_preload(["kills", *(f"src.{name}" for name in rooms + data)])
+    heavy = ("callbacks.evaluation", "models.images.cnn", "models.tables.mlp", "models.texts.lstm", "tasks.named")
+    data = ("images.cats_dogs", "images.image_table", "plain", "tables.table", "texts.text_table")
+    modules = (*heavy, *(f"datamodules.{name}" for name in data))
+    context.set_forkserver_preload(["kills", *(f"src.{name}" for name in modules)])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (HERE, HERE.parent)))  # Python 3.11's does not hear of sys.path
     forkserver.ensure_running()
@@ -179,12 +264,12 @@ def in_process(work: Callable[..., int], *args: Any, kill_after: float | None = 
     return process.exitcode
 
 
-def train(experiment: Experiment, every: str = "2") -> int:
-    return commands.run_all([experiment], RunFlags(checkpoint_every=every))
+def train(experiment: Mortal) -> int:
+    return go_on(experiment, None)
 
 
-def go_on(experiment: Experiment, run: Path | None, every: str = "2") -> int:
-    return commands.run_all([experiment], RunFlags(checkpoint_every=every, resume=run))
+def go_on(experiment: Mortal, run: Path | None) -> int:
+    return commands.run_all([experiment], RunFlags(checkpoint_every=experiment.saves, resume=run))
 
 
 def only_run(folder: Path) -> Path | None:
@@ -207,13 +292,19 @@ def differences(one: Path, other: Path) -> list[str]:
     ]
     if histories[0] != histories[1]:
         found.append(f"metrics.csv: {sorted((histories[0] - histories[1]) | (histories[1] - histories[0]))[:4]}")
-    if (one / "predictions_val.csv").read_bytes() != (other / "predictions_val.csv").read_bytes():
+    if predictions(one) != predictions(other):
         found.append("predictions_val.csv")
     first, second = (records.load(run) for run in (one, other))
     found += [
         name for name in ("best", "metrics", "per_class", "state", "reason") if first.get(name) != second.get(name)
     ]
     return found
+
+
+def predictions(run: Path) -> bytes | None:
+    """Return the predictions on the validation split; None where a run has none, as a plain module's."""
+    path = run / "predictions_val.csv"
+    return path.read_bytes() if path.exists() else None
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -231,9 +322,9 @@ def write_texts(path: Path) -> Path:
     rng = np.random.default_rng(0)
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["text", "label"])
+        writer.writerow(["text", "label", "stars"])
         words = ["the", "film", "was", "a", "plot", "fine", "dull", "superb", "poor"]
-        writer.writerows([" ".join(rng.choice(words, rng.integers(3, 20))), i % 2] for i in range(120))
+        writer.writerows([" ".join(rng.choice(words, rng.integers(3, 20))), i % 2, i % 5] for i in range(120))
     return path
 
 
@@ -250,24 +341,46 @@ def write_table(path: Path) -> Path:
     return path
 
 
-def experiments(folder: Path, images: Path) -> list[Pictures | Kept | Texts | Numbers]:
+def write_tagged(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    inputs = rng.random((200, 3))
+    tags = [";".join(tag for tag, one in zip("abc", row, strict=True) if one > 0.5) for row in inputs]
+    pd.DataFrame(inputs, columns=["one", "two", "three"]).assign(tags=tags).to_csv(path, index=False)
+    return path
+
+
+def write_photos(images: Path) -> Path:
+    """Write a table of the images below a folder, with a label each for its class and for its number."""
+    path = images / "photos.csv"
+    files = sorted(images.rglob("*.jpg"))
+    labels = [";".join([file.parent.name, *(["even"] if int(file.stem) % 2 == 0 else [])]) for file in files]
+    pd.DataFrame({"path": [file.relative_to(images) for file in files], "labels": labels}).to_csv(path, index=False)
+    return path
+
+
+def experiments(folder: Path, images: Path) -> list[Mortal]:
     """Return one of each kind, in the main process and with two workers."""
     texts, table = write_texts(folder / "texts.csv"), write_table(folder / "table.csv")
+    tagged, photos = write_tagged(folder / "tagged.csv"), write_photos(images)
     return [
         kind(data_dir=data, num_workers=workers)
         for workers in (0, 2)
         for kind, data in (
-            (Pictures, images),
+            (Images, images),
             (Recipes, images),
-            (Kept, images),
+            (Cached, images),
             (Texts, texts),
             (Numbers, table),
             (Averaged, table),
+            (ImageTags, photos),
+            (TextStars, texts),
+            (TableTags, tagged),
+            (Lightning, None),
         )
     ]
 
 
-def kill_and_go_on(experiment: Experiment, folder: Path, moments: Sequence[float]) -> Path:
+def kill_and_go_on(experiment: Mortal, folder: Path, moments: Sequence[float]) -> Path:
     """Kill a run, and then itself going on, after each of so many seconds; let it end and return it."""
     os.environ["LEYDEN_RUNS"] = str(folder)
     for seconds in moments:

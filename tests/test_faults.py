@@ -96,10 +96,10 @@ def test_a_disk_that_fills_up(
 
     disk = small_disk(3_000_000)
     monkeypatch.setenv("LEYDEN_RUNS", str(disk))
-    longer = dataclasses.replace(numbers, max_epochs=4)
+    longer = dataclasses.replace(numbers, max_epochs=4, saves="10min")
     with monkeypatch.context() as patch:
         patch.setattr(Numbers, "callbacks", lambda self: [Hog()])
-        assert train(longer, every="10min") == 1
+        assert train(longer) == 1
     error = capsys.readouterr().err
     assert "cannot be saved (No space left on device); the one before it is as it was" in error
     assert "Traceback" not in error
@@ -122,7 +122,7 @@ class LocksItsFolder(kills.Callback):
 def train_locked(experiment: Numbers) -> int:
     without_root()
     Numbers.callbacks = lambda self: [LocksItsFolder()]  # pyright: ignore[reportAttributeAccessIssue]
-    return train(experiment, every="10min")
+    return train(dataclasses.replace(experiment, saves="10min"))
 
 
 def test_a_directory_that_may_no_longer_be_written(finished: Path, numbers: Numbers) -> None:

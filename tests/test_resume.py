@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kills import Averaged, Kept, Numbers, Pictures, Recipes, Texts, differences, in_process, only_run, train
+from kills import Averaged, Cached, Images, Numbers, Recipes, Texts, differences, in_process, only_run, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.callbacks.checkpoints import Every
@@ -21,7 +21,7 @@ from src.experiment import InputError
 from src.runs import records, state
 from src.runs.metrics_csv import MetricsCsv
 
-STEPS = {Pictures: 12, Recipes: 12, Kept: 12, Texts: 21, Numbers: 9, Averaged: 9}
+STEPS = {Images: 12, Recipes: 12, Cached: 12, Texts: 21, Numbers: 9, Averaged: 9}
 """Of an epoch."""
 
 
@@ -46,7 +46,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type, int], tup
 MOMENTS = ("first step", "midst of an epoch", "last step of an epoch", "first of the next")
 CASES = [
     (kind, workers, at)
-    for kind in (Pictures, Kept, Texts, Numbers)
+    for kind in (Images, Cached, Texts, Numbers)
     for workers in (0, 2)
     for at in MOMENTS
     if at == MOMENTS[1] or (kind, workers) in ((Numbers, 0), (Texts, 2))
@@ -84,7 +84,8 @@ def test_tensorboard_shows_each_step_once(
 ) -> None:
     experiment, _ = alone(Texts, 0)
     monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
-    in_process(train, dataclasses.replace(experiment, dies_at=31), "8")  # saved at step 29, logged and validated since
+    dying = dataclasses.replace(experiment, dies_at=31, saves="8")
+    in_process(train, dying)  # saved at step 29, logged and validated since
     run = only_run(tmp_path / "runs")
     assert run is not None
     before = len(records.metrics(run))
@@ -105,8 +106,8 @@ def test_a_signal_loses_nothing_either(
     experiment, reference = alone(Texts, 0)
     monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
     for step in (8, 9, 10):
-        dying = dataclasses.replace(experiment, dies_at=step, by=signal.SIGTERM)
-        assert in_process(train, dying, "10min") == 143
+        dying = dataclasses.replace(experiment, dies_at=step, by=signal.SIGTERM, saves="10min")
+        assert in_process(train, dying) == 143
         runs = [path.parent for path in (tmp_path / "runs").glob("*/*/run.json")]
         (run,) = [path for path in runs if records.load(path)["state"] == "interrupted"]
         assert in_process(kills.go_on, experiment, run) == 0
