@@ -88,6 +88,16 @@ def test_whatever_else_differs_makes_another_group(tmp_path: Path, changes: dict
     assert block.columns == [column]
 
 
+def test_runs_from_before_monitor_was_a_field_stay_in_their_group(tmp_path: Path) -> None:
+    found = make_seeds(tmp_path / "old", [0.8, 0.9])
+    found += make_seeds(tmp_path / "new", [0.7], fields={"monitor": "val/acc", "mode": "max"})
+    assert [len(group.runs) for group in only(compare(found)).groups] == [3]
+    found += make_seeds(tmp_path / "f1", [0.7], monitor="val/f1", fields={"monitor": "val/f1", "mode": "max"})
+    block = only(compare(found))
+    assert sorted(len(group.runs) for group in block.groups) == [1, 3]
+    assert block.columns == ["monitor"]
+
+
 @pytest.mark.parametrize(
     "data", [{"fingerprint": "beef"}, {"split": "stratified 70/15/15"}, {"sizes": {"train": 70, "val": 9, "test": 15}}]
 )

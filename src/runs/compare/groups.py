@@ -178,7 +178,7 @@ def compare(runs: Iterable[Run]) -> list[Block]:
 def settings(run: Run) -> dict[str, Any]:
     """Return all that a group's runs have in common, flat.
 
-    The precision is the one that was used, which `--precision auto` leaves to the machine; folds are those of a
+    The metric that chose the best checkpoint is read from there: `monitor` was not always a field. The precision is the one that was used, which `--precision auto` leaves to the machine; folds are those of a
     cross-validation, whose numbers are means over them; of an ensemble's members those of their average.
     """
     record, data = run.record, run.data
@@ -190,12 +190,14 @@ def settings(run: Run) -> dict[str, Any]:
         "precision_used": record.get("precision"),
         "folds": record.get("folds"),
         "ensemble": record.get("ensemble"),
+        "monitor": record.get("best", {}).get("name"),
     }
     return _asked(run) | {name: value for name, value in found.items() if value is not None}
 
 
 def _asked(run: Run) -> dict[str, Any]:
-    return {"experiment": run.record["experiment"], **flat(run.record["fields"], without=("seed",))}
+    fields = flat(run.record["fields"], without=("seed", "monitor", "mode"))
+    return {"experiment": run.record["experiment"], **fields}
 
 
 def flat(fields: Mapping[str, Any], *, without: Sequence[str] = ()) -> dict[str, Any]:
