@@ -178,8 +178,9 @@ def compare(runs: Iterable[Run]) -> list[Block]:
 def settings(run: Run) -> dict[str, Any]:
     """Return all that a group's runs have in common, flat.
 
-    The metric that chose the best checkpoint is read from there: `monitor` was not always a field. The precision is the one that was used, which `--precision auto` leaves to the machine; folds are those of a
-    cross-validation, whose numbers are means over them; of an ensemble's members those of their average.
+    The metric that chose the best checkpoint is read from there: `monitor` was not always a field. The precision is
+    the one that was used, which `--precision auto` leaves to the machine; folds are those of a cross-validation,
+    whose numbers are means over them; of an ensemble's members those of their average.
     """
     record, data = run.record, run.data
     found = {
