@@ -88,9 +88,10 @@ def test_whatever_else_differs_makes_another_group(tmp_path: Path, changes: dict
     assert block.columns == [column]
 
 
-def test_runs_from_before_monitor_was_a_field_stay_in_their_group(tmp_path: Path) -> None:
+def test_runs_from_before_a_field_was_there_stay_in_their_group(tmp_path: Path) -> None:
     found = make_seeds(tmp_path / "old", [0.8, 0.9])
-    found += make_seeds(tmp_path / "new", [0.7], fields={"monitor": "val/acc", "mode": "max"})
+    new = {"monitor": "val/acc", "mode": "max", "logger": ["wandb"], "target_kind": None}
+    found += make_seeds(tmp_path / "new", [0.7], fields=new)
     assert [len(group.runs) for group in only(compare(found)).groups] == [3]
     found += make_seeds(tmp_path / "f1", [0.7], monitor="val/f1", fields={"monitor": "val/f1", "mode": "max"})
     block = only(compare(found))

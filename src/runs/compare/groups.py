@@ -197,8 +197,10 @@ def settings(run: Run) -> dict[str, Any]:
 
 
 def _asked(run: Run) -> dict[str, Any]:
-    fields = flat(run.record["fields"], without=("seed", "monitor", "mode"))
-    return {"experiment": run.record["experiment"], **fields}
+    """Return the experiment and those of its fields that tell runs apart. A field that is None is as if not there, so
+    that runs from before it was a field stay in their group; loggers change no number."""
+    fields = flat(run.record["fields"], without=("seed", "monitor", "mode", "logger"))
+    return {"experiment": run.record["experiment"]} | {k: v for k, v in fields.items() if v is not None}
 
 
 def flat(fields: Mapping[str, Any], *, without: Sequence[str] = ()) -> dict[str, Any]:
