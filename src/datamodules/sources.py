@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 
 from src.configs.errors import InputError
-from src.datamodules.splits import SPLIT_NAMES
+from src.datamodules.splits import named_splits
+from src.resources.files import printable
 
 Samples = TypeVar("Samples", bound=Sized)
 
@@ -100,8 +101,9 @@ def own_data(data_dir: Path | None, name: str, suffixes: Sequence[str] = ()) -> 
     return data_dir
 
 
-def split_files(path: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Return the file of each split in a folder, or `path` itself as 'train' if it is a file.
+def split_files(path: Path, suffixes: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """Return the file of each split in a folder, or `path` itself as 'train' if it is a file; and notes on what else
+    is in the folder and not used.
 
     Raises:
         InputError: another suffix, no train file, or two files for one split.
@@ -109,17 +111,22 @@ def split_files(path: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     if path.is_file():
         if path.suffix.lower() not in suffixes:
             raise InputError(f"--data-dir {path}: not a table. Expected one of {', '.join(suffixes)}.")
-        return {"train": path}
-    found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        split = SPLIT_NAMES.get(file.stem.lower())
-        if split and file.suffix.lower() in suffixes:
-            if split in found:
-                raise InputError(f"--data-dir {path}: {found[split].name} and {file.name} are both {split}.")
-            found[split] = file
-    if "train" not in found:
+        return {"train": path}, []
+    there = sorted(one for one in path.iterdir() if not one.name.startswith("."))
+    tables = [file for file in there if file.suffix.lower() in suffixes]
+    found = named_splits(tables, f"--data-dir {path}")
+    if not found:
         raise InputError(
             f"--data-dir {path}: no train file. Expected train{suffixes[0]} and maybe val{suffixes[0]} and "
             f"test{suffixes[0]} ({', '.join(suffixes)}), or name one file."
         )
-    return found
+    return found, unused([one.name for one in there if one not in found.values()], path)
+
+
+def unused(names: Sequence[str], folder: Path) -> list[str]:
+    """Return a note on files and folders that are in a data folder and belong to no split; [] where there are none."""
+    if not names:
+        return []
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    shown = ", ".join(map(printable, names[:5]))
+    return [f"not used in {printable(folder)}: {shown}{more}"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -88,7 +90,7 @@ def names(samples: Chosen) -> set[str]:
 
 
 def test_split_folders_are_taken_as_they_are(images: Path) -> None:
-    splits, how = scan(images)
+    splits, how, _ = scan(images)
     assert how == "as given"
     assert {split: len(items) for split, items in splits.items()} == {"train": 24, "val": 8, "test": 8}
     for split, found in splits.items():
@@ -99,7 +101,7 @@ def test_split_folders_are_taken_as_they_are(images: Path) -> None:
 
 def test_valid_and_other_names_mean_val(tmp_path: Path) -> None:
     counts = {"Training/a": 3, "Training/b": 3, "valid/a": 2, "valid/b": 1}
-    splits, how = scan(folder_of(tmp_path / "x", counts))
+    splits, how, _ = scan(folder_of(tmp_path / "x", counts))
     assert how == "as given"
     assert {split: Counter(found.labels) for split, found in splits.items()} == {
         "train": {"a": 3, "b": 3},
@@ -107,9 +109,67 @@ def test_valid_and_other_names_mean_val(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "folders",
+    [
+        {"train": "Training", "test": "Testing"},
+        {"train": "train", "val": "dev", "test": "holdout"},
+        {"train": "tr", "val": "Development", "test": "evaluation"},
+        {"train": "seg_train", "test": "seg_test"},
+        {"train": "seg_train/seg_train", "test": "seg_test/seg_test"},
+        {"train": "train-images", "val": "validation-images"},
+        {"train": "train2017", "val": "val2017"},
+    ],
+)
+def test_splits_of_every_habit(folders: dict[str, str], tmp_path: Path) -> None:
+    counts = {f"{folder}/{name}": 8 for folder in folders.values() for name in "ab"}
+    splits, _, notes = scan(folder_of(tmp_path / "x", counts))
+    for split, folder in folders.items():
+        assert {name.rsplit("/", 2)[0] for name in names(splits[split])} == {folder}
+    assert set(splits) == {"val", *folders}
+    assert notes == []
+
+
+def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+    splits, how, _ = scan(folder_of(tmp_path / "x", {"train": 8, "bus": 8, "test_tube": 8}))
+    assert "by class" in how
+    assert splits["train"].classes_there() == {"train", "bus", "test_tube"}
+
+
+def test_what_is_not_used_is_named(tmp_path: Path) -> None:
+    counts = {"train/a": 8, "train/b": 8, "val/a": 2, "val/b": 2, "test": 3, "extra/a": 2, "@eaDir/a": 2}
+    root = folder_of(tmp_path / "x", counts | {"train/a/@eaDir": 2, "train/lost+found": 1})
+    (root / "train" / "labels.csv").write_text("")
+    splits, _, notes = scan(root)
+    assert set(splits) == {"train", "val"}
+    assert len(names(splits["train"])) == 16
+    assert notes == [f"not used in {root}: @eaDir, extra, test", f"not used in {root / 'train'}: labels.csv"]
+
+
+def test_names_of_classes_are_compared_in_one_normal_form(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    root = folder_of(tmp_path / "x", {f"train/{composed}": 4, "train/tea": 4, f"val/{apart}": 2, "val/tea": 2})
+    splits, _, _ = scan(root)
+    assert splits["val"].classes_there() == splits["train"].classes_there() == {composed, "tea"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        (["train", "dev", "val"], "dev and val are both val. Move one of them elsewhere."),
+        (["a_train", "b_train"], "a_train and b_train are both named train. Move one of the two sets elsewhere."),
+        (["val", "test"], "test and val look like splits, but none is train. Name one train."),
+    ],
+)
+def test_doubtful_splits_are_refused(folders: list[str], says: str, tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {f"{folder}/{name}": 3 for folder in folders for name in "ab"})
+    with pytest.raises(InputError, match=re.escape(f"--data-dir {root}: {says}")):
+        scan(root)
+
+
 def test_without_val_it_is_taken_from_train_and_never_from_test(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", {"train/a": 20, "train/b": 20, "test/a": 3, "test/b": 3})
-    splits, how = scan(root)
+    splits, how, _ = scan(root)
     assert "val 15% of train" in how
     assert names(splits["test"]) == {f"test/{c}/{i:02d}.png" for c in "ab" for i in range(3)}
     assert Counter(splits["val"].labels) == {"a": 3, "b": 3}
@@ -119,7 +179,7 @@ def test_without_val_it_is_taken_from_train_and_never_from_test(tmp_path: Path) 
 
 def test_plain_class_folders_are_split_by_class_the_same_way_each_time(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", {"a": 20, "b/deep/er": 40})
-    splits, how = scan(root)
+    splits, how, _ = scan(root)
     assert "val 15%" in how
     assert "test 15%" in how
     assert {split: Counter(found.labels) for split, found in splits.items()} == {
@@ -128,7 +188,7 @@ def test_plain_class_folders_are_split_by_class_the_same_way_each_time(tmp_path:
         "test": {"a": 3, "b": 6},
     }
     moved = shutil.copytree(root, tmp_path / "elsewhere")
-    for again, said in (scan(root), scan(moved)):
+    for again, said, _ in (scan(root), scan(moved)):
         assert said == how
         assert {split: names(found) for split, found in again.items()} == {s: names(i) for s, i in splits.items()}
 
@@ -136,7 +196,7 @@ def test_plain_class_folders_are_split_by_class_the_same_way_each_time(tmp_path:
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", {"a": 4, "b": 4, ".git": 1, "a/.thumbnails": 2})
     (root / "b" / ".DS_Store").write_text("x")
-    splits, _ = scan(root)
+    splits, _, _ = scan(root)
     everything = set().union(*(names(found) for found in splits.values()))
     assert everything == {f"{c}/{i:02d}.png" for c in "ab" for i in range(4)}
 

@@ -133,7 +133,7 @@ def test_a_suffix_may_be_in_capitals(name: str, tmp_path: Path) -> None:
     shouted = path.rename(path.with_suffix(path.suffix.upper()))
     assert texts(shouted) == ["a"]
     if name != "text.txt":
-        assert split_files(shouted, SUFFIXES) == {"train": shouted}
+        assert split_files(shouted, SUFFIXES) == ({"train": shouted}, [])
 
 
 @pytest.mark.parametrize("name", ["comma.csv", "semicolon.csv", "tab.tsv", "lines.jsonl", "text.txt"])
@@ -328,18 +328,19 @@ def test_a_digest_is_the_same_in_every_format(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- split files
 def test_a_single_file_is_train(tmp_path: Path) -> None:
     path = raw(tmp_path / "reviews.csv", "text,label\n")
-    assert split_files(path, SUFFIXES) == {"train": path}
+    assert split_files(path, SUFFIXES) == ({"train": path}, [])
 
 
 def test_a_folders_files_are_told_by_name(tmp_path: Path) -> None:
     for name in ("Training.csv", "valid.jsonl", "TEST.parquet", "notes.csv", "train.txt", "validation.md", "README"):
         raw(tmp_path / name, "")
-    found = split_files(tmp_path, SUFFIXES)
+    found, notes = split_files(tmp_path, SUFFIXES)
     assert {split: path.name for split, path in found.items()} == {
         "train": "Training.csv",
         "val": "valid.jsonl",
         "test": "TEST.parquet",
     }
+    assert notes == [f"not used in {tmp_path}: README, notes.csv, train.txt, validation.md"]
 
 
 def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:

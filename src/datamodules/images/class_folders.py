@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,33 +11,49 @@ import numpy as np
 
 from src.configs.errors import InputError
 from src.datamodules.images.chosen import Chosen
-from src.datamodules.images.listing import Listing, names_below
-from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE
+from src.datamodules.images.listing import FOLDERS_OF_SYSTEMS, Listing, names_below
+from src.datamodules.sources import unused
+from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, TEST_SHARE, VAL_SHARE, named_splits
 from src.datamodules.targets import Targets
 from src.resources.files import printable
 
 
-def scan(root: Path) -> tuple[dict[str, Chosen], str]:
-    """Return the images of each split of a folder, and how the split was made. Hidden files are passed over.
+def scan(root: Path) -> tuple[dict[str, Chosen], str, list[str]]:
+    """Return the images of each split of a folder, how the split was made, and notes on what is not used.
+
+    Hidden files are passed over, and what systems leave. A folder is a split if its name says so, as `named_splits`
+    reads it, and class folders are in it.
 
     Raises:
-        InputError: no such folder, nothing in it, one class, or classes that differ between splits.
+        InputError: no such folder, nothing in it, one class, splits without train, or classes that differ between
+            splits.
     """
     if not root.is_dir():
         raise InputError(f"--data-dir {root}: no such folder.")
-    folders = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    given = {SPLIT_NAMES[name.lower()]: name for name in folders if name.lower() in SPLIT_NAMES}
-    if "train" in given:
-        there = dict(zip(sorted(given, key=given.__getitem__), listed(root, sorted(given.values())), strict=True))
-        splits = {split: there[split] for split in SPLITS if split in there}
+    where = f"--data-dir {root}"
+    shown = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    folders = [path for path in shown if path.is_dir() and _class_folders(path)]
+    given = {split: _unwrapped(path) for split, path in named_splits(folders, where).items()}
+    if given:
+        parts = listed(root, [str(path.relative_to(root)) for path in given.values()])
+        splits = dict(zip(given, parts, strict=True))
         how = "as given"
         if "val" not in splits:
-            splits |= splits["train"].divided({"val": VAL_SHARE}, f"--data-dir {root}")
+            splits |= splits["train"].divided({"val": VAL_SHARE}, where)
             how = f"as given, but val {VAL_SHARE:.0%} of train by class, seed {SPLIT_SEED}"
+        tops = {root / path.relative_to(root).parts[0] for path in given.values()}
+        notes = unused([path.name for path in shown if path not in tops], root)
+        for path in given.values():
+            beside = [one.name for one in path.iterdir() if not one.name.startswith(".") and not one.is_dir()]
+            notes += unused(sorted(beside), path)
     else:
+        if len(said := [path.name for path in folders if path.name.lower() in SPLIT_NAMES]) > 1:
+            raise InputError(f"{where}: {' and '.join(said)} look like splits, but none is train. Name one train.")
         (whole,) = listed(root, [""])
-        splits = whole.divided({"val": VAL_SHARE, "test": TEST_SHARE}, f"--data-dir {root}")
+        splits = whole.divided({"val": VAL_SHARE, "test": TEST_SHARE}, where)
         how = f"by class, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
+        classes_of_root = set(_class_folders(root))
+        notes = unused([path.name for path in shown if path.name not in classes_of_root], root)
     classes = {split: part.classes_there() for split, part in splits.items()}
     if len(classes["train"]) < 2:
         there = ", ".join(sorted(classes["train"])) or "none"
@@ -50,7 +67,7 @@ def scan(root: Path) -> tuple[dict[str, Chosen], str]:
             raise InputError(
                 f"--data-dir {root}: {split} and train differ in classes: {odd}. Each split needs every class."
             )
-    return splits, how
+    return splits, how, notes
 
 
 def listed(root: Path, folders: Sequence[str]) -> list[Chosen]:
@@ -66,11 +83,22 @@ def listed(root: Path, folders: Sequence[str]) -> list[Chosen]:
         for name in _class_folders(root / folder):
             before = len(names)
             names += names_below(root, f"{folder}/{name}" if folder else name)
-            classes += [printable(name)] * (len(names) - before)
+            classes += [unicodedata.normalize("NFC", printable(name))] * (len(names) - before)
         ends.append(len(names))
     files, targets = Listing(root, names), Targets("single_label", "", classes)
     return [Chosen(files, targets, np.arange(start, end)) for start, end in pairwise(ends)]
 
 
-def _class_folders(folder: Path) -> Iterator[str]:
-    return (path.name for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
+def _class_folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, in order, without hidden ones and those that systems leave."""
+    return [
+        path.name
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and path.name.lower() not in FOLDERS_OF_SYSTEMS
+    ]
+
+
+def _unwrapped(folder: Path) -> Path:
+    """Return the folder itself, or the one in it that has its name and is all there is, as archives of data sets have
+    it: `seg_train/seg_train`."""
+    return folder / folder.name if _class_folders(folder) == [folder.name] else folder

@@ -35,7 +35,8 @@ class ImageFolder(ImageFiles):
         root = own_data(self.data_dir, self.folder_name)
         if root is None:
             return None
-        samples, split = scan(root)
+        samples, split, notes = scan(root)
+        self.notes += notes
         ours = ("train", "val") if split.startswith("as given, but") else tuple(samples)  # what we have divided
         whole = None
         if split != "as given":

@@ -13,6 +13,8 @@ from src.resources.files import printable
 
 LEFT_BY_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 """Files that Windows and macOS write into folders of images."""
+FOLDERS_OF_SYSTEMS = {"@eadir", "__macosx", "lost+found", "#recycle", "$recycle.bin", "system volume information"}
+"""Folders that storage boxes, archives and file systems leave, in lower case; such as Synology's thumbnails."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ def _walk(root: Path, below: str, seen: set[tuple[int, int]]) -> Iterator[str]:
         seen.add((here.st_dev, here.st_ino))
         with os.scandir(root / below) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_SYSTEMS:
+                if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_SYSTEMS | FOLDERS_OF_SYSTEMS:
                     continue
                 name = f"{below}/{entry.name}" if below else entry.name
                 if is_folder := _is_folder(entry):

@@ -101,7 +101,9 @@ class Table(DataModule):
 
     def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:
         """Return a folder's train, val and test files; where there is no val, it is taken from train."""
-        given = {split: read(file, self.columns.category) for split, file in split_files(path, SUFFIXES).items()}
+        files, notes = split_files(path, SUFFIXES)
+        self.notes += notes
+        given = {split: read(file, self.columns.category) for split, file in files.items()}
         for split, frame in given.items():
             if missing := sorted(set(given["train"].columns) - set(frame.columns)):
                 raise InputError(f"--data-dir {path}: {split} has no column {missing[0]}, which train has.")
