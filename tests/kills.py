@@ -45,7 +45,7 @@ OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
 
 
 class Signals(Callback):
-    """Sends its own process a signal in a step."""
+    """Sends its own process a signal in a step, or at the end of a training that ends before."""
 
     def __init__(self, number: int, step: int) -> None:
         self.number, self.step = number, step
@@ -54,12 +54,16 @@ class Signals(Callback):
         if trainer.global_step == self.step:
             os.kill(os.getpid(), self.number)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step < self.step:
+            os.kill(os.getpid(), self.number)
+
 
 class Mortal(Experiment):
     """Ends itself where it is told to."""
 
     dies_at: int | None = None
-    """Step."""
+    """Step; at the end of the training if that comes before."""
     by: int = signal.SIGKILL
     """Signal."""
     saves: str = "2"

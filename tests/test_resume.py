@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src.callbacks.checkpoints import Every
 from src.datamodules import Batches
-from src.experiment import InputError
+from src.experiment import InputError, Optim
 from src.runs import records, state
 from src.runs.metrics_csv import MetricsCsv
 
@@ -77,6 +77,21 @@ def test_killed_runs_end_as_if_left_alone(
         assert steps < last["global_step"] <= step, "the premise: it goes on within an epoch"
     assert in_process(kills.go_on, experiment, run) == 0
     assert differences(run, reference) == []
+
+
+def test_killed_after_it_has_stopped_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checkpoint says that the training is over; it must not go on for another epoch."""
+    table = kills.write_table(tmp_path / "table.csv")
+    experiment = Numbers(data_dir=table, num_workers=0, patience=1, max_epochs=30, optim=Optim(lr=0.3))
+    alone = kills.kill_and_go_on(experiment, tmp_path / "alone", ())
+    assert records.load(alone)["reason"].startswith("no better")
+    monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
+    assert in_process(train, dataclasses.replace(experiment, dies_at=10_000)) == -signal.SIGKILL
+    run = only_run(tmp_path / "runs")
+    assert run is not None
+    assert records.load(run)["state"] == "running"
+    assert in_process(kills.go_on, experiment, run) == 0
+    assert differences(run, alone) == []
 
 
 def test_tensorboard_shows_each_step_once(

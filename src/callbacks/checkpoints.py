@@ -80,6 +80,9 @@ class Checkpoints(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+        for callback in trainer.early_stopping_callbacks:
+            if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
+                trainer.should_stop = True  # the run was killed after it had stopped; no checkpoint says that it had
 
     @override
     def on_train_batch_end(
@@ -120,7 +123,7 @@ class Checkpoints(ModelCheckpoint):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        if not self._monitored(trainer) and trainer.is_global_zero:
+        if self.best_model_score is None and trainer.is_global_zero:
             logged = ", ".join(trainer.callback_metrics) or "nothing"
             print(
                 f"NOTE       {self.monitor} is not logged, so best.ckpt is the last epoch; logged: {logged}", flush=True
