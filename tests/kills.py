@@ -138,7 +138,7 @@ class TextStars(Mortal, TextsRegression):
 class TableTags(Mortal, TableMultiLabel):
     """Several labels a row."""
 
-    target = "tags"
+    target = ("tags",)
     batch_size = 8
     max_epochs = 6
     accelerator = "cpu"
@@ -192,10 +192,10 @@ class Lightning(Mortal):
     monitor = "val_loss"
     mode = "min"
 
-    def task(self, spec: DataSpec) -> PlainModule:
+    def task(self, spec: DataSpec) -> Any:
         return PlainModule()
 
-    def datamodule(self) -> PlainData:
+    def datamodule(self) -> Any:
         return PlainData(self.num_workers or 0)
 
 

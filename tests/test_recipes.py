@@ -247,15 +247,15 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, images: 
     experiment, _, task = predictor.load_run(run)
     task.eval()
     datamodule, _ = build.build_parts(experiment)
-    images = torch.cat([batch["image"] for batch in datamodule.val_dataloader()]).float()
-    shifted = [images]
+    originals = torch.cat([batch["image"] for batch in datamodule.val_dataloader()]).float()
+    shifted = [originals]
     if count == 10:  # by two pixels of 32
-        padded = F.pad(images, [2] * 4, mode="replicate")
+        padded = F.pad(originals, [2] * 4, mode="replicate")
         shifted += [padded[..., top : top + 32, left : left + 32] for top in (0, 4) for left in (0, 4)]
     seen = [view for one in shifted for view in (one, one.flip(-1))]
     with torch.no_grad():
         prob = torch.stack([task.model(view / 255).softmax(1) for view in seen]).mean(0)
-        alone = task.model(images / 255).softmax(1)
+        alone = task.model(originals / 255).softmax(1)
     assert len(seen) == count
     assert (prob - alone).abs().max() > 1e-4, "the premise: views differ"
     with open(run / "predictions_val.csv", newline="") as file:

@@ -101,9 +101,8 @@ def own_data(data_dir: Path | None, name: str, suffixes: Sequence[str] = ()) -> 
     return data_dir
 
 
-def split_files(path: Path, suffixes: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
-    """Return the file of each split in a folder, or `path` itself as 'train' if it is a file; and notes on what else
-    is in the folder and not used.
+def split_files(path: Path, suffixes: Sequence[str], notes: list[str]) -> dict[str, Path]:
+    """Return the file of each split in a folder, or `path` itself as 'train' if it is a file; note what is not used.
 
     Raises:
         InputError: another suffix, no train file, or two files for one split.
@@ -111,7 +110,7 @@ def split_files(path: Path, suffixes: Sequence[str]) -> tuple[dict[str, Path], l
     if path.is_file():
         if path.suffix.lower() not in suffixes:
             raise InputError(f"--data-dir {path}: not a table. Expected one of {', '.join(suffixes)}.")
-        return {"train": path}, []
+        return {"train": path}
     there = sorted(one for one in path.iterdir() if not one.name.startswith("."))
     tables = [file for file in there if file.suffix.lower() in suffixes]
     found = named_splits(tables, f"--data-dir {path}")
@@ -120,7 +119,8 @@ def split_files(path: Path, suffixes: Sequence[str]) -> tuple[dict[str, Path], l
             f"--data-dir {path}: no train file. Expected train{suffixes[0]} and maybe val{suffixes[0]} and "
             f"test{suffixes[0]} ({', '.join(suffixes)}), or name one file."
         )
-    return found, unused([one.name for one in there if one not in found.values()], path)
+    notes += unused([one.name for one in there if one not in found.values()], path)
+    return found
 
 
 def unused(names: Sequence[str], folder: Path) -> list[str]:

@@ -344,7 +344,7 @@ def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
     (root / "__MACOSX").mkdir()
     data = ready(root)
     assert data.sizes() == {"train": 8, "val": 4}
-    assert data.notes == []
+    assert data.notes == [f"not used in {root}: __MACOSX"]
 
 
 # --------------------------------------------------------------------------------------------- links, pipes, no folders

@@ -111,7 +111,7 @@ def test_the_packaged_reviews_are_held_out_in_blocks_and_nothing_repeats() -> No
     removed = {split: len(blocks[split]) - len(parts[split]) for split in parts}
     assert removed["test"] == 0
     assert 0 < removed["train"] + removed["val"] < 60
-    assert [note.split(" stand ")[0] for note in data.notes] == [
+    assert [note.split(" are in ")[0] for note in data.notes] == [
         f"{removed[split]} texts of {split}" for split in ("val", "train")
     ]
     labels = parts["test"].scan.labels

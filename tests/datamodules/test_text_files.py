@@ -133,7 +133,7 @@ def test_a_suffix_may_be_in_capitals(name: str, tmp_path: Path) -> None:
     shouted = path.rename(path.with_suffix(path.suffix.upper()))
     assert texts(shouted) == ["a"]
     if name != "text.txt":
-        assert split_files(shouted, SUFFIXES) == ({"train": shouted}, [])
+        assert split_files(shouted, SUFFIXES, []) == {"train": shouted}
 
 
 @pytest.mark.parametrize("name", ["comma.csv", "semicolon.csv", "tab.tsv", "lines.jsonl", "text.txt"])
@@ -328,13 +328,14 @@ def test_a_digest_is_the_same_in_every_format(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- split files
 def test_a_single_file_is_train(tmp_path: Path) -> None:
     path = raw(tmp_path / "reviews.csv", "text,label\n")
-    assert split_files(path, SUFFIXES) == ({"train": path}, [])
+    assert split_files(path, SUFFIXES, []) == {"train": path}
 
 
 def test_a_folders_files_are_told_by_name(tmp_path: Path) -> None:
     for name in ("Training.csv", "valid.jsonl", "TEST.parquet", "notes.csv", "train.txt", "validation.md", "README"):
         raw(tmp_path / name, "")
-    found, notes = split_files(tmp_path, SUFFIXES)
+    notes: list[str] = []
+    found = split_files(tmp_path, SUFFIXES, notes)
     assert {split: path.name for split, path in found.items()} == {
         "train": "Training.csv",
         "val": "valid.jsonl",
@@ -347,16 +348,16 @@ def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:
     for name in ("train.csv", "val.csv", "validation.tsv"):
         raw(tmp_path / name, "")
     with pytest.raises(InputError, match=r"--data-dir .*: val.csv and validation.tsv are both val\."):
-        split_files(tmp_path, SUFFIXES)
+        split_files(tmp_path, SUFFIXES, [])
 
 
 def test_a_folder_without_a_train_file_or_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     path = raw(tmp_path / "test.csv", "")
     with pytest.raises(InputError, match=r"--data-dir .*: no train file\. Expected train\.csv"):
-        split_files(tmp_path, SUFFIXES)
+        split_files(tmp_path, SUFFIXES, [])
     path = raw(tmp_path / "train.docx", "")
     with pytest.raises(InputError, match=r"train\.docx: not a table\. Expected one of \.csv, \.tsv, \.jsonl"):
-        split_files(path, SUFFIXES)
+        split_files(path, SUFFIXES, [])
 
 
 # --------------------------------------------------------------------------------------------------------------- memory

@@ -101,8 +101,7 @@ class Table(DataModule):
 
     def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:
         """Return a folder's train, val and test files; where there is no val, it is taken from train."""
-        files, notes = split_files(path, SUFFIXES)
-        self.notes += notes
+        files = split_files(path, SUFFIXES, self.notes)
         given = {split: read(file, self.columns.category) for split, file in files.items()}
         for split, frame in given.items():
             if missing := sorted(set(given["train"].columns) - set(frame.columns)):
