@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,19 +46,20 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def photos(images: Path) -> Path:
+def photos(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of the 40 synthetic images: `path,label,labels,age`, and `cat` and `furry` with 0s and 1s; not to be
     changed."""
     rng = np.random.default_rng(0)
-    path = images / "photos.csv"
+    folder = shutil.copytree(images, tmp_path_factory.mktemp("photos") / "images")
+    path = folder / "photos.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "labels", "age", "cat", "furry"])
-        for image in sorted(images.rglob("*.jpg")):
+        for image in sorted(folder.rglob("*.jpg")):
             kind, furry = image.parent.name, int(rng.integers(2))
             labels = ";".join([*(["cat"] if kind == "cat" else []), *(["furry"] if furry else [])])
             age = f"{rng.uniform(0, 20):.2f}"
-            writer.writerow([image.relative_to(images), kind, labels, age, int(kind == "cat"), furry])
+            writer.writerow([image.relative_to(folder), kind, labels, age, int(kind == "cat"), furry])
     return path
 
 

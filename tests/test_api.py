@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> leyden.Run:
 
 
 @pytest.fixture
-def images() -> np.ndarray:
+def digits() -> np.ndarray:
     """Five digits as uint8 [5, 8, 8]."""
     pixels = np.asarray(load_digits(return_X_y=True)[0])[:5]
     return (pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
@@ -210,10 +210,10 @@ def numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_images_are_predicted_as_predict_py_does(
-    run: leyden.Run, images: np.ndarray, tmp_path: Path, script: Script
+    run: leyden.Run, digits: np.ndarray, tmp_path: Path, script: Script
 ) -> None:
-    files = [tmp_path / f"{row}.png" for row in range(len(images))]
-    for file, image in zip(files, images, strict=True):
+    files = [tmp_path / f"{row}.png" for row in range(len(digits))]
+    for file, image in zip(files, digits, strict=True):
         Image.fromarray(image).save(file)
     (tmp_path / "cut.png").write_bytes(files[0].read_bytes()[:60])
     done = script("predict.py", run.path, *files, tmp_path / "cut.png")
@@ -228,39 +228,39 @@ def test_images_are_predicted_as_predict_py_does(
     assert frame["error"].iloc[-1]
     assert frame.iloc[-1][[f"prob_{digit}" for digit in range(10)]].isna().all()
     for given in (
-        list(images),
-        images[..., None],
-        [*images[:2], images[2:, ..., None]],
+        list(digits),
+        digits[..., None],
+        [*digits[:2], digits[2:, ..., None]],
         [Image.open(file) for file in files],
-        [files[0], Image.fromarray(images[1]), *images[2:]],
+        [files[0], Image.fromarray(digits[1]), *digits[2:]],
         str(tmp_path),
     ):
-        again = run.predict(given)[: len(images)]
+        again = run.predict(given)[: len(digits)]
         pd.testing.assert_frame_equal(numbers(again), numbers(frame[:-1]), check_exact=True)
-    assert run.predict(list(images))["id"].tolist() == ["0", "1", "2", "3", "4"]
+    assert run.predict(list(digits))["id"].tolist() == ["0", "1", "2", "3", "4"]
 
 
-def test_in_two_steps(run: leyden.Run, images: np.ndarray, tmp_path: Path) -> None:
-    model, batch = run.model(), run.prepare(images[..., None])
+def test_in_two_steps(run: leyden.Run, digits: np.ndarray, tmp_path: Path) -> None:
+    model, batch = run.model(), run.prepare(digits[..., None])
     assert isinstance(model, torch.nn.Module)
     assert not model.training
     with torch.no_grad():
         prob = model(batch).softmax(1)
-    frame = run.predict(list(images), calibrate=False)
+    frame = run.predict(list(digits), calibrate=False)
     assert prob.numpy() == pytest.approx(frame.filter(like="prob_").to_numpy(), abs=1e-5)
     (tmp_path / "no.png").write_text("no image")
     with pytest.raises(leyden.InputError, match=r"no\.png: not an image"):
         run.prepare(tmp_path / "no.png")
 
 
-def test_an_image_in_memory_stays_as_it_is_and_is_turned_upright(run: leyden.Run, images: np.ndarray) -> None:
-    turned = Image.fromarray(np.rot90(images[3], 1))
+def test_an_image_in_memory_stays_as_it_is_and_is_turned_upright(run: leyden.Run, digits: np.ndarray) -> None:
+    turned = Image.fromarray(np.rot90(digits[3], 1))
     turned.getexif()[0x0112] = 6  # to be shown turned by 90 degrees clockwise
     before = np.asarray(turned).copy()
     frame = run.predict([turned])
     assert (np.asarray(turned) == before).all()
     assert turned.getexif()[0x0112] == 6
-    pd.testing.assert_frame_equal(frame, run.predict([images[3]]))
+    pd.testing.assert_frame_equal(frame, run.predict([digits[3]]))
 
 
 @pytest.mark.parametrize(
