@@ -154,7 +154,7 @@ def test_runs_may_not_be_made_there(
     assert not list(locked.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["cut", "other bytes", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "other bytes"])
 def test_damaged_checkpoints_are_refused_and_caches_made_again(data: Path, tmp_path: Path, damage: str) -> None:
     """`last` is named with the way out; a cache is only made again."""
 

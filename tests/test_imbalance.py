@@ -319,6 +319,7 @@ def test_an_unknown_method_is_an_error_with_the_choices(script: Script) -> None:
     assert "logit_adjust" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes(script: Script, images: Path, tmp_path: Path) -> None:
     """A balanced sampler under DDP: all of val once, and the record of one run."""
     flags = ("--data-dir", images, "--weights", "none", "--backbone", "test_resnet", "--accelerator", "cpu")

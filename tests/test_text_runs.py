@@ -304,6 +304,7 @@ def test_a_time_limit_ends_the_training_with_the_best_so_far(table: Path, kind: 
 
 
 # ---------------------------------------------------------------------------------------------------------------- DDP
+@pytest.mark.slow
 def test_two_processes_share_the_texts_and_evaluate_each_once(script: Script, table: Path, tmp_path: Path) -> None:
     small = ("--prep.max-length", "16", "--vocabulary.width", "8", "--lstm.hidden", "4", "--batch-size", "4")
     two = ("--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")

@@ -170,7 +170,7 @@ def test_strategies_for_rare_classes_are_refused(objective: MultiLabel, strategy
 SCORES = st.one_of(st.floats(0, 1, width=32), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=25))
 def test_no_threshold_has_a_better_f1(examples: list[tuple[float, bool]]) -> None:
     score, target = (np.array(column) for column in zip(*examples, strict=True))
