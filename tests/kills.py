@@ -30,6 +30,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from experiments.bases.backbones import FineTuned
 from experiments.cats_dogs_finetune import CatsDogsProbe, CatsDogsScratch
 from experiments.images import ImagesMultiLabel
 from experiments.tables import TableMultiLabel, TableRegression
@@ -91,8 +92,8 @@ class Recipes(Images):
     optim = Optim(name="lamb", lr=3e-3, schedule="one_cycle", warmup=0.3, unfreeze=True)
 
 
-class Cached(Mortal, CatsDogsProbe):
-    """A head on features that were kept of a frozen network; it starts solved."""
+class SmallBackbone(Mortal, FineTuned):
+    """A backbone that trains in seconds."""
 
     backbone = "test_resnet"
     offline_backbone = "test_resnet"
@@ -101,6 +102,10 @@ class Cached(Mortal, CatsDogsProbe):
     batch_size = 4
     max_epochs = 3
     accelerator = "cpu"
+
+
+class Cached(SmallBackbone, CatsDogsProbe):
+    """A head on features that were kept of a frozen network; it starts solved."""
 
 
 class Texts(Mortal, TextsLstm):
@@ -113,16 +118,8 @@ class Texts(Mortal, TextsLstm):
     vocabulary = Vocabulary(size=100, width=8)
 
 
-class ImageTags(Mortal, ImagesMultiLabel):
+class ImageTags(SmallBackbone, ImagesMultiLabel):
     """Several labels an image, from a table: a backbone whose head starts solved, then trained."""
-
-    backbone = "test_resnet"
-    offline_backbone = "test_resnet"
-    weights = "none"
-    image_size = 32
-    batch_size = 4
-    max_epochs = 3
-    accelerator = "cpu"
 
 
 class TextStars(Mortal, TextsRegression):

@@ -1,0 +1,307 @@
+"""The nine cells of image, text, table by one class, several labels, a number: train, go on, predict, are studied."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import signal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+from conftest import own_home
+from kills import Mortal, differences
+
+from experiments.images import Images, ImagesMultiLabel, ImagesRegression
+from experiments.tables import TableClassification, TableMultiLabel, TableRegression
+from experiments.texts import TextsLstm, TextsMultiLabel, TextsRegression
+from scripts.predict import main
+from src.cli import commands
+from src.cli.parser import PredictFlags, RunFlags
+from src.data_checks import check
+from src.experiment import Perceptron, Recurrent, TextPrep, Vocabulary
+from src.inference.batch import predict
+from src.runs import records
+from src.training.build import build_parts
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+class ImageLabel(Mortal, Images):
+    """One class an image."""
+
+
+class ImageLabels(Mortal, ImagesMultiLabel):
+    """Several labels an image, or none."""
+
+
+class ImageNumber(Mortal, ImagesRegression):
+    """A number for an image."""
+
+    target = "age"
+
+
+class TextLabel(Mortal, TextsLstm):
+    """One label a text."""
+
+
+class TextLabels(Mortal, TextsMultiLabel):
+    """Several labels a text, or none."""
+
+    target = "tags"
+
+
+class TextNumber(Mortal, TextsRegression):
+    """A number for a text."""
+
+    target = "stars"
+
+
+class TableLabel(Mortal, TableClassification):
+    """One class a row."""
+
+    target = "size"
+
+
+class TableLabels(Mortal, TableMultiLabel):
+    """Several labels a row, or none."""
+
+    target = ("extras",)
+
+
+class TableNumber(Mortal, TableRegression):
+    """A number for a row, with an interval."""
+
+    target = "price"
+    loss = "gaussian"
+
+
+IMAGE = {"backbone": "test_resnet", "offline_backbone": "test_resnet", "weights": "none", "image_size": 32}
+TEXT = {
+    "vocabulary": Vocabulary(size=100, width=8),
+    "lstm": Recurrent(hidden=4, word_dropout=0.1, dropout=0.2),
+    "prep": TextPrep(max_length=16),
+}
+TABLE = {"mlp": Perceptron(width=16, depth=1, dropout=0.3, bins=4)}
+
+
+class Cell(NamedTuple):
+    """An experiment and what is known of its data."""
+
+    kind: type[Mortal]
+    data: str
+    """Fixture of the table."""
+    fields: dict[str, Any]
+    column: str
+    """What is predicted."""
+    classes: tuple[str, ...]
+    score: str
+    """What a prediction of rows with targets says how well it agrees with them by."""
+    checked: str
+    """What the check of the data says last."""
+
+
+CELLS = [
+    Cell(ImageLabel, "photos", {"batch_size": 4} | IMAGE, "label", ("cat", "dog"), "accuracy", "labels: "),
+    Cell(ImageLabels, "photos", {"batch_size": 4} | IMAGE, "labels", ("cat", "furry"), "f1_micro", "label "),
+    Cell(ImageNumber, "photos", {"batch_size": 4} | IMAGE, "age", (), "rmse", "targets: "),
+    Cell(TextLabel, "texts", TEXT, "label", ("bad", "good"), "accuracy", "labels: "),
+    Cell(TextLabels, "texts", TEXT, "tags", ("film", "plot"), "f1_micro", "label "),
+    Cell(TextNumber, "texts", TEXT, "stars", (), "rmse", "targets: compared"),
+    Cell(TableLabel, "houses", TABLE, "size", ("large", "small"), "accuracy", "labels: "),
+    Cell(TableLabels, "tagged", TABLE, "extras", ("garden", "lift", "quay"), "exact_match", "label "),
+    Cell(TableNumber, "houses", TABLE, "price", (), "rmse", "targets: "),
+]
+
+
+class Done(NamedTuple):
+    """A cell and its run, which nobody stopped, with its test and baselines; not to be changed."""
+
+    cell: Cell
+    experiment: Mortal
+    run: Path
+    rows: list[dict[str, str]]
+    """Of the table that it was trained on."""
+
+    @property
+    def data(self) -> Path:
+        assert self.experiment.data_dir is not None
+        return self.experiment.data_dir
+
+
+@pytest.fixture(scope="module", params=CELLS, ids=lambda cell: cell.kind.__name__)
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    cell: Cell = request.param
+    data: Path = request.getfixturevalue(cell.data)
+    small: dict[str, Any] = {"batch_size": 8, "max_epochs": 2, "precision": "32-true", "accelerator": "cpu"}
+    experiment = cell.kind(data_dir=data, **(small | cell.fields))
+    with own_home(tmp_path_factory.mktemp("cell")):
+        code, run = run_all(experiment, baselines=True, test=True)
+    assert code == 0
+    return Done(cell, experiment, run, rows_of(data.read_text()))
+
+
+def run_all(experiment: Mortal, **flags: Any) -> tuple[int, Path]:
+    """Do what run.py does; return its exit code and the newest run."""
+    code = commands.run_all([experiment], RunFlags(**flags))
+    found = records.runs_dir().glob(f"{type(experiment).__name__}/*/run.json")
+    return code, max(found, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_record_says_what_is_predicted_and_how_well(done: Done) -> None:
+    record, classes = records.load(done.run), list(done.cell.classes)
+    kind = type(done.experiment).predicts  # pyright: ignore[reportAttributeAccessIssue]
+    assert (record["spec"]["target"]["kind"], record["spec"]["target"]["name"]) == (kind, done.cell.column)
+    assert list(record["spec"]["classes"]) == classes
+    assert record["tests_read"] == 1
+    assert {name.replace("val/", "test/") for name in record["metrics"]} <= set(record["metrics"])
+    for split in ("val", "test"):
+        figures = record.get("per_class", {}).get(split, {}).get("classes", {})
+        assert list(figures) == classes
+        assert all({"precision", "recall", "f1", "support"} <= of.keys() for of in figures.values())
+        rows = rows_of((done.run / f"predictions_{split}.csv").read_text())
+        assert len(rows) == record["data"]["sizes"][split]
+        columns = {
+            "single_label": ["label", *(f"prob_{name}" for name in classes)],
+            "multi_label": ["labels", *(f"prob_{name}" for name in classes)],
+            "regression": ["prediction", *(("lower", "upper") if done.cell.kind is TableNumber else ())],
+        }[kind]
+        assert list(rows[0]) == ["id", "target", *columns]
+    assert list(record["data"]["class_counts"].get("train", {})) == classes
+    assert len(record["baselines"]) == (3 if done.cell.fields is TABLE else 2)
+    metric = {"accuracy": "acc"}.get(done.cell.score, done.cell.score)
+    for scores in record["baselines"].values():
+        assert set(scores) <= set(record["metrics"])
+        assert {f"val/{metric}", f"test/{metric}"} <= set(scores)
+        assert done.experiment.monitor in {*scores, "val/loss"}
+    if kind == "multi_label":
+        assert list(record["calibration"]["thresholds"]) == classes
+        for name in classes:
+            there = sum(name in row[done.cell.column].split(";") for row in done.rows)
+            assert sum(counts[name] for counts in record["data"]["class_counts"].values()) == there
+    if kind == "regression":
+        std = pd.Series([float(row[done.cell.column]) for row in done.rows]).std()
+        assert record["spec"]["target"]["std"] == pytest.approx(std, rel=0.2)
+
+
+def test_a_stopped_run_ends_as_if_left_alone(done: Done) -> None:
+    dying = dataclasses.replace(done.experiment, dies_at=10, by=signal.SIGTERM)
+    code, run = run_all(dying, baselines=True, checkpoint_every="2")
+    assert code == 143
+    assert records.load(run)["state"] == "interrupted"
+    assert run_all(done.experiment, resume=run, test=True) == (0, run)
+    assert differences(run, done.run) == []
+    assert (run / "predictions_test.csv").read_bytes() == (done.run / "predictions_test.csv").read_bytes()
+
+
+def test_a_table_is_predicted_as_the_run_did(done: Done) -> None:
+    parts = [(done.run / f"predictions_{split}.csv").read_text() for split in ("val", "test")]
+    own = {row["id"]: row for part in parts for row in rows_of(part)}
+    found = predict(done.run, [done.data], calibrate=False)
+    rows = rows_of(found.text)
+    id_name = "path" if done.cell.data == "photos" else "id"
+    names = [name for name in next(iter(own.values())) if name not in ("id", "target")]
+    assert list(rows[0]) == [id_name, *names, "error"]
+    given = [row.get(id_name, str(number)) for number, row in enumerate(done.rows)]
+    assert [row[id_name] for row in rows] == given, "the table's own column, in its order"
+    same = [row for row in rows if row[id_name] in own]
+    assert len(same) == len(own) > 10
+    for row in same:
+        expected = own[row[id_name]]
+        for name in names:
+            if name in ("label", "labels"):
+                assert row[name] == expected[name]
+            else:
+                assert float(row[name]) == pytest.approx(float(expected[name]), abs=1e-3, rel=1e-4)
+    (note,) = found.notes
+    assert done.cell.score in note
+    assert f" on {len(rows)} rows with " in note
+
+
+def test_folds_test_each_example_once(done: Done) -> None:
+    code, run = run_all(dataclasses.replace(done.experiment, max_epochs=1), folds=2, baselines=True)
+    assert code == 0
+    rows = rows_of((run / "predictions_folds.csv").read_text())
+    id_name = "path" if done.cell.data == "photos" else "id"
+    given = {row.get(id_name, str(number)): row[done.cell.column] for number, row in enumerate(done.rows)}
+    assert sorted(row["id"] for row in rows) == sorted(given)
+    for row in rows:
+        true = given[row["id"]]
+        assert row["target"] == true if done.cell.classes else float(row["target"]) == pytest.approx(float(true))
+    assert records.load(run)["baselines"].keys() == records.load(done.run)["baselines"].keys()
+
+
+def test_an_ensemble_predicts_its_members_mean(done: Done) -> None:
+    code, run = run_all(dataclasses.replace(done.experiment, max_epochs=1), ensemble=2)
+    assert code == 0
+    tables = [predict(one, [done.data], calibrate=False).text for one in (run, run / "member-1", run / "member-2")]
+    own, *members = (pd.read_csv(io.StringIO(text)) for text in tables)
+    names = [name for name in own if str(name).startswith("prob_") or name == "prediction"]
+    assert names
+    mean = (members[0][names] + members[1][names]) / 2
+    assert own[names].to_numpy() == pytest.approx(mean.to_numpy(), abs=1e-5, rel=1e-5)
+    assert not members[0][names].equals(members[1][names])
+
+
+def test_the_data_are_checked(done: Done) -> None:
+    datamodule, task = build_parts(done.experiment)
+    report = check(done.experiment, datamodule, task)
+    assert report.checked[0] == "examples of each class"
+    assert any(line.startswith("images in two splits") for line in report.checked) == (done.cell.data == "photos")
+    assert report.checked[-1].startswith(done.cell.checked)
+
+
+def of(*kinds: type[Mortal]) -> pytest.MarkDecorator:
+    """Run a test on some cells alone."""
+    chosen = [cell for cell in CELLS if cell.kind in kinds]
+    return pytest.mark.parametrize("done", chosen, ids=lambda cell: cell.kind.__name__, indirect=True)
+
+
+@of(ImageLabels)
+def test_labels_in_columns_of_their_own_are_read_too(done: Done) -> None:
+    other = done.data.with_name("columns.csv")
+    pd.DataFrame(done.rows).drop(columns="labels").to_csv(other, index=False)
+    assert predict(done.run, [other], calibrate=False) == predict(done.run, [done.data], calibrate=False)
+    other.unlink()
+
+
+@of(ImageLabel, ImageLabels, ImageNumber)
+def test_predict_py_takes_files_folders_and_tables_of_images(
+    done: Done, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "val").symlink_to(images / "val")
+    (tmp_path / "broken.jpg").write_text("no image")
+    names = ["val/cat/0000.jpg", "gone.jpg", "broken.jpg", "val/dog/0001.jpg"]
+    pd.DataFrame({"path": names}).to_csv(tmp_path / "new.csv", index=False)
+    assert main(PredictFlags(run=done.run, inputs=(tmp_path / "new.csv",), out=tmp_path / "out.csv")) == 0
+    assert "4 rows, 2 with an error" in capsys.readouterr().err
+    rows = rows_of((tmp_path / "out.csv").read_text())
+    assert [row["path"] for row in rows] == names
+    assert [row["error"] for row in rows] == ["", "No such file or directory", "not an image", ""]
+    files = [images / "val/cat/0000.jpg", images / "val/dog/0001.jpg"]
+    found = rows_of(predict(done.run, files).text)
+    assert [row["id"] for row in found] == [str(file) for file in files]
+    for row, same in zip(found, (rows[0], rows[3]), strict=True):
+        assert {name: value for name, value in same.items() if name != "path"} == {
+            name: value for name, value in row.items() if name != "id"
+        }
+    assert [row["id"] for row in rows_of(predict(done.run, [images / "val/dog"]).text)] == [
+        str(file) for file in sorted((images / "val/dog").iterdir())
+    ]
+
+
+@of(TextLabel, TextLabels, TextNumber)
+def test_texts_alone_are_predicted_and_an_empty_one_is_an_error(done: Done, tmp_path: Path) -> None:
+    texts = [row["text"] for row in done.rows]
+    pd.DataFrame({"text": [*texts, ""]}).to_csv(tmp_path / "new.csv", index=False)
+    new = predict(done.run, [tmp_path / "new.csv"], calibrate=False)
+    assert new.notes == []
+    *rows, empty = rows_of(new.text)
+    assert rows == rows_of(predict(done.run, [done.data], calibrate=False).text)
+    assert empty == dict.fromkeys(rows[0], "") | {"id": "80", "error": "empty text"}
