@@ -157,6 +157,7 @@ class Stopped(DigitsCNN):
 
 
 def test_ctrl_c_saves_and_the_run_can_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
     whole = leyden.run(small())
     with pytest.raises(KeyboardInterrupt, match="resume="):
         leyden.run(Stopped(**small().__dict__))
@@ -164,7 +165,7 @@ def test_ctrl_c_saves_and_the_run_can_go_on(tmp_path: Path, capfd: pytest.Captur
     stopped = leyden.load(path)
     assert stopped.state == "interrupted"
     assert f"--resume {path}" in capfd.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     assert leyden.run(resume=stopped) == stopped
     assert (stopped.state, stopped.metrics) == ("done", whole.metrics)
 
