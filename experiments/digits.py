@@ -1,6 +1,6 @@
 """Handwritten digits of 28 pixels: softmax regression, the tutorials' small CNNs, a small residual network.
 
-Where MNIST or Fashion-MNIST cannot be had, scikit-learn's digits stand in; `--source` names another.
+Where MNIST or Fashion-MNIST is not available, scikit-learn's digits stand in; `--source` names another.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class DigitsData(ClassificationExperiment):
 
     batch_size = 64
     dataset: Literal["mnist", "fashion-mnist"] = "mnist"
-    """Data set; where it cannot be had, another stands in."""
+    """Data set; where it is not available, another stands in."""
     image_size: int = 28
     """Side in pixels of the images that the model sees."""
     shift: int = 0

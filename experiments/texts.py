@@ -63,7 +63,7 @@ class BertTexts(TextData):
     encoder: str = "bert-base-uncased"
     """Any encoder of the transformers library: a name on the Hub, or a folder."""
     offline_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """Stands in where `encoder` cannot be had; it comes with a pip package."""
+    """Used where `encoder` is not available; it comes with a pip package."""
     pooling: Literal["mean", "cls", "pooler"] = "mean"
     """What is made of a text's states: their mean, the first, or the encoder's own pooler."""
     frozen: int = 0

@@ -74,7 +74,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """All that was logged while training: a row each with epoch, from 1, step, name and value.
+        """Everything logged while training: a row each with epoch, from 1, step, name and value.
 
         Examples:
             >>> run.history.pivot_table(index="epoch", columns="name", values="value")["val/loss"].plot()
@@ -100,7 +100,7 @@ class Run:
                 batch of them; for texts strings, a DataFrame, or files as a `Path`; for tables files or a DataFrame.
             accelerator: device to run on.
             calibrate: scale the probabilities by the temperature that the run found on its validation data.
-            threshold: decide by the thresholds that the run found, not for the likelier class.
+            threshold: decide by the thresholds that the run found, not for the more likely class.
 
         Raises:
             InputError: the run has no checkpoint, or the inputs are not what it predicts.

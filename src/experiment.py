@@ -153,7 +153,7 @@ class Experiment:
             )
 
     def resolve(self) -> Self:
-        """Return the experiment with what cannot be had on this machine replaced; the change is shown and recorded."""
+        """Return the experiment with what this machine lacks replaced; the change is shown and recorded."""
         return self
 
     def for_inference(self, run: Path) -> Self:

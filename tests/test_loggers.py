@@ -109,7 +109,7 @@ def test_a_dry_run_and_a_prediction_log_nothing(tmp_path: Path) -> None:
 
 
 class OwnParts(Images):
-    """A progress bar and a writer of checkpoints of the user's own, of which there can be one only."""
+    """A progress bar and a writer of checkpoints of the user's own; Lightning allows one of each."""
 
     def trainer_kwargs(self) -> dict[str, Any]:
         return {"callbacks": RichProgressBar(), "plugins": [OwnWriter()], "logger": True}

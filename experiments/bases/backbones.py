@@ -26,7 +26,7 @@ class FineTuned(ImageData):
     backbone: str = "resnet50"
     """Any timm backbone."""
     offline_backbone: str = "tf_efficientnet_lite0"
-    """Stands in where the weights of `backbone` cannot be had; its own come with a pip package."""
+    """Used where the weights of `backbone` are not available; its own come with a pip package."""
     frozen: float = 0.7
     """Share of the backbone's depth, from the input, that stays as it is."""
     dropout: float = 0.2

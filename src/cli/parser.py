@@ -96,7 +96,7 @@ class PredictFlags:
     calibrate: bool = True
     """Scale probabilities by the temperature found on validation data; no label changes."""
     threshold: bool = False
-    """Of two classes, decide by the threshold found on validation data, not for the likelier."""
+    """Of two classes, decide by the threshold found on validation data, not for the more likely one."""
 
 
 def parse(argv: Sequence[str]) -> Command:

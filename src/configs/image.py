@@ -28,7 +28,7 @@ class Augment:
     randaugment: tuple[int, int] = (0, 9)
     """RandAugment: how many operations, and how strong of 30 (Cubuk et al. 2020, arXiv 1909.13719: 2 9)."""
     erasing: float = 0.0
-    """Share of the images of which a rectangle is made grey (Zhong et al. 2020, arXiv 1708.04896: 0.5)."""
+    """Share of the images in which a rectangle is made grey (Zhong et al. 2020, arXiv 1708.04896: 0.5)."""
     mixup: float = 0.0
     """Blend each image and its target with another's, by shares of Beta(mixup, mixup); 0 does not (Zhang et al. 2018,
     arXiv 1710.09412: 0.2)."""

@@ -98,7 +98,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """All that was found in one data set."""
+    """Everything found in one data set."""
 
     findings: list[Finding] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)

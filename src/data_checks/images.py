@@ -95,7 +95,7 @@ def odd_sizes(datamodule: ImageFiles, examples: Examples) -> list[Finding]:
     shown = [f"{name} ({w:.0f} x {h:.0f})" for name, w, h in zip(names, width, height, strict=True)]
     weights = [f"{name} ({kb / 1024:.0f} KB)" for name, kb in zip(names, size, strict=True)]
     enlarged = np.flatnonzero(smaller < ENLARGED * datamodule.image_size)
-    found = outliers(width / height, shown, "unusually wide or tall images, of which the middle square alone is seen")
+    found = outliers(width / height, shown, "unusually wide or tall images; only their middle square is seen")
     found += outliers(size / (width * height), weights, "files unusually large or small for their pixels")
     if len(enlarged):
         worst = [shown[i] for i in enlarged[smaller[enlarged].argsort(kind="stable")]]

@@ -71,7 +71,7 @@ class DataModule(LightningDataModule):
         """What `quarantine` took out of each split."""
 
     def sources(self) -> dict[str, Callable[[], LoadedSplits[Any] | None]]:
-        """Return the sources in their order; each returns None where it cannot be had on this machine."""
+        """Return the sources in their order; each returns None where it is not available on this machine."""
         raise NotImplementedError
 
     def find(self) -> LoadedSplits[Any]:
@@ -79,7 +79,7 @@ class DataModule(LightningDataModule):
         divides it.
 
         Raises:
-            InputError: the forced source is unknown or cannot be had here, or none can.
+            InputError: the forced source is unknown or not available here, or none is.
         """
         listed = None if self.quarantine is None else quarantine.read(self.quarantine)  # before data are made
         found = first_available(self.sources(), self.source, self.data_dir)

@@ -60,12 +60,12 @@ def first_available(
     """Return what the first available source serves, or the wanted one.
 
     Args:
-        sources: name -> returns None where it cannot be had; the first is the user's own data.
+        sources: name -> returns None where it is not available; the first is the user's own data.
         wanted: a name, or 'auto'.
         data_dir: where the user's own data are; what the user names is never replaced by another source.
 
     Raises:
-        InputError: the wanted source is unknown or cannot be had here, or none can.
+        InputError: the wanted source is unknown or not available here, or none is.
     """
     if wanted != "auto" and wanted not in sources:
         raise InputError(f"--source {wanted}: unknown here. Choose from auto, {', '.join(sources)}.")
@@ -78,7 +78,7 @@ def first_available(
     for name in names:
         if (found := sources[name]()) is not None:
             return found
-    raise InputError(f"--source {wanted}: cannot be had here ({', '.join(names)}: no network, or no such folder).")
+    raise InputError(f"--source {wanted}: not available here ({', '.join(names)}: no network, or no such folder).")
 
 
 def own_data(data_dir: Path | None, name: str, suffixes: Sequence[str] = ()) -> Path | None:

@@ -90,8 +90,8 @@ def predict(
         accelerator: the device, as `--accelerator` of run.py.
         calibrate: divide the logits by the temperature that the run found on its validation data. It changes no label.
         threshold: of two classes, predict the second where its calibrated probability reaches the threshold that the
-            run found on its validation data, in place of the likelier. Without it, labels are those that the run's own
-            metrics are of.
+            run found on its validation data. Without it, the more likely class is predicted, as in the run's own
+            metrics.
 
     Raises:
         InputError: what the user can put right, such as a threshold where the run has none.

@@ -66,7 +66,7 @@ def create_backbone(backbone: str, weights: str, drop_path: float = 0.0) -> tupl
         The backbone and where its weights came from.
 
     Raises:
-        InputError: the weights cannot be had here, the file does not fit the backbone, or it cannot leave out branches.
+        InputError: the weights are not available, the file does not fit the backbone, or it cannot leave out branches.
     """
     if weights == "none":
         return empty_backbone(backbone, drop_path), "none (random)"

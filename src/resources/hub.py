@@ -56,7 +56,7 @@ def load(part: Literal["tokenizer", "config", "model"], encoder: str, config: An
     """Return an encoder's tokenizer, config or model as transformers has it; the model in float32, changed by `config`.
 
     Raises:
-        InputError: it cannot be had here, or there is no such encoder.
+        InputError: it is not available here, or there is no such encoder.
     """
     import transformers
 

@@ -58,7 +58,7 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
     _line("model", f"{model['name']}{backbone}, {model['parameters']:,} parameters{trained}")
     _line("weights", record["weights"]["source"])
     for name, wanted in record["asked"].items():
-        _line("STAND-IN", f"{name} {fields[name]} in place of {wanted}, whose weights cannot be had here")
+        _line("STAND-IN", f"{name} {fields[name]} in place of {wanted}, whose weights are not available here")
     _line("recipe", recipe(fields, record["steps"]))
     speeds = [f"{name} {speed:.3g}" for name, speed in record.get("precision_speeds", {}).items()]
     measured = f" (measured in examples/s: {', '.join(speeds)})" if speeds else ""

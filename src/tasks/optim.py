@@ -85,7 +85,7 @@ def timm_optimizer(groups: list[dict[str, Any]], optim: Optim) -> Optimizer:
     try:
         return create_optimizer_v2(groups, optim.name, optim.lr, optim.weight_decay, optim.momentum)
     except (AssertionError, ImportError) as error:
-        raise InputError(f"--optim.name {optim.name}: cannot be had here: {error}.") from error
+        raise InputError(f"--optim.name {optim.name}: not available here: {error}.") from error
 
 
 class OneCycle(LambdaLR):

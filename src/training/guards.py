@@ -35,12 +35,12 @@ def refuse_running(record: Record) -> None:
 
 
 def refuse_replaced(requested: Experiment, resolved: Experiment, before: Mapping[str, Any]) -> None:
-    """Raise an InputError where what a run began with cannot be had now, and another would take its place."""
+    """Raise an InputError where what a run began with is not available now, and another would take its place."""
     wanted, found, kept = requested.to_json(), resolved.to_json(), before["fields"]
     for name in found:
         if found[name] != wanted[name] and name in kept and kept[name] != found[name]:
             raise InputError(
-                f"--{name.replace('_', '-')} {kept[name]}: the run was begun with it, and it cannot be had here now. "
+                f"--{name.replace('_', '-')} {kept[name]}: the run was begun with it, and it is not available now. "
                 "Bring it back to go on; predict.py needs nothing but the run."
             )
 

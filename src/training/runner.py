@@ -42,7 +42,7 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
     """Train an experiment, evaluate its best checkpoint, and return the run directory.
 
     Args:
-        requested: as the user wants it; what cannot be had here is replaced by `Experiment.resolve`.
+        requested: as the user wants it; what is not available here is replaced by `Experiment.resolve`.
         options: how to run it.
 
     Raises:

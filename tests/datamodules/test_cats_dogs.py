@@ -80,7 +80,7 @@ def test_sources_serve_in_their_order(few_drawn: None, images: Path, image: Path
 
 @pytest.mark.parametrize("source", ["folder", "oxford-pet"])
 def test_a_forced_source_that_cannot_be_had_is_refused_and_not_replaced(source: str, few_drawn: None) -> None:
-    with pytest.raises(InputError, match=f"--source {source}: cannot be had here"):
+    with pytest.raises(InputError, match=f"--source {source}: not available here"):
         ready(source=source)
 
 

@@ -124,7 +124,7 @@ def test_mnist_and_fashion_mnist_are_not_taken_for_one_another() -> None:
 
 @pytest.mark.parametrize("source", ["file", "download", "debian"])
 def test_a_forced_source_that_cannot_be_had_is_refused_and_not_replaced(source: str) -> None:
-    assert f"--source {source}: cannot be had here" in refused(source=source)
+    assert f"--source {source}: not available here" in refused(source=source)
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones() -> None:

@@ -37,7 +37,7 @@ def test_a_folder_is_the_same_every_time_and_other_with_another_seed(tmp_path: P
     assert a == b
     assert a.keys() == c.keys()
     assert not set(a.values()) & set(c.values())
-    assert len(set(a.values())) == 12, "no image comes twice, in whatever split"
+    assert len(set(a.values())) == 12, "no image comes twice, in any split"
 
 
 def test_other_counts_leave_the_pictures_that_they_share(tmp_path: Path) -> None:

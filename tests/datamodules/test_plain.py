@@ -94,7 +94,7 @@ def test_what_a_data_set_draws_depends_on_seed_epoch_and_example_alone(num_worke
         data = ready(
             Rows([0, 1] * 8, 1.0), Rows([0, 1]), classes=2, batch_size=batch_size, seed=seed, num_workers=workers
         )
-        torch.rand(random.randrange(5))  # whatever was drawn before
+        torch.rand(random.randrange(5))  # random numbers drawn before change nothing
         found = batches(data, epoch=epoch)
         return {int(i): row.tolist() for batch in found for i, row in zip(batch["index"], batch["input"], strict=True)}
 

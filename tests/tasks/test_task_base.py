@@ -319,7 +319,7 @@ def test_an_unknown_optimiser(name: str, said: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="can be had there")
 def test_an_optimiser_that_wants_a_gpu() -> None:
-    with pytest.raises(InputError, match=r"--optim.name fusedlamb: cannot be had here: "):
+    with pytest.raises(InputError, match=r"--optim.name fusedlamb: not available here: "):
         build_optimizer(small().layer_groups(), Optim(name="fusedlamb"))
 
 

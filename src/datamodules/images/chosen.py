@@ -49,6 +49,6 @@ class Chosen:
         return self.targets.strata(self.rows)
 
     def classes_there(self) -> set[str]:
-        """Return the classes of which there is an image; none where there are no classes."""
+        """Return the classes that have an image; none where there are no classes."""
         labels = self.labels
         return set(labels) if isinstance(labels, list) else set()

@@ -1,4 +1,4 @@
-"""Images in class folders, however many: which there are, of which class, and in which split."""
+"""Lists the images in class folders, with their classes and splits."""
 
 from __future__ import annotations
 

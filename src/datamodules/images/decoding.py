@@ -1,4 +1,4 @@
-"""An image file as a small square array, whatever it is and however large, in bounded memory."""
+"""Decodes an image file of any format and size to a small square array, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_PIXELS = 178_956_970
 """Pixels of an image in memory, where Pillow raises, also for what its plugins find inside files: 0.7 GB. Photographs
 from phones reach 200 million, but they are JPEGs, which are scaled while decoded."""
 LARGE = 2**24
-"""Pixels from which on one image at a time is decoded, whatever the number of threads."""
+"""Images of at least so many pixels are decoded one at a time, by any number of threads."""
 
 _ONE_AT_A_TIME = threading.Lock()
 

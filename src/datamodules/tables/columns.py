@@ -40,7 +40,7 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """Turns a table into numbers and categories. All that was fitted is here, as plain numbers and words."""
+    """Turns a table into numbers and categories. Everything fitted is here, as plain numbers and words."""
 
     numbers: tuple[str, ...]
     dates: tuple[str, ...]

@@ -100,7 +100,7 @@ class TextFile:
 
 
 def document(id: Any, text: Any, label: Any = None, *, strip_html: bool) -> Document:
-    """Return the document of a row's values, of which None and NaN are missing ones."""
+    """Return the document of a row's values; None and NaN are missing values."""
     text = _whole("" if text is None or text != text else str(text))
     return Document(_word(id), (TAG.sub(" ", text) if strip_html else text).strip(), WHOLE.sub(r"\1", _word(label)))
 

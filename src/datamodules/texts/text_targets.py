@@ -59,7 +59,7 @@ def ambiguity(kind: TargetKind, parts: Mapping[str, Part], where: str) -> str:
 
 
 def fingerprint_of(parts: Mapping[str, Part], classes: Sequence[str], targets: Mapping[str, Tensor]) -> str:
-    """Return 16 hex digits that stand for the texts and their targets, whatever the splits and what they share."""
+    """Return 16 hex digits that stand for the texts and their targets, however they are split."""
     pairs: list[np.ndarray] = []
     for split, part in parts.items():
         values = targets[split].numpy()

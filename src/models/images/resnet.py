@@ -26,7 +26,7 @@ class ResNet(nn.Module):
             (stochastic depth, Huang et al. 2016, arXiv 1603.09382).
 
     Raises:
-        InputError: the weights cannot be had or do not fit, or the backbone has no stochastic depth.
+        InputError: the weights are not available or do not fit, or the backbone has no stochastic depth.
 
     Images come as floats in [0, 1]; the normalisation that the weights were trained with is part of the model.
     """

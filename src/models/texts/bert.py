@@ -116,7 +116,7 @@ class Bert(nn.Module):
 def available_encoder(encoder: str, offline_encoder: str, *, named: bool = False) -> str:
     """Return `encoder` if it can be had here, else `offline_encoder`, the stand-in that a package carries.
 
-    One that the user has `named` is not replaced: where it cannot be had, an error says so.
+    One that the user has `named` is not replaced: where it is not available, an error says so.
     """
     return encoder if named or hub.find(encoder) else offline_encoder
 
@@ -125,7 +125,7 @@ def create_encoder(encoder: str, weights: str, dropout: float) -> tuple[Any, str
     """Return an encoder and where its weights came from.
 
     Raises:
-        InputError: it cannot be had here, the file's tensors do not fit, or there is no such dropout.
+        InputError: it is not available here, the file's tensors do not fit, or there is no such dropout.
     """
     require_share(dropout)
     config = hub.load("config", encoder)

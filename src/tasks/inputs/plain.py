@@ -1,4 +1,4 @@
-"""Whatever a data set of the user's own yields."""
+"""Inputs of a data set of the user's own."""
 
 from __future__ import annotations
 
