@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
-from conftest import own_home
-from kills import Mortal, differences
+from conftest import Script, own_home
+from kills import HERE, Mortal, SmallBackbone, differences, in_process, only_run, train
 
 from experiments.images import Images, ImagesMultiLabel, ImagesRegression
 from experiments.tables import TableClassification, TableMultiLabel, TableRegression
@@ -29,15 +30,15 @@ from src.training.build import build_parts
 pytestmark = pytest.mark.usefixtures("quiet")
 
 
-class ImageLabel(Mortal, Images):
+class ImageLabel(SmallBackbone, Images):
     """One class an image."""
 
 
-class ImageLabels(Mortal, ImagesMultiLabel):
+class ImageLabels(SmallBackbone, ImagesMultiLabel):
     """Several labels an image, or none."""
 
 
-class ImageNumber(Mortal, ImagesRegression):
+class ImageNumber(SmallBackbone, ImagesRegression):
     """A number for an image."""
 
     target = "age"
@@ -78,13 +79,27 @@ class TableNumber(Mortal, TableRegression):
     loss = "gaussian"
 
 
-IMAGE = {"backbone": "test_resnet", "offline_backbone": "test_resnet", "weights": "none", "image_size": 32}
-TEXT = {
+TEXT: dict[str, Any] = {
     "vocabulary": Vocabulary(size=100, width=8),
     "lstm": Recurrent(hidden=4, word_dropout=0.1, dropout=0.2),
     "prep": TextPrep(max_length=16),
+    "batch_size": 8,
+    "accelerator": "cpu",
 }
-TABLE = {"mlp": Perceptron(width=16, depth=1, dropout=0.3, bins=4)}
+TABLE: dict[str, Any] = {
+    "mlp": Perceptron(width=16, depth=1, dropout=0.3, bins=4),
+    "batch_size": 8,
+    "accelerator": "cpu",
+}
+SIZES = {"photos": 40, "texts": 80, "houses": 120, "tagged": 120}
+"""Rows of the tables."""
+TOLERANCE: dict[str, dict[str, Any]] = {
+    "photos": {"abs": 1e-3},
+    "texts": {"abs": 1e-4},
+    "houses": {"rel": 1e-4, "abs": 1e-6},
+}
+"""Between a saved prediction and the same one made again."""
+TOLERANCE["tagged"] = TOLERANCE["houses"]
 
 
 class Cell(NamedTuple):
@@ -104,14 +119,14 @@ class Cell(NamedTuple):
 
 
 CELLS = [
-    Cell(ImageLabel, "photos", {"batch_size": 4} | IMAGE, "label", ("cat", "dog"), "accuracy", "labels: "),
-    Cell(ImageLabels, "photos", {"batch_size": 4} | IMAGE, "labels", ("cat", "furry"), "f1_micro", "label "),
-    Cell(ImageNumber, "photos", {"batch_size": 4} | IMAGE, "age", (), "rmse", "targets: "),
+    Cell(ImageLabel, "photos", {}, "label", ("cat", "dog"), "accuracy", "labels: "),
+    Cell(ImageLabels, "photos", {}, "labels", ("cat", "furry"), "f1_micro", "label "),
+    Cell(ImageNumber, "photos", {}, "age", (), "rmse", "targets: "),
     Cell(TextLabel, "texts", TEXT, "label", ("bad", "good"), "accuracy", "labels: "),
     Cell(TextLabels, "texts", TEXT, "tags", ("film", "plot"), "f1_micro", "label "),
     Cell(TextNumber, "texts", TEXT, "stars", (), "rmse", "targets: compared"),
     Cell(TableLabel, "houses", TABLE, "size", ("large", "small"), "accuracy", "labels: "),
-    Cell(TableLabels, "tagged", TABLE, "extras", ("garden", "lift", "quay"), "exact_match", "label "),
+    Cell(TableLabels, "tagged", TABLE, "extras", ("garden", "lift", "quay"), "f1_micro", "label "),
     Cell(TableNumber, "houses", TABLE, "price", (), "rmse", "targets: "),
 ]
 
@@ -122,25 +137,38 @@ class Done(NamedTuple):
     cell: Cell
     experiment: Mortal
     run: Path
-    rows: list[dict[str, str]]
-    """Of the table that it was trained on."""
+    rows: dict[str, dict[str, str]]
+    """Of the table that it was trained on, by their ids."""
 
     @property
     def data(self) -> Path:
         assert self.experiment.data_dir is not None
         return self.experiment.data_dir
 
+    @property
+    def metric(self) -> str:
+        return {"accuracy": "acc"}.get(self.cell.score, self.cell.score)
+
+    @property
+    def columns(self) -> list[str]:
+        """Of the predictions."""
+        names = [f"prob_{name}" for name in self.cell.classes]
+        if not names:
+            return ["prediction", "lower", "upper"] if self.cell.kind is TableNumber else ["prediction"]
+        return ["labels" if self.cell.score == "f1_micro" else "label", *names]
+
 
 @pytest.fixture(scope="module", params=CELLS, ids=lambda cell: cell.kind.__name__)
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
     cell: Cell = request.param
     data: Path = request.getfixturevalue(cell.data)
-    small: dict[str, Any] = {"batch_size": 8, "max_epochs": 2, "precision": "32-true", "accelerator": "cpu"}
-    experiment = cell.kind(data_dir=data, **(small | cell.fields))
+    experiment = cell.kind(data_dir=data, max_epochs=2, precision="32-true", **cell.fields)
     with own_home(tmp_path_factory.mktemp("cell")):
         code, run = run_all(experiment, baselines=True, test=True)
     assert code == 0
-    return Done(cell, experiment, run, rows_of(data.read_text()))
+    rows = rows_of(data.read_text())
+    name = "path" if "path" in rows[0] else "id"
+    return Done(cell, experiment, run, {row.get(name, str(number)): row for number, row in enumerate(rows)})
 
 
 def run_all(experiment: Mortal, **flags: Any) -> tuple[int, Path]:
@@ -167,26 +195,20 @@ def test_the_record_says_what_is_predicted_and_how_well(done: Done) -> None:
         assert all({"precision", "recall", "f1", "support"} <= of.keys() for of in figures.values())
         rows = rows_of((done.run / f"predictions_{split}.csv").read_text())
         assert len(rows) == record["data"]["sizes"][split]
-        columns = {
-            "single_label": ["label", *(f"prob_{name}" for name in classes)],
-            "multi_label": ["labels", *(f"prob_{name}" for name in classes)],
-            "regression": ["prediction", *(("lower", "upper") if done.cell.kind is TableNumber else ())],
-        }[kind]
-        assert list(rows[0]) == ["id", "target", *columns]
+        assert list(rows[0]) == ["id", "target", *done.columns]
     assert list(record["data"]["class_counts"].get("train", {})) == classes
     assert len(record["baselines"]) == (3 if done.cell.fields is TABLE else 2)
-    metric = {"accuracy": "acc"}.get(done.cell.score, done.cell.score)
     for scores in record["baselines"].values():
         assert set(scores) <= set(record["metrics"])
-        assert {f"val/{metric}", f"test/{metric}"} <= set(scores)
-        assert done.experiment.monitor in {*scores, "val/loss"}
+        assert {f"val/{done.metric}", f"test/{done.metric}"} <= set(scores)
+        assert done.experiment.monitor in scores or done.cell.kind is TableLabel, "that follows val/loss"
     if kind == "multi_label":
         assert list(record["calibration"]["thresholds"]) == classes
         for name in classes:
-            there = sum(name in row[done.cell.column].split(";") for row in done.rows)
+            there = sum(name in row[done.cell.column].split(";") for row in done.rows.values())
             assert sum(counts[name] for counts in record["data"]["class_counts"].values()) == there
     if kind == "regression":
-        std = pd.Series([float(row[done.cell.column]) for row in done.rows]).std()
+        std = pd.Series([float(row[done.cell.column]) for row in done.rows.values()]).std()
         assert record["spec"]["target"]["std"] == pytest.approx(std, rel=0.2)
 
 
@@ -195,7 +217,13 @@ def test_a_stopped_run_ends_as_if_left_alone(done: Done) -> None:
     code, run = run_all(dying, baselines=True, checkpoint_every="2")
     assert code == 143
     assert records.load(run)["state"] == "interrupted"
+    assert run_all(done.experiment, resume=run) == (0, run)
     assert run_all(done.experiment, resume=run, test=True) == (0, run)
+    assert records.load(run)["tests_read"] == 1
+    same_as_left_alone(run, done)
+
+
+def same_as_left_alone(run: Path, done: Done) -> None:
     assert differences(run, done.run) == []
     assert (run / "predictions_test.csv").read_bytes() == (done.run / "predictions_test.csv").read_bytes()
 
@@ -205,48 +233,53 @@ def test_a_table_is_predicted_as_the_run_did(done: Done) -> None:
     own = {row["id"]: row for part in parts for row in rows_of(part)}
     found = predict(done.run, [done.data], calibrate=False)
     rows = rows_of(found.text)
-    id_name = "path" if done.cell.data == "photos" else "id"
-    names = [name for name in next(iter(own.values())) if name not in ("id", "target")]
-    assert list(rows[0]) == [id_name, *names, "error"]
-    given = [row.get(id_name, str(number)) for number, row in enumerate(done.rows)]
-    assert [row[id_name] for row in rows] == given, "the table's own column, in its order"
+    id_name = next(iter(rows[0]))
+    assert list(rows[0]) == ["path" if done.cell.data == "photos" else "id", *done.columns, "error"]
+    assert [row[id_name] for row in rows] == list(done.rows), "the table's own column, in its order"
+    assert len(rows) == SIZES[done.cell.data]
     same = [row for row in rows if row[id_name] in own]
     assert len(same) == len(own) > 10
     for row in same:
         expected = own[row[id_name]]
-        for name in names:
+        for name in done.columns:
             if name in ("label", "labels"):
                 assert row[name] == expected[name]
             else:
-                assert float(row[name]) == pytest.approx(float(expected[name]), abs=1e-3, rel=1e-4)
+                assert float(row[name]) == pytest.approx(float(expected[name]), **TOLERANCE[done.cell.data])
     (note,) = found.notes
-    assert done.cell.score in note
-    assert f" on {len(rows)} rows with " in note
+    assert note.startswith(done.cell.score)
+    assert ("exact_match" in note) == (done.cell.score == "f1_micro")
+    assert f" on {SIZES[done.cell.data]} rows with " in note
 
 
 def test_folds_test_each_example_once(done: Done) -> None:
     code, run = run_all(dataclasses.replace(done.experiment, max_epochs=1), folds=2, baselines=True)
     assert code == 0
     rows = rows_of((run / "predictions_folds.csv").read_text())
-    id_name = "path" if done.cell.data == "photos" else "id"
-    given = {row.get(id_name, str(number)): row[done.cell.column] for number, row in enumerate(done.rows)}
-    assert sorted(row["id"] for row in rows) == sorted(given)
+    assert sorted(row["id"] for row in rows) == sorted(done.rows)
+    assert set(done.columns) <= rows[0].keys()
     for row in rows:
-        true = given[row["id"]]
+        true = done.rows[row["id"]][done.cell.column]
         assert row["target"] == true if done.cell.classes else float(row["target"]) == pytest.approx(float(true))
-    assert records.load(run)["baselines"].keys() == records.load(done.run)["baselines"].keys()
+    record = records.load(run)
+    assert record["baselines"].keys() == records.load(done.run)["baselines"].keys()
+    assert f"test/{done.metric}" in json.dumps(record)
 
 
 def test_an_ensemble_predicts_its_members_mean(done: Done) -> None:
     code, run = run_all(dataclasses.replace(done.experiment, max_epochs=1), ensemble=2)
     assert code == 0
-    tables = [predict(one, [done.data], calibrate=False).text for one in (run, run / "member-1", run / "member-2")]
-    own, *members = (pd.read_csv(io.StringIO(text)) for text in tables)
-    names = [name for name in own if str(name).startswith("prob_") or name == "prediction"]
-    assert names
-    mean = (members[0][names] + members[1][names]) / 2
-    assert own[names].to_numpy() == pytest.approx(mean.to_numpy(), abs=1e-5, rel=1e-5)
-    assert not members[0][names].equals(members[1][names])
+    assert f"val/{done.metric}" in records.load(run)["metrics"]
+    runs = (run, run / "member-1", run / "member-2")
+    names = [name for name in done.columns if name.startswith("prob_") or name == "prediction"]
+    for texts in (
+        [predict(one, [done.data], calibrate=False).text for one in runs],
+        [(one / "predictions_val.csv").read_text() for one in runs],
+    ):
+        own, one, other = (pd.read_csv(io.StringIO(text))[names] for text in texts)
+        close = TOLERANCE["houses"] if done.cell.fields is TABLE else {"abs": 1e-5}
+        assert own.to_numpy() == pytest.approx(((one + other) / 2).to_numpy(), **close)
+        assert not one.equals(other)
 
 
 def test_the_data_are_checked(done: Done) -> None:
@@ -266,7 +299,7 @@ def of(*kinds: type[Mortal]) -> pytest.MarkDecorator:
 @of(ImageLabels)
 def test_labels_in_columns_of_their_own_are_read_too(done: Done) -> None:
     other = done.data.with_name("columns.csv")
-    pd.DataFrame(done.rows).drop(columns="labels").to_csv(other, index=False)
+    pd.DataFrame(done.rows.values()).drop(columns="labels").to_csv(other, index=False)
     assert predict(done.run, [other], calibrate=False) == predict(done.run, [done.data], calibrate=False)
     other.unlink()
 
@@ -298,10 +331,29 @@ def test_predict_py_takes_files_folders_and_tables_of_images(
 
 @of(TextLabel, TextLabels, TextNumber)
 def test_texts_alone_are_predicted_and_an_empty_one_is_an_error(done: Done, tmp_path: Path) -> None:
-    texts = [row["text"] for row in done.rows]
+    texts = [row["text"] for row in done.rows.values()]
     pd.DataFrame({"text": [*texts, ""]}).to_csv(tmp_path / "new.csv", index=False)
     new = predict(done.run, [tmp_path / "new.csv"], calibrate=False)
     assert new.notes == []
     *rows, empty = rows_of(new.text)
     assert rows == rows_of(predict(done.run, [done.data], calibrate=False).text)
     assert empty == dict.fromkeys(rows[0], "") | {"id": "80", "error": "empty text"}
+
+
+@of(TableLabel, TableLabels, TableNumber)
+def test_a_killed_run_ends_as_if_left_alone(done: Done, tmp_path: Path) -> None:
+    assert in_process(train, dataclasses.replace(done.experiment, dies_at=14)) == -signal.SIGKILL
+    run = only_run(tmp_path / "runs")
+    assert run is not None
+    assert run_all(done.experiment, resume=run, baselines=True, test=True) == (0, run)
+    same_as_left_alone(run, done)
+
+
+@of(TableLabel, TableLabels, TableNumber)
+def test_predict_py_writes_the_same(done: Done, script: Script, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    written = script("predict.py", done.run, done.data, "--out", out, "--no-calibrate", PYTHONPATH=str(HERE))
+    assert written.returncode == 0, written.stderr
+    found = predict(done.run, [done.data], calibrate=False)
+    assert out.read_text() == found.text
+    assert found.notes[0] in written.stderr, "they came with their targets"

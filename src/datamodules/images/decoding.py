@@ -16,7 +16,7 @@ MOST_PIXELS = 178_956_970
 """Pixels of an image in memory, where Pillow raises, also for what its plugins find inside files: 0.7 GB. Photographs
 from phones reach 200 million, but they are JPEGs, which are scaled while decoded."""
 LARGE = 2**24
-"""Images of at least so many pixels are decoded one at a time, by any number of threads."""
+"""Images of at least so many pixels are decoded one at a time, however many threads there are."""
 
 _ONE_AT_A_TIME = threading.Lock()
 
