@@ -277,7 +277,7 @@ def test_an_ensemble_predicts_its_members_mean(done: Done) -> None:
         [(one / "predictions_val.csv").read_text() for one in runs],
     ):
         own, one, other = (pd.read_csv(io.StringIO(text))[names] for text in texts)
-        close = TOLERANCE["houses"] if done.cell.fields is TABLE else {"abs": 1e-5}
+        close: dict[str, Any] = TOLERANCE["houses"] if done.cell.fields is TABLE else {"abs": 1e-5}
         assert own.to_numpy() == pytest.approx(((one + other) / 2).to_numpy(), **close)
         assert not one.equals(other)
 
