@@ -60,7 +60,7 @@ def texts(path: Path, size: int) -> None:
     """Write a table of texts of 20 words out of 20 000, of two labels."""
     rng = np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write("text,label\n")
         for _ in range(size):
             words = (20_000 * rng.random(WORDS) ** 3).astype(int)
@@ -103,7 +103,7 @@ class Memory:
         threading.Thread(target=self.watch, daemon=True).start()
 
     def now(self) -> np.ndarray:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return np.array([int(status.split(f"{name}:")[1].split()[0]) / 1024 for name in ("VmRSS", "RssAnon")])
 
     def watch(self) -> None:
@@ -117,7 +117,7 @@ def measure(job: str, folder: Path, size: int) -> None:
     name, _, make = JOBS[job]
     experiment = make(folder / name)
     quieten()
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         build.build_parts(TableRegression(target="y"))  # imports
         keep_memory()  # as before a run sets up its data
         memory = Memory()

@@ -54,7 +54,7 @@ def last_score(experiment: Experiment) -> float:
     """Train an experiment to its end; return its last validation accuracy, as other trainers report it."""
     quieten()
     run = runner.run(replace(experiment, patience=None))
-    with open(run / "metrics.csv", newline="") as file:
+    with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
         return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "val/acc"][-1]
 
 

@@ -148,12 +148,12 @@ def show(found: Sequence[Row], to: Path | None) -> None:
     """Print the rows, and write them to a file if one is given."""
     print(table(found), flush=True)
     if to:
-        to.write_text(json.dumps([asdict(row) for row in found]))
+        to.write_text(json.dumps([asdict(row) for row in found]), encoding="utf-8")
 
 
 def read(path: Path) -> list[Row]:
     """Return what `show` wrote."""
-    items: list[dict[str, Any]] = json.loads(path.read_text())
+    items: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     for item in items:
         item |= {name: tuple(item[name]) for name in ("spread", "interval") if item.get(name)}
     return [Row(**item) for item in items]

@@ -95,7 +95,11 @@ def machine() -> str:
     """Return what the figures hold for: processor, cores, memory, versions, commit."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0].partition(": ")[2] if names else model
     versions = [f"Python {platform.python_version()}"]
     for name in VERSIONS:
@@ -121,7 +125,7 @@ validation and checkpoints; the probe and the MLP with all of it. A ratio is the
 
 def write(path: Path, found: dict[str, str], parts: dict[str, list[Job]]) -> None:
     """Put the results of some jobs, heading -> text, into the file; those of others stay as they are."""
-    old = path.read_text().split("\n### ")[1:] if path.is_file() else []
+    old = path.read_text(encoding="utf-8").split("\n### ")[1:] if path.is_file() else []
     texts = {
         f"### {heading}": text.partition("\n## ")[0].strip() for heading, _, text in (t.partition("\n") for t in old)
     }
@@ -130,7 +134,7 @@ def write(path: Path, found: dict[str, str], parts: dict[str, list[Job]]) -> Non
     for title, jobs in parts.items():
         there = [f"{job.heading}\n\n{texts[job.heading].strip()}\n" for job in jobs if job.heading in texts]
         lines += [f"## {title}\n", *there] if there else []
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def main() -> None:

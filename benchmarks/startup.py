@@ -38,12 +38,14 @@ def many(home: Path) -> Path:
     """Write the runs, in groups of `SEEDS`, and return their folder."""
     command("scripts/run.py", "experiments/breast_cancer.py", "--max-epochs", "10", home=home / "one")
     [run] = home.glob("one/*/*")
-    record = json.loads((run / "run.json").read_text())
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     for number in range(RUNS):
         copy = home / "many" / "BreastCancer" / f"20260101T000000Z-{number:04x}"
         shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints"))
         fields = record["fields"] | {"seed": number % SEEDS, "batch_size": 1 + number // SEEDS}
-        (copy / "run.json").write_text(json.dumps(record | {"fields": fields, "seed": number % SEEDS}, indent=1))
+        (copy / "run.json").write_text(
+            json.dumps(record | {"fields": fields, "seed": number % SEEDS}, indent=1), encoding="utf-8"
+        )
     return home / "many"
 
 

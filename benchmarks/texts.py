@@ -181,7 +181,7 @@ def sample(folder: Path) -> Path:
         targets = whole.targets(split).numpy()
         rng = np.random.default_rng(0)
         chosen = np.concatenate([rng.choice(np.flatnonzero(targets == k), each, replace=False) for k in (0, 1)])
-        with open(folder / f"{split}.csv", "w", newline="") as file:
+        with open(folder / f"{split}.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["text", "label"])
             writer.writerows(

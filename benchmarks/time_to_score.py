@@ -78,7 +78,7 @@ def seconds(experiment: Experiment, mark: float) -> tuple[float | None, float]:
         os.environ |= {"LEYDEN_CACHE": f"{name}/cache", "LEYDEN_RUNS": f"{name}/runs"}
         started = time.time()
         run = runner.run(replace(experiment, max_time=MOST, patience=None))
-        with open(run / "metrics.csv", newline="") as file:
+        with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
             points = [(float(r["value"]), float(r["time"])) for r in csv.DictReader(file) if r["name"] == "val/acc"]
     reached = [at - started for value, at in points if value >= mark]
     return (reached[0] if reached else None), max(value for value, _ in points)

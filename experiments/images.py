@@ -27,7 +27,7 @@ class Images(ImageClasses, FineTuned, TableOfImages):
 
     def datamodule(self) -> datamodules.ImageFolder | datamodules.ImageTable:
         if self.data_dir is not None and self.data_dir.suffix and not self.data_dir.is_dir():
-            return self.table(self.target)
+            return self.table()
         return self.folder(datamodules.ImageFolder)
 
 
@@ -44,7 +44,7 @@ class ImagesMultiLabel(MultiLabelExperiment, FineTuned, TableOfImages):
     """Column of the labels, as in cat;dog; or several columns of 0 and 1, one a label."""
 
     def datamodule(self) -> datamodules.ImageTable:
-        return self.table(self.target)
+        return self.table()
 
 
 class ImagesRegression(RegressionExperiment, FineTuned, TableOfImages):
@@ -59,7 +59,7 @@ class ImagesRegression(RegressionExperiment, FineTuned, TableOfImages):
     """Column of the number."""
 
     def datamodule(self) -> datamodules.ImageTable:
-        return self.table(self.target)
+        return self.table()
 
 
 DEFAULT = Images

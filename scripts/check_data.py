@@ -13,8 +13,10 @@ from src.experiment import InputError
 
 def main() -> int:
     """Return 0 if nothing makes a score wrong, 1 if something does (--strict: any finding), 2 for bad input."""
+    cli.escape_unprintable()
     try:
         target, experiment, flags = cli.parse_check(sys.argv[1:])
+        experiment.check()
         # Imports torch and lightning: only once the command line is known to be right.
         from src.cli import data_check
 

@@ -27,6 +27,7 @@ def main(flags: cli.PredictFlags) -> int:
 
 
 if __name__ == "__main__":
+    cli.escape_unprintable()
     try:
         sys.exit(main(tyro.cli(cli.PredictFlags)))
     except InputError as error:

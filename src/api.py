@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from src.cli.parser import RunFlags, experiment_of
+from src.configs import shown
 from src.configs.changes import with_fields
 from src.configs.errors import InputError
 from src.configs.training import Accelerator
+from src.datamodules.tables.kinds import columns
 from src.experiment import Experiment
 from src.loading import load as load_experiment
 from src.runs import records, state
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     Inputs = str | Path | Image.Image | np.ndarray | pd.DataFrame | Sequence[str | Path | Image.Image | np.ndarray]
 
-__all__ = ["InputError", "Run", "compare", "load", "run"]
+__all__ = ["InputError", "Run", "columns", "compare", "load", "run"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,13 +160,13 @@ class Run:
         record = self.record
         data, best = record.get("data", {}), record.get("best", {})
         source = f"{'STAND-IN: ' if data.get('stand_in') else ''}{data['source']}" if data else ""
-        shown = {"state": self.state, "data": source, "reason": record.get("reason", "")}
-        shown |= {"best": f"{best['name']} {best['value']:.4f}"} if best else {}
-        return {n: text for n, text in shown.items() if text} | {n: f"{v:.4f}" for n, v in self.metrics.items()}
+        found = {"state": self.state, "data": source, "reason": record.get("reason", "")}
+        found |= {"best": f"{best['name']} {shown.metric(best['value'])}"} if best else {}
+        return {n: text for n, text in found.items() if text} | {n: shown.metric(v) for n, v in self.metrics.items()}
 
     def __repr__(self) -> str:
-        shown = self._shown()
-        parts = [str(self.path), *(shown[name] for name in ("state", "best", "data") if name in shown)]
+        found = self._shown()
+        parts = [str(self.path), *(found[name] for name in ("state", "best", "data") if name in found)]
         return f"Run({', '.join(parts)})"
 
     def _repr_html_(self) -> str:

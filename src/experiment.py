@@ -25,7 +25,7 @@ from src.configs.image import Augment, Views
 from src.configs.jsonable import from_json, to_json
 from src.configs.optim import Optim
 from src.configs.spec import DataSpec, Target, TargetKind
-from src.configs.table import Columns, Perceptron, TablePrep
+from src.configs.table import Columns, Csv, Perceptron, TablePrep
 from src.configs.text import Recurrent, TextPrep, Vocabulary
 from src.configs.training import Accelerator, Averaging, Imbalance, Logger, Precision
 
@@ -152,6 +152,11 @@ class Experiment:
                 "--max-epochs 4 or more, or --averaging ema."
             )
 
+    def check(self) -> None:
+        """Raise an InputError for what can be told of the user's data before torch is imported, which takes seconds."""
+        if self.data_dir is not None and not self.data_dir.exists():
+            raise InputError(f"--data-dir {self.data_dir}: no such file or folder.")
+
     def resolve(self) -> Self:
         """Return the experiment with what this machine lacks replaced; the change is shown and recorded."""
         return self
@@ -255,6 +260,7 @@ __all__ = [
     "Averaging",
     "ClassificationExperiment",
     "Columns",
+    "Csv",
     "DataSpec",
     "Experiment",
     "Imbalance",

@@ -52,7 +52,7 @@ def photos(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     folder = shutil.copytree(images, tmp_path_factory.mktemp("photos") / "images")
     path = folder / "photos.csv"
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "labels", "age", "cat", "furry"])
         for image in sorted(folder.rglob("*.jpg")):
@@ -71,7 +71,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table `text,label,tags,stars` of 80 short texts, good or bad, with 0 to 2 tags; not to be changed."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("texts") / "texts.csv"
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label", "tags", "stars"])
         for number in range(80):
@@ -110,7 +110,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of 120 houses with numbers, categories, a date, missing values and a price; not to be changed."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("tables") / "houses.csv"
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "area", "rooms", "town", "sold", "heating", "price", "size"])
         for number in range(120):
@@ -135,7 +135,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tagged(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same houses with any of three extras each, in one column, in place of price and size; not to be changed."""
     path = tmp_path_factory.mktemp("tables") / "tagged.csv"
-    with open(houses, newline="") as source, open(path, "w", newline="") as file:
+    with open(houses, encoding="utf-8", newline="") as source, open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["id", "area", "rooms", "town", "extras"], extrasaction="ignore")
         writer.writeheader()
         for row in csv.DictReader(source):

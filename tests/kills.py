@@ -247,7 +247,7 @@ def _child(environment: dict[str, str], work: Callable[..., int], args: tuple[An
     os.environ.update(environment)
     multiprocessing.set_start_method("fork", force=True)  # of the loaders' workers, as in a user's process
     torch.set_num_threads(1)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     os._exit(work(*args))
@@ -321,7 +321,7 @@ def alike(one: Any, other: Any) -> bool:
 
 def write_texts(path: Path) -> Path:
     rng = np.random.default_rng(0)
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label", "stars"])
         words = ["the", "film", "was", "a", "plot", "fine", "dull", "superb", "poor"]
@@ -331,7 +331,7 @@ def write_texts(path: Path) -> Path:
 
 def write_table(path: Path) -> Path:
     rng = np.random.default_rng(0)
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["area", "rooms", "town", "price"])
         for _ in range(200):

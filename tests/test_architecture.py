@@ -165,27 +165,27 @@ def test_the_rooms_are_there() -> None:
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_imports_go_one_way(path: Path) -> None:
-    assert one_way(path.read_text(), module_of(path)) == []
+    assert one_way(path.read_text(encoding="utf-8"), module_of(path)) == []
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS)
 def test_experiments_import_rooms(path: Path) -> None:
-    assert rooms_only(path.read_text()) == []
+    assert rooms_only(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS)
 def test_experiments_are_short(path: Path) -> None:
-    assert experiment_too_long(path.read_text()) == []
+    assert experiment_too_long(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_scripts_are_short(path: Path) -> None:
-    assert too_long(path.read_text(), MAX_SCRIPT_LINES) == []
+    assert too_long(path.read_text(encoding="utf-8"), MAX_SCRIPT_LINES) == []
 
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_sources_are_short(path: Path) -> None:
-    assert too_long(path.read_text(), MAX_SOURCE_LINES) == []
+    assert too_long(path.read_text(encoding="utf-8"), MAX_SOURCE_LINES) == []
 
 
 # ---------------------------------------------------------------------------------------------- each rule can fail

@@ -214,10 +214,10 @@ def val_all_broken(data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (missing, ("no such folder",)),
+        (missing, ("no such file or folder",)),
         (no_folder, ("no such folder",)),
         (empty, ("at least two class folders", "<folder>/<class>/<image>")),
-        (no_classes, ("at least two class folders", "found: none")),
+        (no_classes, ("look like splits, but have no class folders in them", "<split>/<class>/<image>")),
         (one_class, ("at least two class folders", "found: cat")),
         (other_classes, ("val and train differ in classes: dog, wolf",)),
         (too_few, ("class dog has 2 examples, too few",)),

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import Script, own_home
@@ -166,7 +167,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with own_home(tmp_path_factory.mktemp("cell")):
         code, run = run_all(experiment, baselines=True, test=True)
     assert code == 0
-    rows = rows_of(data.read_text())
+    rows = rows_of(data.read_text(encoding="utf-8"))
     name = "path" if "path" in rows[0] else "id"
     return Done(cell, experiment, run, {row.get(name, str(number)): row for number, row in enumerate(rows)})
 
@@ -288,6 +289,43 @@ def test_the_data_are_checked(done: Done) -> None:
     assert report.checked[0] == "examples of each class"
     assert any(line.startswith("images in two splits") for line in report.checked) == (done.cell.data == "photos")
     assert report.checked[-1].startswith(done.cell.checked)
+
+
+NUMBERS = [cell for cell in CELLS if not cell.classes]
+FAR = 1.7e9
+"""Seconds since 1970: float32 has multiples of 128 there."""
+
+
+@pytest.mark.parametrize("cell", NUMBERS, ids=lambda cell: cell.kind.__name__)
+def test_numbers_far_from_zero_keep_their_digits(
+    cell: Cell, request: pytest.FixtureRequest, tmp_path: Path, photos: Path
+) -> None:
+    """Everything about a shifted target is as before, but shifted: from the table to the score of new predictions."""
+    table = pd.read_csv(request.getfixturevalue(cell.data), dtype=str)
+    shifted = table.assign(**{cell.column: [repr(FAR + float(value)) for value in table[cell.column]]})
+    data = tmp_path / "shifted.csv"
+    if "path" in shifted:
+        (tmp_path / "pictures").symlink_to(photos.parent)
+        shifted["path"] = "pictures/" + shifted["path"]
+    shifted.to_csv(data, index=False)
+    experiment = cell.kind(data_dir=data, max_epochs=1, precision="32-true", **cell.fields)
+    code, run = run_all(experiment, baselines=True, test=True)
+    assert code == 0
+    record = records.load(run)
+    means = record["baselines"]["mean"]
+    true = {str(i): value for i, value in enumerate(shifted[cell.column])}
+    true |= dict(zip(shifted.get("path", shifted.get("id", [])), shifted[cell.column], strict=False))
+    for split in ("val", "test"):
+        rows = rows_of((run / f"predictions_{split}.csv").read_text())
+        assert all(row["target"] == repr(float(true[row["id"]])) for row in rows), "exactly as it was read"
+        target, prediction = (np.array([float(row[name]) for row in rows]) for name in ("target", "prediction"))
+        assert (prediction != prediction.astype(np.float32)).all(), "no multiples of 128"
+        rmse = np.sqrt(np.mean((target - prediction) ** 2))
+        assert record["metrics"][f"{split}/rmse"] == pytest.approx(rmse, rel=1e-6)
+        middle = FAR + np.mean([float(value) - FAR for value in true.values()])
+        assert means[f"{split}/rmse"] == pytest.approx(np.sqrt(np.mean((target - middle) ** 2)), rel=0.2)
+    (note,) = predict(run, [data]).notes
+    assert float(note.split()[1].rstrip(",")) < 2 * means["test/rmse"]
 
 
 def of(*kinds: type[Mortal]) -> pytest.MarkDecorator:

@@ -132,7 +132,7 @@ def test_ids_of_the_pictures_are_unlike(variants: list[Run], tmp_path: Path) -> 
 def test_what_users_named_is_escaped(tmp_path: Path, changes: dict[str, Any]) -> None:
     found = make_seeds(tmp_path / "plain", [0.9]) + make_seeds(tmp_path / "evil", [0.8], **changes)
     monitored = found[1].best["name"]
-    with open(found[1].path / "metrics.csv", "a") as file:
+    with open(found[1].path / "metrics.csv", "a", encoding="utf-8") as file:
         file.write(f"0.0,1,10,{monitored},0.5\n")
     text = page_of(found)
     assert "<script" not in text

@@ -178,12 +178,12 @@ def reviews(tmp_path: Path) -> Path:
 
 
 def write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
 
 
 def rows_of(path: Path) -> list[list[str]]:
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
 
 
@@ -303,6 +303,25 @@ def test_a_leaking_column_is_found(tmp_path: Path, checked: Checked) -> None:
     wrong = [finding["title"].split(" (")[0] for finding in report["findings"] if finding["wrong"]]
     assert wrong == ["column tax alone gives the target away"]
     assert "--columns.ignored tax" in out
+
+
+def test_columns_and_targets_far_from_zero_are_told_apart(tmp_path: Path, checked: Checked) -> None:
+    """Seconds since 1970: five digits, and float32, have the same for all."""
+    path = measures(tmp_path / "t.csv")
+    seconds, price = 1.7e9 + np.random.default_rng(2).normal(0, 50, 300).round(3), prices(path)
+    measures(path, seconds=seconds, ended=(1.7e9 + price).round(3), price=1.7e9 + price)
+    _, report, _ = checked(on_table(path))
+    (wrong,) = (finding["title"] for finding in report["findings"] if finding["wrong"])
+    assert wrong.startswith("column ended alone gives the target away")
+    assert not found(report, "single column")
+    header, *rows = rows_of(path)
+    rows[42][header.index("price")] = str(float(rows[42][header.index("price")]) + 5000)
+    write(path, [header, *rows])
+    _, report, _ = checked(on_table(path))
+    (finding,) = found(report, "targets far from")
+    _, _, shown = finding["examples"][0].partition(" 42: ")
+    target, _, prediction = shown.partition(", predicted ")
+    assert float(target) - float(prediction) == pytest.approx(5000, abs=100)
 
 
 def test_a_leaking_category_is_found(tmp_path: Path, checked: Checked) -> None:

@@ -25,7 +25,7 @@ def recorded(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def ids(path: Path) -> list[str]:
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return [row["id"] for row in csv.DictReader(file)]
 
 

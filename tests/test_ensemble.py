@@ -110,7 +110,7 @@ def test_figures_are_those_of_the_average(averaged: Averaged) -> None:
 def test_it_predicts_as_one_run(averaged: Averaged) -> None:
     own = table(averaged.run / "predictions_test.csv").set_index("id")
     found = pd.read_csv(io.StringIO(predict(averaged.run, [averaged.data], calibrate=False).text), dtype={"id": str})
-    with open(averaged.data, newline="") as file:
+    with open(averaged.data, encoding="utf-8", newline="") as file:
         assert list(found["id"]) == [row["id"] for row in csv.DictReader(file)], "in the order of the inputs"
     same = found.set_index("id").loc[own.index]
     assert numbers_of(same) == pytest.approx(numbers_of(own), rel=1e-4, abs=1e-3)

@@ -7,6 +7,8 @@ import csv
 import io
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from src.datamodules.quarantine import Entry, write
 from src.experiment import DataSpec, InputError
 from src.inference.batch import predict
 from src.resources.cache import cache_dir
-from src.resources.files import write_json
+from src.resources.files import ROOT, write_json
 from src.runs import records
 from src.runs.compare import runs as compared
 from src.runs.predictions import predictions_csv
@@ -156,6 +158,46 @@ def test_classes_of_any_script(images: Path, tmp_path: Path) -> None:
     found = rows(predict(run, [data / "val"]).text)
     assert {row["label"] for row in found} <= {*names}
     assert {f"prob_{name}" for name in names} < found[0].keys()
+
+
+def test_every_script_works_where_the_locale_knows_ascii_alone(images: Path, tmp_path: Path, script: Script) -> None:
+    """Containers and clusters are often so; Python is told not to mend it by itself."""
+    data = shutil.copytree(images, tmp_path / "tiere")
+    for split in ("train", "val", "test"):
+        (data / split / "cat").rename(data / split / "kätzchen")
+        (data / split / "kätzchen/0000.jpg").rename(data / split / "kätzchen/größte.jpg")
+    ascii_alone = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"} | {"LEYDEN_RUNS": str(tmp_path)}
+    experiment = ("experiments/cats_dogs_finetune.py:CatsDogsScratch", "--data-dir", data, "--image-size", "16")
+
+    def prints(name: str, *args: str | Path) -> str:
+        done = script(name, *args, **ascii_alone)
+        assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+        return done.stdout
+
+    assert r"k\xe4tzchen 12" in prints("run.py", *experiment, "--max-epochs", "1", "--test")
+    (run,) = (tmp_path / "CatsDogsScratch").iterdir()
+    assert records.load(run)["spec"]["classes"] == ["dog", "kätzchen"]
+    found = rows(prints("predict.py", run, data / "val"))
+    assert f"{data}/val/kätzchen/größte.jpg" in {row["id"] for row in found}, "CSV is UTF-8 wherever it goes"
+    assert "prob_kätzchen" in found[0]
+    assert "1 done" in prints("compare.py", tmp_path, "--html", tmp_path / "page.html")
+    assert "kätzchen" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert r"k\xe4tzchen" in prints("check_data.py", *experiment)
+
+
+def test_images_that_a_table_names_open_where_the_locale_knows_ascii_alone(tmp_path: Path) -> None:
+    (tmp_path / "größte.png").write_bytes(png_of_size(8, 8))
+    (tmp_path / "photos.csv").write_text("path\ngrößte.png\n", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from src.datamodules.images.path_table import read_path_table;"
+        "from src.resources.files import printable; from src.experiment import Csv;"
+        "(file,) = read_path_table(Path(sys.argv[1]), 'path', Csv(), []).files;"
+        "file.open('rb').close(); print(ascii(printable(file.name)))"
+    )
+    environment = os.environ | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    words = [sys.executable, "-c", code, tmp_path / "photos.csv"]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert done.stdout.split() == [b"'gr\\xf6\\xdfte.png'"]
 
 
 def test_kept_features_that_cannot_be_written_are_said_and_used(

@@ -329,6 +329,6 @@ def test_two_processes(script: Script, images: Path, tmp_path: Path) -> None:
     (path,) = tmp_path.glob("runs/*/*/run.json")
     record = json.loads(path.read_text())
     assert (record["state"], record["device"]) == ("done", "cpu x 2")
-    with open(path.parent / "predictions_val.csv", newline="") as file:
+    with open(path.parent / "predictions_val.csv", encoding="utf-8", newline="") as file:
         assert len({row["id"] for row in csv.DictReader(file)}) == 8
     assert {"temperature", "ece_before", "ece_after", "threshold"} <= set(record["calibration"])

@@ -69,7 +69,7 @@ class Watched(Numbers):
 
 
 def names_in(path: Path) -> set[str]:
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return set(next(csv.reader(file)))
 
 

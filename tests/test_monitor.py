@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
-from experiments.tables import TableClassification
-from src import cli
+import leyden
+from experiments.images import Images
+from experiments.tables import TableClassification, TableMultiLabel
+from experiments.texts import TextsLstm
+from src import cli, tasks
+from src.cli import data_check
 from src.cli.commands import run_all
-from src.experiment import InputError
+from src.datamodules import Fold
+from src.experiment import DataSpec, InputError
 from src.runs import records
 from src.training import runner
+from src.training.build import build_data
+from src.training.evaluate import absent_classes
 
 
 def flags(houses: Path, *more: str) -> list[str]:
@@ -54,3 +65,88 @@ def test_a_classs_own_mistake_is_refused_after_the_first_validation(houses: Path
         runner.run(Mistaken(data_dir=houses, target="size", max_epochs=2))
     (path,) = tmp_path.glob("runs/*/*/run.json")
     assert {epoch for epoch, *_ in records.metrics(path.parent)} <= {1}
+
+
+@pytest.mark.parametrize("more", [(), ("--patience", "2")])
+def test_a_monitored_nan_chooses_the_last_epoch_and_says_so(
+    houses: Path, tmp_path: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a val split with one class there is no AUROC."""
+    folder = tmp_path / "split"
+    folder.mkdir()
+    rows = pd.read_csv(houses)
+    large = rows[rows["size"] == "large"]
+    rows.drop(large.index[:20]).to_csv(folder / "train.csv", index=False)
+    large[:20].to_csv(folder / "val.csv", index=False)
+    command = cli.parse(flags(folder, "--monitor", "val/auroc", "--mode", "max", "--max-epochs", "3", *more))
+    assert run_all(command.experiments, command.flags) == 0
+    (path,) = tmp_path.glob("runs/*/*/run.json")
+    record, out = records.load(path.parent), capsys.readouterr().out
+    (note,) = [line for line in record["data"]["notes"] if "no example" in line]
+    assert note == (
+        "val has no example of class small: left out of balanced_acc, recall and auroc, and of precision and f1 unless "
+        "predicted; auroc is NaN, which needs two"
+    )
+    assert f"NOTE       {note}" in out
+    assert "val/auroc was NaN in every validation, so best.ckpt is the last epoch" in out
+    assert math.isnan(record["best"]["value"])
+    assert record["best"]["epoch"] == (2 if more else 3)
+    best = torch.load(path.parent / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] + 1 == record["best"]["epoch"]
+    assert math.isnan(record["metrics"]["val/auroc"])
+    assert record["metrics"]["val/balanced_acc"] == record["metrics"]["val/acc"]
+    assert leyden.compare(path.parent)["done"].tolist() == [1]
+
+
+class NotYet(TableClassification):
+    """Has no score at first."""
+
+    monitor = "val/score"
+    mode = "max"
+
+    def task(self, spec: DataSpec) -> Any:
+        return Scored(super().task(spec).model, self.objective(spec), tasks.inputs.TableInput(), self.optim)
+
+
+class Scored(tasks.Task):
+    """NaN, then 3, 2 and 1."""
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/score", [math.nan, 3.0, 2.0, 1.0, math.nan, math.nan][self.current_epoch])
+
+
+def test_the_first_number_after_nan_is_the_best(houses: Path, tmp_path: Path, quiet: None) -> None:
+    runner.run(NotYet(data_dir=houses, target="size", max_epochs=5, patience=5))
+    (path,) = tmp_path.glob("runs/*/*/run.json")
+    best = records.load(path.parent)["best"]
+    assert (best["epoch"], best["value"]) == (2, 3.0)
+    assert torch.load(path.parent / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("kind", ["texts", "images", "labels"])
+def test_a_split_without_a_class_says_so_for_every_input(
+    kind: str, tmp_path: Path, texts: Path, photos: Path, tagged: Path
+) -> None:
+    folder, fold = tmp_path / "split", None
+    folder.mkdir()
+    if kind == "images":
+        (folder / "pictures").symlink_to(photos.parent)
+        rows = pd.read_csv(photos)
+        label = ["fox" if row < 3 else name for row, name in enumerate(rows["label"])]
+        rows.assign(path="pictures/" + rows["path"], label=label).to_csv(folder / "photos.csv", index=False)
+        backbone = {"backbone": "test_resnet", "weights": "none", "image_size": 32}
+        experiment, fold = Images(data_dir=folder / "photos.csv", **backbone), Fold(4, 5)  # of five, three have a fox
+    else:
+        rows, column = pd.read_csv(texts if kind == "texts" else tagged, keep_default_na=False), "label"
+        without = rows["label"] == "good" if kind == "texts" else ~rows["extras"].str.contains("lift")
+        rows[~without.to_numpy() | (rows.index < 60)].to_csv(folder / "train.csv", index=False)
+        rows[without.to_numpy() & (rows.index >= 60)].to_csv(folder / "val.csv", index=False)
+        table = TableMultiLabel(data_dir=folder, target=("extras",))
+        experiment = TextsLstm(data_dir=folder, label_column=column) if kind == "texts" else table
+    data = build_data(experiment, fold)
+    says = {"texts": "class bad", "images": "class fox", "labels": "label lift"}[kind]
+    left_out = "map, and of f1_macro" if kind == "labels" else "balanced_acc, recall and auroc, and of precision and f1"
+    note = absent_classes(data)[-1]
+    split = "test" if kind == "images" else "val"
+    assert note.startswith(f"{split} has no example of {says}: left out of {left_out} unless predicted")
+    assert data_check.notes(data)[-1] == note

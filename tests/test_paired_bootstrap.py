@@ -114,10 +114,18 @@ def test_labels_are_matched_by_id(two: tuple[Run, Run]) -> None:
 def test_numbers_have_their_rmse(two: tuple[Run, Run]) -> None:
     target = np.array([1.0, 2.0, 3.0])
     write_numbers(two[0].path, target, target + np.array([0.0, 0.0, 3.0]))
-    write_numbers(two[1].path, target * (1 + 1e-7), target + 1)  # a target scaled and back in float32
+    write_numbers(two[1].path, (target * (1 + 1e-7)).astype(np.float32), target + 1)  # of a run of before
     found = paired(*two)
     assert (found.metric, found.first) == ("rmse", pytest.approx(np.sqrt(3)))
     assert found.second == pytest.approx(1.0, abs=1e-5)
+
+
+def test_other_targets_far_from_zero_are_other_targets(two: tuple[Run, Run]) -> None:
+    target = 1.7e9 + np.array([0.25, 1.5, 2.75])
+    write_numbers(two[0].path, target, target + 1)
+    write_numbers(two[1].path, target + 10, target)
+    with pytest.raises(InputError, match="the targets are not the same"):
+        paired(*two)
 
 
 def test_test_goes_before_val_where_both_have_read_it(two: tuple[Run, Run]) -> None:

@@ -191,7 +191,7 @@ def test_command(
     tmp_path: Path,
 ) -> None:
     given = {name: shutil.copytree(run, tmp_path / "given" / name / run.name) for name, run in finished.items()}
-    (tmp_path / "tickets.csv").write_text(texts.read_text().replace("text,label", "body,team"))
+    (tmp_path / "tickets.csv").write_text(texts.read_text(encoding="utf-8").replace("text,label", "body,team"))
     places = given | {
         "photo.jpg": images / "val/cat/0000.jpg",
         "folder/": images / "val",

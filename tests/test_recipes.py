@@ -258,7 +258,7 @@ def test_views_of_a_run_and_of_its_prediction(views: Views, count: int, images: 
         alone = task.model(originals / 255).softmax(1)
     assert len(seen) == count
     assert (prob - alone).abs().max() > 1e-4, "the premise: views differ"
-    with open(run / "predictions_val.csv", newline="") as file:
+    with open(run / "predictions_val.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["prob_cat"]) for row in rows] == pytest.approx(prob[:, 0].tolist(), abs=2e-5)
     files = [datamodule.files("val")[i] for i in range(len(rows))]  # pyright: ignore[reportAttributeAccessIssue]

@@ -87,8 +87,8 @@ def test_other_numbers_are_shown_and_fail(table: Path, capsys: pytest.CaptureFix
 
 def test_other_data_are_refused(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runner.run(Numbers(data_dir=table, max_epochs=1))
-    lines = table.read_text().splitlines(keepends=True)
-    table.write_text("".join(lines[:-1]))
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(lines[:-1]), encoding="utf-8")
     assert reproduce(run) == 1
     assert f"{run}: the data has changed" in capsys.readouterr().err
 

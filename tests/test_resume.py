@@ -172,7 +172,7 @@ def test_rows_past_the_checkpoint_are_cut(tmp_path: Path) -> None:
     table = MetricsCsv(tmp_path)
     for step in range(6):
         table.log_metrics({"train/loss": step / 7, "epoch": 0}, step=step)
-    with open(table.path, "a") as file:
+    with open(table.path, "a", encoding="utf-8") as file:
         file.write("1.0,1,6,train/lo")  # a crash cut it short
     table.cut(4)
     assert [step for _, step, _, _ in records.metrics(tmp_path)] == [0, 1, 2, 3]

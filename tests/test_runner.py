@@ -167,7 +167,7 @@ def read_json(path: Path) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"{path}: {constant} is no JSON")
 
-    return json.loads(path.read_text(), parse_constant=refuse)
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 def weights(run: Path, name: str = "best") -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ def points(run: Path, name: str) -> list[tuple[int, int, float]]:
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

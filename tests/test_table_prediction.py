@@ -91,14 +91,14 @@ def sizes(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def text_of(table: Path) -> list[Row]:
-    with open(table, newline="") as file:
+    with open(table, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def write(path: Path, rows: Sequence[Row], leave_out: Sequence[str] = (), delimiter: str = ",") -> Path:
     """Write rows as they are: no number is read on the way."""
     names = [name for name in rows[0] if name not in leave_out]
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore", delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)
@@ -127,7 +127,7 @@ def agree(found: Sequence[Row], expected: Sequence[Row]) -> None:
 
 def own(run: Path) -> dict[str, Row]:
     """Return the run's own predictions of its test split, by id."""
-    with open(run / "predictions_test.csv", newline="") as file:
+    with open(run / "predictions_test.csv", encoding="utf-8", newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 
 
@@ -337,13 +337,15 @@ def test_inputs_that_are_no_tables_are_refused_by_name(
     run: Path, tmp_path: Path, command: Command, table: Path
 ) -> None:
     (tmp_path / "x.xlsx").write_bytes(b"PK")
+    (tmp_path / "x.docx").write_bytes(b"PK")
     (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "header.csv").write_text(table.read_text().partition("\n")[0] + "\n")
+    (tmp_path / "header.csv").write_text(table.read_text(encoding="utf-8").partition("\n")[0] + "\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     for name, part in {
-        "x.xlsx": "not a table",
+        "x.xlsx": "Save the sheet as CSV",
+        "x.docx": "not a table. Expected one of .csv, .tsv, .parquet, .jsonl",
         "no.csv": "no such file",
-        "empty.csv": "cannot be read",
+        "empty.csv": "the file is empty",
         "header.csv": "nothing to predict",
         "broken.parquet": "cannot be read",
     }.items():
@@ -407,11 +409,12 @@ def compare_numbers(found: np.ndarray, expected: list[str], usable: list[bool], 
 
 def test_two_rows_at_least_make_a_score() -> None:
     found = np.array([1.0, 2.0, 4.0], np.float32)
-    assert compare_numbers(found, ["1", "x", ""], [True] * 3, "y") == []
+    assert compare_numbers(found, ["1", "x", ""], [True] * 3, "y") == ["1 row has a y that is no number: x"]
     assert compare_numbers(found, [], [True] * 3, "y") == []
     assert compare_numbers(found, ["1", "2", "4"], [False, False, True], "y") == []
-    (note,) = compare_numbers(found, ["2", "nan", "7"], [True] * 3, "y")
+    note, strange = compare_numbers(found, ["2", "nan", "7"], [True] * 3, "y")
     assert note == f"rmse {np.sqrt((1 + 9) / 2):.4g}, r2 {r2_score([2, 7], [1, 4]):.4f} on 2 rows with a y"
+    assert strange == "1 row has a y that is no number: nan"
 
 
 def test_classes_that_are_numbers_are_compared_as_such(table: Path, tmp_path: Path) -> None:

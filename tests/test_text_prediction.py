@@ -53,7 +53,7 @@ TABLE = draw(60)
 
 def write_csv(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = ("text",)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     return path
 
@@ -141,7 +141,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def call(*arguments: str | Path, stdin: bytes = b"") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
         monkeypatch.setattr(sys, "path", [*sys.path])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(str(ROOT / "scripts" / "predict.py"), run_name="__main__")

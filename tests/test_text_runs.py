@@ -129,7 +129,7 @@ def texts_of(rows: int) -> list[tuple[str, str]]:
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CSV of 60 texts; not to be changed."""
     path = tmp_path_factory.mktemp("data") / "texts.csv"
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *texts_of(ROWS)])
     return path
 
@@ -170,7 +170,7 @@ def logged(run: Path, name: str) -> list[float]:
 
 
 def predicted(run: Path) -> list[dict[str, str]]:
-    with open(run / "predictions_val.csv", newline="") as file:
+    with open(run / "predictions_val.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

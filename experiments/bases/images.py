@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from src import datamodules, tasks
 from src.experiment import (
     Augment,
     ClassificationExperiment,
+    Csv,
     DataSpec,
     Experiment,
     InputError,
@@ -82,19 +82,31 @@ class TableOfImages(ImageData):
 
     predicts: ClassVar[TargetKind]
 
+    target: str | tuple[str, ...] = "label"
+    """Column to predict, or several, one a label."""
     path_column: str = "path"
     """Column of the images' files, relative to the table's folder."""
+    csv: Csv = Csv()
+    """How the table's cells are written, where that is not to be found out."""
     target_kind: TargetKind | None = None
     """How to read the target column where it could be read as several kinds."""
 
-    def table(self, target: str | Sequence[str]) -> datamodules.ImageTable:
+    def check(self) -> None:
+        super().check()
+        if self.data_dir is not None and self.data_dir.is_file():
+            targets = [self.target] if isinstance(self.target, str) else self.target
+            wanted = {"--path-column": [self.path_column], "--target": targets}
+            datamodules.require_columns(self.data_dir, self.csv, wanted)
+
+    def table(self) -> datamodules.ImageTable:
         """Build a data module of a table with the experiment's fields."""
         return datamodules.ImageTable(
             self.data_dir,
-            target=target,
+            target=self.target,
             predicts=self.predicts,
             target_kind=self.target_kind,
             path_column=self.path_column,
+            csv=self.csv,
             source=self.source,
             image_size=self.image_size,
             batch_size=self.batch_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import Columns, DataSpec, Experiment, Optim, Perceptron, TablePrep, TargetKind
+from src.experiment import Columns, Csv, DataSpec, Experiment, Optim, Perceptron, TablePrep, TargetKind
 
 AnyTable = TypeVar("AnyTable", bound="datamodules.Table")
 
@@ -21,10 +21,19 @@ class TableData(Experiment):
     """How to read the target column where it could be read as several kinds."""
     columns: Columns = Columns()
     """Kinds of columns that are not to be inferred."""
+    csv: Csv = Csv()
+    """How cells are written, where that is not to be found out."""
     prep: TablePrep = TablePrep()
     """How numbers and the target are scaled."""
     optim: Optim = Optim()
     """Optimiser and schedule."""
+
+    def check(self) -> None:
+        super().check()
+        if self.data_dir is not None:
+            named = (*self.columns.number, *self.columns.category, *self.columns.date, *self.columns.ignored)
+            wanted = {"--target": self.target_columns(), "--columns": named}
+            datamodules.require_columns(self.data_dir, self.csv, wanted)
 
     def datamodule(self) -> datamodules.Table:
         return self.table(datamodules.Table)
@@ -38,6 +47,7 @@ class TableData(Experiment):
             predicts=self.predicts,
             target_kind=self.target_kind,
             columns=self.columns,
+            csv=self.csv,
             prep=self.prep,
             bins=self.bins(),
             batch_size=self.batch_size,

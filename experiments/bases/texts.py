@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from src import datamodules, tasks
-from src.experiment import ClassificationExperiment, Experiment, Optim, TargetKind, TextPrep, Vocabulary
+from src.experiment import ClassificationExperiment, Csv, Experiment, Optim, TargetKind, TextPrep, Vocabulary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,10 +19,15 @@ class TextData(Experiment):
     predicts: ClassVar[TargetKind]
     cached_features: ClassVar[Literal["no", "start", "probe"]] = "no"
 
+    target_flag: ClassVar[str] = "--target"
+    """Flag that names the column to predict."""
+
     grad_clip = 1.0
 
     text_column: str = "text"
     """Column of the texts."""
+    csv: Csv = Csv()
+    """How the table's cells are written, where that is not to be found out."""
     target_kind: TargetKind | None = None
     """How to read the target column where it could be read as several kinds."""
     prep: TextPrep = TextPrep()
@@ -32,12 +37,19 @@ class TextData(Experiment):
     optim: Optim = Optim()
     """Optimiser and schedule."""
 
+    def check(self) -> None:
+        super().check()
+        if self.data_dir is not None:
+            wanted = {"--text-column": [self.text_column], self.target_flag: [self.target_column()]}
+            datamodules.require_columns(self.data_dir, self.csv, wanted)
+
     def table(self, kind: type[Table]) -> Table:
         """Build a data module of texts with the experiment's fields."""
         return kind(
             self.data_dir,
             source=self.source,
             columns=(self.text_column, self.target_column()),
+            csv=self.csv,
             predicts=self.predicts,
             target_kind=self.target_kind,
             vocabulary=self.tokens(),
@@ -65,6 +77,7 @@ class TextData(Experiment):
 class LabelledTexts(ClassificationExperiment, TextData):
     """One label a text."""
 
+    target_flag = "--label-column"
     monitor = "val/acc"
     mode = "max"
 

@@ -61,7 +61,8 @@ class Checkpoints(ModelCheckpoint):
 
     `last` is saved after every epoch and, within one, as soon after each `every` as a checkpoint can hold all. A model
     that is validated in full before training, such as a solved head, may be the best too: see
-    `Trainer(num_sanity_val_steps=-1)`.
+    `Trainer(num_sanity_val_steps=-1)`. A monitored NaN, such as the AUROC of a split of one class, is never the best;
+    the last epoch is, until there is a number.
     """
 
     def __init__(self, folder: Path, *, monitor: str, mode: Literal["min", "max"], every: Every | None = None) -> None:
@@ -100,7 +101,9 @@ class Checkpoints(ModelCheckpoint):
             self._save_last(trainer)
 
     def _monitored(self, trainer: Trainer) -> bool:
-        return self.monitor in trainer.callback_metrics
+        """Return whether there is a number to choose by."""
+        value = trainer.callback_metrics.get(str(self.monitor))
+        return value is not None and not bool(value.isnan())
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -111,11 +114,12 @@ class Checkpoints(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last` after every epoch; Lightning's own `save_last` does so only along with a new best.
 
-        Where a module of one's own logs no such metric as is monitored, the last epoch is the best.
+        Where a module of one's own logs no such metric as is monitored, or it was NaN so far, the last epoch is the
+        best.
         """
         if self._monitored(trainer):
             super().on_train_epoch_end(trainer, pl_module)
-        else:
+        elif self.best_model_score is None:
             self.best_model_path = self.format_checkpoint_name({})
             trainer.save_checkpoint(self.best_model_path)
         self._save_last(trainer)
@@ -125,9 +129,10 @@ class Checkpoints(ModelCheckpoint):
         super().on_train_end(trainer, pl_module)
         if self.best_model_score is None and trainer.is_global_zero:
             logged = ", ".join(trainer.callback_metrics) or "nothing"
-            print(
-                f"NOTE       {self.monitor} is not logged, so best.ckpt is the last epoch; logged: {logged}", flush=True
-            )
+            why = f"is not logged, so best.ckpt is the last epoch; logged: {logged}"
+            if self.monitor in trainer.callback_metrics:
+                why = "was NaN in every validation, so best.ckpt is the last epoch; choose another --monitor"
+            print(f"NOTE       {self.monitor} {why}", flush=True)
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -160,11 +165,12 @@ class Checkpoints(ModelCheckpoint):
         score = values[str(self.monitor)]
         path = self.format_checkpoint_name({})
         self.best_model_path = self.kth_best_model_path = path
-        self.best_model_score = self.kth_value = score
-        self.best_k_models = {path: score}
-        for callback in trainer.early_stopping_callbacks:
-            if isinstance(callback, EarlyStopping) and callback.monitor == self.monitor:
-                callback.best_score = score
+        if self._monitored(trainer):
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {path: score}
+            for callback in trainer.early_stopping_callbacks:
+                if isinstance(callback, EarlyStopping) and callback.monitor == self.monitor:
+                    callback.best_score = score
         trainer.save_checkpoint(path)
         for logger in trainer.loggers:
             logger.log_metrics({name: float(value) for name, value in values.items()} | {"epoch": -1}, step=0)

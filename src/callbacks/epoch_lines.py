@@ -10,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from src.configs import shown
+
 SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/rmse", "val/r2")
 MOST_LINES = 25
 
@@ -65,7 +67,7 @@ class EpochLines(Callback):
 
     def scores(self, trainer: Trainer) -> str:
         values = trainer.callback_metrics
-        return "  ".join(f"{name} {float(values[name]):.4f}" for name in self.shown if name in values)
+        return "  ".join(f"{name} {shown.metric(float(values[name]))}" for name in self.shown if name in values)
 
 
 def examples_in(batch: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from src.datamodules import DataModule, quarantine
 from src.experiment import Experiment
 from src.resources.files import write_json
 from src.training.build import build_parts
+from src.training.evaluate import absent_classes
 from src.training.trainer import quieten
 
 SHOWN = 10
@@ -56,8 +58,10 @@ def show(name: str, datamodule: DataModule, report: data_checks.Report, seconds:
     found = datamodule.loaded
     print(f"{name}: {found.source}; splits {found.split}", flush=True)
     _line("", ", ".join(f"{split} {size}" for split, size in datamodule.sizes().items()))
-    for note in datamodule.notes:
-        _line("note", note)
+    said = {finding.title for finding in report.findings}
+    for note in notes(datamodule):
+        if note not in said:
+            _line("note", note)
     if found.fallback:
         _line("STAND-IN", "these data only stand in for yours (--data-dir)")
     for finding in report.worst_first():
@@ -74,6 +78,10 @@ def show(name: str, datamodule: DataModule, report: data_checks.Report, seconds:
     _line("result", f"{verdict}; {seconds:.0f} s")
 
 
+def notes(datamodule: DataModule) -> list[str]:
+    return [*datamodule.notes, *absent_classes(datamodule)]
+
+
 def as_json(datamodule: DataModule, report: data_checks.Report, seconds: float) -> dict[str, Any]:
     return {
         "data": {
@@ -81,7 +89,7 @@ def as_json(datamodule: DataModule, report: data_checks.Report, seconds: float) 
             "split": datamodule.loaded.split,
             "fingerprint": datamodule.fingerprint,
             "sizes": datamodule.sizes(),
-            "notes": datamodule.notes,
+            "notes": notes(datamodule),
         },
         "findings": [dataclasses.asdict(finding) for finding in report.worst_first()],
         "checked": report.checked,
@@ -99,7 +107,7 @@ def fix(requested: Experiment, path: Path, listed: Sequence[quarantine.Entry], t
         return
     quarantine.write(path, [*before, *listed])
     _line("list", f"{path}: {len(listed)} examples to leave out{f', after {len(before)} there were' if before else ''}")
-    _line("", f"look through it; then: python scripts/run.py {target} --quarantine {path}")
+    _line("", f"look through it; then: python scripts/run.py {shlex.join([target, '--quarantine', str(path)])}")
 
 
 def _line(label: str, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass, replace
@@ -232,11 +233,18 @@ def _listing() -> str:
     for path in sorted((files.ROOT / "experiments").glob("*.py")):
         if path.name != "__init__.py":
             try:
-                title = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+                title = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
             except SyntaxError as error:
                 title = f"(line {error.lineno}: {error.msg})"
             lines.append(f"  experiments/{path.name:<24} {title}")
     return "experiments:\n" + "\n".join(lines)
+
+
+def escape_unprintable() -> None:
+    """From now on, print a character that the locale lacks as an escape; a line of output must not end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(error: InputError) -> int:
@@ -249,6 +257,7 @@ def call(commands: Mapping[str, Callable[..., int]], default: Callable[..., int]
     """Call the command that the first argument names, else `default`, with the flags made of its parameters."""
     name = sys.argv[1] if sys.argv[1:] and sys.argv[1] in commands else ""
     program = Path(sys.argv[0]).name
+    escape_unprintable()
     try:
         if name:
             return tyro.cli(commands[name], prog=f"{program} {name}", args=sys.argv[2:])

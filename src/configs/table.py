@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,33 @@ class Columns:
     """Columns that the model must not see."""
     group: str = ""
     """Rows with the same value here stay in one split and one fold; the model does not see it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Csv:
+    """How the cells of a table are written, where that is not to be found out from its rows."""
+
+    decimal: Literal["auto", ".", ","] = "auto"
+    """Decimal sign of the numbers."""
+    dates: Literal["auto", "day-first", "month-first"] = "auto"
+    """Which comes first in dates such as 01/02/2026."""
+    missing: tuple[str, ...] = ()
+    """Cells that count as missing in every column, as in "" NA. Without it: empty ones, and in numbers and dates NA,
+    NULL and the like."""
+    quoting: Literal["double", "none"] = "double"
+    """double: quotes stand around fields with commas or line breaks. none: they are characters like any other."""
+    encoding: str = "utf-8"
+    """Of the file, such as cp1252 for one from Excel on Windows."""
+    header: int = 0
+    """Line of the column names, from 1. 0 finds it."""
+
+    def __post_init__(self) -> None:
+        if self.header < 0:
+            raise InputError(f"--csv.header {self.header}: a line, from 1; 0 finds it.")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise InputError(f"--csv.encoding {self.encoding}: unknown. Such as utf-8, cp1252 or latin-1.") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class Examples:
     def label(self, position: int) -> str:
         match self.kind:
             case "regression":
-                return f"{self.target[position]:g}"
+                return f"{self.target[position]:.12g}"
             case "single_label":
                 return self.classes[self.target[position]]
             case "multi_label":

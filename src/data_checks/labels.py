@@ -15,6 +15,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline
 
+from src.configs import shown
 from src.data_checks.findings import Examples, Finding
 from src.training.baselines import estimators
 
@@ -103,6 +104,8 @@ def wrong_numbers(examples: Examples, evidence: Evidence) -> tuple[str, list[Fin
     values = examples.target.astype(float)
     log = bool((values > 0).all())  # errors of prices are factors
     scaled = np.log(values) if log else values
+    mean, deviation = scaled.mean(), scaled.std() or 1.0  # gradient boosting stops by absolute errors
+    scaled = (scaled - mean) / deviation
     folds = KFold(FOLDS, shuffle=True, random_state=0)
     error = scaled - out_of_fold(evidence, rows, scaled, folds, "predict")
     middle = np.median(error)
@@ -111,9 +114,13 @@ def wrong_numbers(examples: Examples, evidence: Evidence) -> tuple[str, list[Fin
     said = f"targets: compared with what {evidence.name}, fitted to four fifths at a time, predicts"
     if not len(odd):
         return said, []
-    predicted = np.exp(scaled - error) if log else scaled - error
+    predicted = (scaled - error) * deviation + mean
+    predicted = np.exp(predicted) if log else predicted
     worst = odd[off[odd].argsort(kind="stable")[::-1]]
-    lines = [f"{examples.name(int(i))}: {values[i]:g}, predicted {predicted[i]:.4g}" for i in worst]
+    lines = [
+        "{}: {}, predicted {}".format(examples.name(int(i)), *shown.apart(float(values[i]), float(predicted[i])))
+        for i in worst
+    ]
     title = f"targets far from what the other rows let expect, slips or rare cases: {len(odd)}"
     return said, [Finding(title, examples=tuple(lines))]
 

@@ -12,6 +12,7 @@ from src.data_checks import images, labels, tables, texts
 from src.data_checks.findings import Examples, Finding, Report, across_splits
 from src.datamodules import DataModule, ImageFiles, Table
 from src.datamodules.capabilities import FitsBaselines, ShowsExamples
+from src.datamodules.tables.numbering import numbering
 from src.experiment import Experiment
 from src.tasks import Task
 from src.training.baselines import estimators
@@ -110,8 +111,8 @@ def _table(report: Report, examples: Examples, datamodule: Table) -> None:
     evidence = _baseline(datamodule, examples)
     frame: pd.DataFrame = evidence.inputs
     train = examples.of_split("train")
-    seen = [name for name in frame.columns if name in datamodule.frame.columns]
-    compared = frame.drop(columns=tables.numbering(frame.iloc[train], seen))
+    seen = [name for name in frame.columns if name in datamodule.table.column_names]
+    compared = frame.drop(columns=numbering(frame, np.asarray(train), seen))
     same, nearly = tables.repeated(examples, compared)
     share = tables.coarse(examples, compared)
     if share <= tables.COARSE and len(train) >= tables.FEW_ROWS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,9 +13,8 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from src.data_checks.findings import Examples, Finding, Pair
+from src.datamodules.tables.numbering import FEW_ROWS, note, numbering
 
-FEW_ROWS = 50
-"""Rows below which columns and rows are alike by chance."""
 GIVEN_AWAY = 0.99
 """R2, or balanced accuracy, of one column alone from which on it is taken for the target in other words."""
 CONSTANT = 0.995
@@ -26,7 +26,8 @@ FOLDS = 5
 
 
 def row_hashes(frame: pd.DataFrame) -> np.ndarray:
-    """Return a hash of each row and column, uint64 [rows, columns]; numbers that agree in five digits are the same."""
+    """Return a hash of each row and column, uint64 [rows, columns]; numbers that agree in five digits, of their own or
+    of the column's deviation where that is smaller, are the same."""
     columns = [pd.util.hash_pandas_object(_rounded(frame[name]), index=False).to_numpy() for name in frame.columns]
     salts = np.random.default_rng(0).integers(1, 2**63, len(columns), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     return np.stack(columns, 1) * salts
@@ -36,7 +37,10 @@ def _rounded(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_numeric_dtype(column):
         return column.astype(str)
     values = column.to_numpy(float)
-    size = np.floor(np.log10(np.where(values == 0, 1, np.abs(values))))
+    size = np.where(values == 0, 1, np.abs(values))
+    if (deviation := float(column.std())) > 0:
+        size = np.minimum(size, deviation)
+    size = np.floor(np.log10(size))
     scale = 10.0 ** (np.nan_to_num(size) - DIGITS + 1)
     return pd.Series(np.round(values / scale) * scale)
 
@@ -85,7 +89,7 @@ def leaking(frame: pd.DataFrame, target: np.ndarray, *, regression: bool, what: 
     return [
         Finding(
             f"column {name} alone gives {what} away ({measure} {score:.3f}): is it known when you predict? "
-            f"Else --columns.ignored {name}",
+            f"Else --columns.ignored {shlex.quote(name)}",
             wrong=True,
         )
         for score, name in sorted(found, reverse=True)
@@ -97,7 +101,10 @@ def alone(column: pd.DataFrame, target: np.ndarray, *, regression: bool) -> floa
     tree: Any = DecisionTreeRegressor(random_state=0) if regression else DecisionTreeClassifier(random_state=0)
     if isinstance(column.dtypes.iloc[0], pd.CategoricalDtype):
         column = column.apply(lambda values: values.cat.codes)  # a tree tells them apart in whatever order
+    column = column.rank(method="dense")  # a tree looks at the order alone, and takes float32: 1.7e9 + 1 is 1.7e9 there
     folds: Any = KFold(FOLDS, shuffle=True, random_state=0)
+    if regression:
+        target = target - target.mean()  # a tree adds up squares, in which a spread far from 0 drowns
     if not regression:
         fewest = np.unique(target, return_counts=True)[1].min()
         folds = StratifiedKFold(int(min(FOLDS, max(2, fewest))), shuffle=True, random_state=0)
@@ -107,30 +114,12 @@ def alone(column: pd.DataFrame, target: np.ndarray, *, regression: bool) -> floa
     return float(np.mean(scores))
 
 
-def numbering(frame: pd.DataFrame, seen: Sequence[str]) -> list[str]:
-    """Return the columns, among those that the model sees, that number the rows."""
-    return [name for name in seen if len(frame) >= FEW_ROWS and _numbers_rows(frame[name])]
-
-
 def odd_columns(frame: pd.DataFrame, seen: Sequence[str]) -> list[Finding]:
     """Return columns that number the rows and columns that hardly ever change, among those that the model sees."""
-    found = [
-        Finding(f"column {name} numbers the rows and tells nothing of others: --columns.ignored {name}")
-        for name in numbering(frame, seen)
-    ]
+    found = [Finding(note(name)) for name in numbering(frame, np.arange(len(frame)), seen)]
     for name in seen if len(frame) >= FEW_ROWS else ():
         shares = frame[name].value_counts(dropna=False, normalize=True)
         if shares.iloc[0] >= CONSTANT:
             most = "no value" if pd.isna(shares.index[0]) else shares.index[0]
             found.append(Finding(f"column {name} hardly ever changes: {shares.iloc[0]:.1%} of the rows have {most}"))
     return found
-
-
-def _numbers_rows(column: pd.Series) -> bool:
-    """Return whether a column has a whole number of its own for each row, in their order or without great gaps."""
-    if not pd.api.types.is_numeric_dtype(column) or column.isna().any() or column.nunique() < len(column):
-        return False
-    values = column.to_numpy(float)
-    steps = np.diff(values)
-    in_order = (steps > 0).all() or (steps < 0).all()
-    return bool((values == np.round(values)).all() and (in_order or np.ptp(values) < 2 * len(values)))

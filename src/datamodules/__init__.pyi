@@ -12,6 +12,7 @@ from .sampling.balanced import Balanced as Balanced
 from .sampling.batches import Batches as Batches
 from .sampling.like_length import LikeLength as LikeLength
 from .sources import LoadedSplits as LoadedSplits
+from .sources import require_columns as require_columns
 from .tables.bundled import BreastCancer as BreastCancer
 from .tables.bundled import Diabetes as Diabetes
 from .tables.bundled import HousePrices as HousePrices

@@ -20,7 +20,7 @@ from src.datamodules.folds import Fold, splits_of_fold
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, first_available
-from src.datamodules.splits import SPLITS
+from src.datamodules.split_names import SPLITS
 
 FLAT = (torch.Tensor, str, int, float)
 """Values of a batch in which there is nothing else to move."""
@@ -177,10 +177,14 @@ class DataModule(LightningDataModule):
         """Return the batch on a device, whatever it is made of.
 
         Lightning's own way looks for tensors at any depth, which takes as long as a step of a tiny model. So a flat
-        dict, as our data sets give, is moved here.
+        dict, as our data sets give, is moved here. Numbers to predict are in float64, which Apple's GPUs do not have:
+        for these they stay on the CPU.
         """
         if device.type == "cpu":
             return batch
+        if device.type == "mps" and isinstance(batch, dict) and _in_float64(batch.get("target")):
+            rest = {name: value for name, value in batch.items() if name != "target"}
+            return {**self.transfer_batch_to_device(rest, device, dataloader_idx), "target": batch["target"]}
         if not isinstance(batch, dict) or not all(isinstance(value, FLAT) for value in batch.values()):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
         return {
@@ -216,6 +220,10 @@ def count_classes(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
         targets: class numbers [examples], or 0s and 1s [examples, num_classes].
     """
     return targets.sum(0).long() if targets.ndim == 2 else torch.bincount(targets, minlength=num_classes)
+
+
+def _in_float64(target: Any) -> bool:
+    return isinstance(target, torch.Tensor) and target.dtype == torch.float64
 
 
 def _as_it_is(batch: Any) -> Any:

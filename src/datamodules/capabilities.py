@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+    from src.datamodules.tables.kinds import TableColumns
+
 PredictionInput: TypeAlias = "Path | str | Image.Image | np.ndarray | pd.DataFrame"
 """What a data module may be asked to predict."""
 
@@ -36,6 +38,13 @@ class FitsBaselines(Protocol):
     def baseline_inputs(self, split: str) -> Any:
         """Return the examples of a split: a DataFrame, images as rows of numbers [examples, pixels], or texts."""
         ...
+
+
+@runtime_checkable
+class KnowsColumns(Protocol):
+    """Has found out what the columns of a table are."""
+
+    kinds: TableColumns
 
 
 @runtime_checkable

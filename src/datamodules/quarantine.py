@@ -13,7 +13,7 @@ import numpy as np
 
 from src.configs.errors import InputError
 from src.datamodules.sources import Divisible, LoadedSplits
-from src.datamodules.splits import SPLITS
+from src.datamodules.split_names import SPLITS
 from src.resources.files import atomic_write
 
 

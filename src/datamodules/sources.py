@@ -10,7 +10,10 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 
 from src.configs.errors import InputError
-from src.datamodules.splits import named_splits
+from src.configs.table import Csv
+from src.datamodules.headers import SUFFIXES, column_names, require_column, require_suffix
+from src.datamodules.passed_over import PassedOver, holds_no_data, some_names
+from src.datamodules.split_names import named_splits
 from src.resources.files import printable
 
 Samples = TypeVar("Samples", bound=Sized)
@@ -108,25 +111,47 @@ def split_files(path: Path, suffixes: Sequence[str], notes: list[str]) -> dict[s
         InputError: another suffix, no train file, or two files for one split.
     """
     if path.is_file():
-        if path.suffix.lower() not in suffixes:
-            raise InputError(f"--data-dir {path}: not a table. Expected one of {', '.join(suffixes)}.")
+        require_suffix(path, "--data-dir ")
         return {"train": path}
-    there = sorted(one for one in path.iterdir() if not one.name.startswith("."))
-    tables = [file for file in there if file.suffix.lower() in suffixes]
+    passed = PassedOver()
+    there = list[Path]()
+    for one in sorted(path.iterdir()):
+        if holds_no_data(one.name):
+            passed.add(one.name, is_folder=one.is_dir())
+        else:
+            there.append(one)
+    tables = [file for file in there if file.suffix.lower() in suffixes and not file.is_dir()]
     found = named_splits(tables, f"--data-dir {path}")
     if not found:
+        beside = f" There: {some_names(file.name for file in tables)}." if tables else ""
         raise InputError(
             f"--data-dir {path}: no train file. Expected train{suffixes[0]} and maybe val{suffixes[0]} and "
-            f"test{suffixes[0]} ({', '.join(suffixes)}), or name one file."
+            f"test{suffixes[0]} ({', '.join(suffixes)}), or name one file.{beside}"
         )
-    notes += unused([one.name for one in there if one not in found.values()], path)
+    left = [one for one in there if one not in found.values()]
+    notes += unused([file.name for file in left if file in tables], path, "the name says no split of these")
+    notes += unused([one.name for one in left if one not in tables], path, "no table")
+    notes += passed.notes()
     return found
 
 
-def unused(names: Sequence[str], folder: Path) -> list[str]:
+def unused(names: Sequence[str], folder: Path, why: str) -> list[str]:
     """Return a note on files and folders that are in a data folder and belong to no split; [] where there are none."""
     if not names:
         return []
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    shown = ", ".join(map(printable, names[:5]))
-    return [f"not used in {printable(folder)}: {shown}{more}"]
+    return [f"not used in {printable(folder)}: {some_names(names)} ({len(names)}: {why})"]
+
+
+def require_columns(data_dir: Path, how: Csv, wanted: Mapping[str, Sequence[str]]) -> None:
+    """Raise an InputError where a user's table, or the table of a split, is not there or lacks a column.
+
+    Args:
+        data_dir: a file, or a folder of split files.
+        how: how a CSV is written.
+        wanted: flag -> columns.
+    """
+    for split, file in split_files(data_dir, SUFFIXES, []).items():
+        there = column_names(file, how)
+        for flag, names in wanted.items():
+            for name in names:
+                require_column(there, name, flag, f" in {split}")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
@@ -15,55 +13,12 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from src.configs.errors import InputError
 
-SPLITS = ("train", "val", "test")
-SPLIT_WORDS = {
-    "train": ("train", "training", "tr"),
-    "val": ("val", "valid", "validation", "dev", "development"),
-    "test": ("test", "testing", "eval", "evaluation", "holdout"),
-}
-"""Split -> the words that people name it with, in lower case."""
-SPLIT_NAMES = {word: split for split, words in SPLIT_WORDS.items() for word in words}
 SPLIT_SEED = 0
 VAL_SHARE = TEST_SHARE = 0.15
 PARTS = 20
 """Into so many parts, at the most, examples are dealt before some of them become a split."""
 FEW_VAL_SHARE = 0.25
 """Share of the few labels of `TextTable(labelled=...)` that validation gets."""
-
-
-def named_splits(paths: Iterable[Path], where: str) -> dict[str, Path]:
-    """Return split -> file or folder, of those whose names say a split; {} where none says train.
-
-    A name says a split by one word of `SPLIT_WORDS`, in any case: `Train`, `dev`, `seg_train`, `train-images`,
-    `val2017`. Splits of one data set differ in that word alone, so `train` and `old_test` do not belong together.
-
-    Args:
-        paths: in the order in which an error names them.
-        where: names the data in the error.
-
-    Raises:
-        InputError: two names for one split, or two sets of splits.
-    """
-    sets: dict[tuple[str, ...], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for path in paths:
-        words = re.findall(r"[^\W\d_]+", path.stem.lower())
-        if len(said := [word for word in words if word in SPLIT_NAMES]) == 1:
-            rest = tuple(word for word in words if word != said[0])
-            sets[rest][SPLIT_NAMES[said[0]]].append(path)
-    trained = {rest: found for rest, found in sets.items() if "train" in found}
-    if not trained:
-        return {}
-    bare: tuple[str, ...] = ()
-    if bare not in trained and len(trained) > 1:
-        both = " and ".join(found["train"][0].name for found in trained.values())
-        raise InputError(f"{where}: {both} are both named train. Move one of the two sets elsewhere.")
-    chosen = trained[bare] if bare in trained else next(iter(trained.values()))
-    for split, found in chosen.items():
-        if len(found) > 1:
-            raise InputError(
-                f"{where}: {found[0].name} and {found[1].name} are both {split}. Move one of them elsewhere."
-            )
-    return {split: chosen[split][0] for split in SPLITS if split in chosen}
 
 
 def divide(labels: Iterable[str], shares: Mapping[str, float], where: str) -> dict[str, np.ndarray]:

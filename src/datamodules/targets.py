@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 from src.configs.errors import InputError
 from src.configs.labels import LABEL_SEPARATOR, is_number, numbers_first, split_labels
 from src.configs.spec import Target, TargetKind
+from src.configs.words import MISSING, respell
 
 YES, NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
 """Cells of a column that stands for one label, in lower case."""
@@ -71,7 +73,8 @@ class Targets:
             only = f"one class only, {classes[0]}" if classes else "no label at all"
             raise InputError(f"{where}: column {self.name} has {only} in train. There is nothing to predict.")
         for split, names in of_split.items():
-            if strange := sorted(names - {*classes}):
+            spelled = respell(names, classes)
+            if strange := sorted(name for name in names if spelled[name] not in classes):
                 raise InputError(
                     f"{where}: {split} has a {what} in column {self.name} that train has not: "
                     f"{', '.join(strange[:5])}. Add examples of it to train, or remove it."
@@ -84,17 +87,21 @@ class Targets:
 
     def _fit_scale(self, train: np.ndarray, where: str, scale: TargetScale) -> Target:
         if len(train) == 0 or train.min() == train.max():
-            always = f"always {train[0]:g}" if len(train) else "empty"
+            always = f"always {train[0]:.12g}" if len(train) else "empty"
             raise InputError(f"{where}: column {self.name} is {always} in train. There is nothing to predict.")
         values = np.log(train) if scale == "log" else train
         mean, std = (0.0, 1.0) if scale == "none" else (float(values.mean()), float(values.std()) or 1.0)
         return Target(kind="regression", name=self.name, log=scale == "log", mean=mean, std=std)
 
     def encode(self, rows: Sequence[int] | np.ndarray, classes: Sequence[str]) -> Tensor:
-        """Return positions in `classes`, int64 [rows]; 0s and 1s, float32 [rows, labels]; or numbers [rows]."""
+        """Return positions in `classes`, int64 [rows]; 0s and 1s, float32 [rows, labels]; or numbers, float64 [rows].
+
+        float32 has seven digits: times in seconds since 1970 would be multiples of 128.
+        """
         if self.kind == "regression":
-            return torch.from_numpy(np.asarray(self.values)[np.asarray(rows)].astype(np.float32))
-        number = {name: position for position, name in enumerate(classes)}
+            return torch.from_numpy(np.asarray(self.values, np.float64)[np.asarray(rows)])
+        place = {name: position for position, name in enumerate(classes)}
+        number = {name: place[spelled] for name, spelled in respell(self._names(rows), classes).items()}
         if self.kind == "single_label":
             return torch.tensor([number[str(self.values[row])] for row in rows], dtype=torch.int64)
         encoded = torch.zeros(len(rows), len(classes))
@@ -154,6 +161,19 @@ def require_kind(predicts: TargetKind, target_kind: TargetKind | None) -> None:
         raise InputError(
             f"--target-kind {target_kind}: this experiment predicts {predicts}. Name one that predicts {target_kind}."
         )
+
+
+def missing_classes(targets: Targets) -> list[str]:
+    """Return a note where classes are called NA, None or the like; else none."""
+    if targets.kind != "single_label":
+        return []
+    counts = Counter(str(value) for value in targets.values)
+    read = {name: count for name, count in counts.items() if name.lower() in MISSING and name}
+    if not read:
+        return []
+    shown = ", ".join(f"{name!r} ({count} rows)" for name, count in sorted(read.items()))
+    flag = f"--csv.missing {shlex.join(['', *sorted(read)])}"
+    return [f"column {targets.name}: {shown} is read as a class; to read it as missing: {flag}"]
 
 
 def other_reading(targets: Targets) -> str:

@@ -57,6 +57,8 @@ def write(
         raise InputError(f"--out {out}: a folder. Name a file in it.")
     text, failed, notes = predict(run, inputs, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
     if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8")  # what is redirected to a file is as --out would write it
         print(text, end="", flush=True)
     else:
         try:

@@ -186,7 +186,8 @@ def outputs(run: Path, inputs: Sequence[PredictionInput], accelerator: Accelerat
     for batch in batches:
         for position, why in batch.pop("error").items():
             errors[position] = why
-        index = batch.pop("index")
+        index = batch.pop("index").numpy()  # numpy takes a tensor of one for a number
         for name, values in batch.items():
-            predicted.setdefault(name, np.zeros((len(ids), *values.shape[1:]), np.float32))[index] = values.float()
+            found = values.numpy()
+            predicted.setdefault(name, np.zeros((len(ids), *found.shape[1:]), found.dtype))[index] = found
     return Outputs(datamodule, task.objective, ids, predicted, errors)

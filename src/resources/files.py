@@ -53,7 +53,12 @@ def printable(path: Path | str) -> str:
     r"""Return a path as text that can be printed and written: a byte that is not UTF-8 becomes `\xe9`."""
     if isinstance(path, str) and path.isascii():
         return path  # itself: of a million names there are no copies
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def as_on_disk(name: str) -> str:
+    """Return a file's name from a text as Python calls the file: under an ASCII locale its bytes become surrogates."""
+    return name if name.isascii() else os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, value: Any) -> None:

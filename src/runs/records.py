@@ -214,7 +214,7 @@ def load(run: Path) -> dict[str, Any]:
     """
     path = run / "run.json"
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         if missing := {"experiment", "fields", "state"} - set(record):
             raise KeyError(*missing)
     except (FileNotFoundError, NotADirectoryError):
@@ -259,7 +259,7 @@ def metrics(run: Path) -> list[tuple[int, int, str, float]]:
     path, rows = run / "metrics.csv", []
     if not path.is_file():
         return rows
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             with contextlib.suppress(TypeError, ValueError):
                 rows.append((int(row["epoch"]), int(row["step"]), row["name"], float(row["value"])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import statistics
 import sys
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from src.configs import shown
 from src.runs import records, state
 
 PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
@@ -43,6 +45,9 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
         shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:8])
         more = f", {len(counts) - 8} more classes" if len(counts) > 8 else ""
         _line("", f"{split:<5} {size:>6}{f'  ({shown}{more})' if counts else ''}")
+    if columns := data.get("columns"):
+        for number, line in enumerate(columns["each"] if folder is None else [columns["summary"]]):
+            _line("" if number else "columns", line)
     for note in data["notes"]:
         _line("NOTE", note)
     if data["stand_in"]:
@@ -88,14 +93,14 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     value = "the last epoch, since nothing is monitored"
     if best:
         when = f"at epoch {best['epoch']}" if best["epoch"] else "before training, with the solved head"
-        value = f"{best['name']} {best['value']:.4f} {when}"
+        value = f"{best['name']} {shown.metric(best['value'])} {when}"
     _line("best", f"{value}; stopped: {record['reason']}{_stand_in(record)}")
     for split in ("val", "test"):
         found = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{split}/")}
         if found:
-            _line(split, "  ".join(f"{name} {value:.4f}" for name, value in found.items()))
+            _line(split, "  ".join(f"{name} {shown.metric(value)}" for name, value in found.items()))
     if others := {name: value for name, value in metrics.items() if not name.startswith(("val/", "test/"))}:
-        _line("metrics", "  ".join(f"{name} {value:.4f}" for name, value in others.items()))
+        _line("metrics", "  ".join(f"{name} {shown.metric(value)}" for name, value in others.items()))
     for line in of_classes(record):
         _line("", line)
     if found := record.get("calibration"):
@@ -114,7 +119,7 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     curves = show_curves(folder) if "tensorboard" in record["fields"].get("logger", ["tensorboard"]) else []
     commands = [*curves, *predict_files(record, folder)]
     if not record["tests_read"] and "test" in record["data"]["sizes"]:
-        commands.append(f"{installed('python')} scripts/run.py --resume {folder} --test")
+        commands.append(f"{installed('python')} scripts/run.py --resume {_quoted(folder)} --test")
     for number, command in enumerate(commands):
         _line("" if number else "next", command)
 
@@ -122,14 +127,18 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
 def show_curves(folder: Path) -> list[str]:
     """Return the command that shows the runs in TensorBoard, where that is installed."""
     there = shutil.which("tensorboard") or Path(sys.executable).with_name("tensorboard").exists()
-    return [f"{installed('tensorboard')} --logdir {folder.parent.parent}"] if there else []
+    return [f"{installed('tensorboard')} --logdir {_quoted(folder.parent.parent)}"] if there else []
 
 
 def predict_files(record: Mapping[str, Any], folder: Path) -> list[str]:
     """Return the command that predicts files, where the data module can read them."""
     if not record["data"].get("predicts_files", True):  # a run of before does not say
         return []
-    return [f"{installed('python')} scripts/predict.py {folder} FILE_OR_FOLDER --out predictions.csv"]
+    return [f"{installed('python')} scripts/predict.py {_quoted(folder)} FILE_OR_FOLDER --out predictions.csv"]
+
+
+def _quoted(folder: Path) -> str:
+    return shlex.quote(str(folder))
 
 
 def faster_data(record: Mapping[str, Any]) -> str:
@@ -159,12 +168,14 @@ def of_calibration(found: Mapping[str, Any]) -> str:
 
 
 def of_classes(record: Mapping[str, Any]) -> list[str]:
-    """Return a line for each class, the rarest first, at most `MOST_CLASSES`, from the figures of test, or of val."""
+    """Return a line for each class that has examples, the rarest first, at most `MOST_CLASSES`, from the figures of
+    test, or of val."""
     splits = record.get("per_class", {})
     found = splits.get("test") or splits.get("val")
     if not found:
         return []
-    order = sorted(found["classes"].items(), key=lambda item: item[1]["support"])
+    there = [(name, row) for name, row in found["classes"].items() if row["support"]]
+    order = sorted(there, key=lambda item: item[1]["support"])
     lines = [["", "recall", "precision", "f1", "examples"]]
     for name, row in order[:MOST_CLASSES]:
         shown = (f"{row[key]:.4f}" for key in ("recall", "precision", "f1"))
@@ -203,7 +214,7 @@ def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
     name = found[0]["experiment"].rpartition(".")[2]
     _print(f"\n{name}, seeds {seeds}: mean and deviation{_stand_in(found[0])}")
     lines = [
-        [metric, f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"]
+        [metric, f"{shown.metric(statistics.mean(values))} ± {shown.metric(statistics.stdev(values))}"]
         for metric in found[0]["metrics"]
         if all(metric in record["metrics"] for record in found)
         for values in [[record["metrics"][metric] for record in found]]
@@ -253,7 +264,7 @@ def rows_as_lines(found: list[list[str]]) -> list[str]:
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped, silent or not."""
     if (folder / "checkpoints" / "last.ckpt").exists() or state.children(folder):
-        said = f"saved; go on with: {installed('python')} scripts/run.py --resume {folder}"
+        said = f"saved; go on with: {installed('python')} scripts/run.py --resume {_quoted(folder)}"
     else:
         said = f"before the first step was saved; nothing to go on with in {folder}"
     print(f"{'stopped':<10} {said}", flush=True)

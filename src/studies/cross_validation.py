@@ -83,7 +83,7 @@ def join(children: Sequence[Path]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     for number, run in enumerate(children, 1):
-        with open(run / "predictions_test.csv", newline="") as predictions:
+        with open(run / "predictions_test.csv", encoding="utf-8", newline="") as predictions:
             header, *rows = csv.reader(predictions)
         if number == 1:
             writer.writerow([*header, "fold"])

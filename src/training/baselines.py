@@ -98,7 +98,7 @@ def predictions(model: Any, inputs: Any, spec: DataSpec) -> dict[str, np.ndarray
     """Return a fitted estimator's predictions as the objective names them; a class that training had not has 0."""
     match spec.target.kind:
         case "regression":
-            return {"prediction": np.asarray(model.predict(inputs), np.float32)}
+            return {"prediction": np.asarray(model.predict(inputs), np.float64)}
         case "single_label":
             prob = np.zeros((len(inputs), spec.num_classes), np.float32)
             prob[:, model.classes_] = model.predict_proba(inputs)

@@ -11,7 +11,7 @@ from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.training import Imbalance
 from src.datamodules import DataModule, Fold, Tensors
-from src.datamodules.base import SPLITS
+from src.datamodules.split_names import SPLITS
 from src.experiment import ClassificationExperiment, Experiment
 from src.tasks import Task
 from src.training.features import cache_features

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from src.callbacks import Checkpoints, Evaluation
 from src.configs.spec import DataSpec
 from src.datamodules import DataModule
-from src.datamodules.capabilities import PredictsFiles
+from src.datamodules.capabilities import KnowsColumns, PredictsFiles
 from src.experiment import Experiment
 from src.runs import records
 from src.runs.records import Record, Values
@@ -25,6 +25,9 @@ from src.tasks import Objective, Task
 from src.tasks.objectives import default_objective
 from src.training.loggers import tensorboard_of
 from src.training.plain import EXACTNESS, SPLIT_SEED, look_at, validates
+
+MOST_NAMED = 5
+"""Absent classes of a split that are named."""
 
 
 def evaluate(
@@ -94,7 +97,8 @@ def describe(
             "fingerprint": datamodule.fingerprint,
             "sizes": datamodule.sizes(),
             "class_counts": datamodule.class_counts(),
-            "notes": datamodule.notes,
+            "notes": [*datamodule.notes, *absent_classes(datamodule)],
+            "columns": datamodule.kinds.to_json() if isinstance(datamodule, KnowsColumns) else None,
             "predicts_files": isinstance(datamodule, PredictsFiles),
         }
         batches = len(datamodule.batches("train", train=True, world_size=trainer.world_size))
@@ -121,6 +125,24 @@ def describe(
     }
 
 
+def absent_classes(datamodule: DataModule) -> list[str]:
+    """Return a note for each split of the evaluation that lacks classes or labels: which metrics leave them out."""
+    single = datamodule.spec.target.kind == "single_label"
+    one, several = ("class", "classes") if single else ("label", "labels")
+    always, others = ("balanced_acc, recall and auroc", "precision and f1") if single else ("map", "f1_macro")
+    notes: list[str] = []
+    for split, counts in datamodule.class_counts().items():
+        absent = [name for name, count in counts.items() if not count]
+        if split == "train" or not absent:
+            continue
+        shown = f"{one if len(absent) == 1 else several} {', '.join(absent[:MOST_NAMED])}"
+        more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
+        undefined = "; auroc is NaN, which needs two" if single and len(counts) - len(absent) < 2 else ""
+        left_out = f"left out of {always}, and of {others} unless predicted{undefined}"
+        notes.append(f"{split} has no example of {shown}{more}: {left_out}")
+    return notes
+
+
 def reproducible(trainer: Trainer) -> str:
     """Return how near the same numbers a second run comes."""
     kind = trainer.strategy.root_device.type
@@ -136,13 +158,15 @@ def planned_steps(experiment: Experiment, batches: int) -> int:
 
 
 def training_figures(folder: Path, experiment: Experiment) -> Values:
-    """Return the best value of `monitor`, if it was logged, the first of equals, and the training's speed."""
+    """Return the best value of `monitor`, if it was logged, the first of equals, and the training's speed; where it was
+    always NaN, the last."""
     rows = records.metrics(folder)
     points = [(value, epoch, step) for epoch, step, name, value in rows if name == experiment.monitor]
     speeds = [value for _, _, name, value in rows if name == "train/samples_per_s"]
     figures: Values = {"samples_per_s": round(statistics.median(speeds), 2) if speeds else None}
     if points:
-        value, epoch, step = (min if experiment.mode == "min" else max)(points, key=lambda point: point[0])
+        seen = [point for point in points if not math.isnan(point[0])] or points[-1:]
+        value, epoch, step = (min if experiment.mode == "min" else max)(seen, key=lambda point: point[0])
         monitored = {"name": experiment.monitor, "mode": experiment.mode}
         figures["best"] = monitored | {"value": value, "epoch": epoch, "step": step}
     return figures

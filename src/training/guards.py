@@ -83,7 +83,7 @@ def refuse_data(
 
 def require_same_examples(run: Path, datamodule: DataModule) -> None:
     """Raise an InputError where data are validated or tested on other examples than another run's."""
-    kept = json.loads((run / "split.json").read_text())
+    kept = json.loads((run / "split.json").read_text(encoding="utf-8"))
     for split in [split for split in datamodule.sizes() if split != "train"]:
         if strange := {*map(str, datamodule.ids(split))} - {*map(str, kept[split])}:
             raise InputError(

@@ -74,14 +74,14 @@ def _measured(name: str, keys: tuple[str, ...], measure: Callable[[], dict[str, 
 
     def read(path: Path) -> dict[str, float] | None:
         try:
-            found: Any = json.loads(path.read_text())
+            found: Any = json.loads(path.read_text(encoding="utf-8"))
             return {key: float(found[key]) for key in keys}
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def fill(part: Path) -> dict[str, float]:
         found = measure()
-        part.write_text(json.dumps(found))
+        part.write_text(json.dumps(found), encoding="utf-8")
         return found
 
     path = cache_dir() / "precision" / f"{name}.json"

@@ -105,7 +105,10 @@ def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Ev
     if experiment.validations > 1:
         callbacks.append(Validations(experiment.validations))
     if experiment.patience is not None:
-        callbacks.append(EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode))
+        finite = experiment.monitor.endswith("loss")  # a score may be NaN for a while, and is then no better
+        callbacks.append(
+            EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode, check_finite=finite)
+        )
     if experiment.averaging != "none":
         callbacks.append(Averaging(experiment.averaging))
     callbacks += experiment.callbacks()

@@ -24,6 +24,7 @@ from src.datamodules.images import decoding, listing
 from src.datamodules.images.decoded import decode_all
 from src.datamodules.images.decoding import decode
 from src.datamodules.images.image_dataset import threads
+from src.datamodules.passed_over import PassedOver
 from src.experiment import InputError
 
 SIDE = 32
@@ -341,10 +342,20 @@ def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", COUNTS)
     for name in (".DS_Store", "._00.png", ".directory", "Thumbs.db", "desktop.ini", "Icon\r"):
         (root / "val/a" / name).write_bytes(b"\0\5\x16\7junk")
-    (root / "__MACOSX").mkdir()
+    for folder in ("__MACOSX", "val/a/@eaDir", "val/.ipynb_checkpoints", "train/#recycle", "val/a/.thumbnails"):
+        (root / folder).mkdir()
+        (root / folder / "00.png").write_bytes(saved(smooth(1), "png"))
+    (root / "train/thumbs.DB").touch()
     data = ready(root)
     assert data.sizes() == {"train": 8, "val": 4}
-    assert data.notes == [f"not used in {root}: __MACOSX"]
+    folders, files = (
+        "#recycle, .ipynb_checkpoints, @eaDir, __MACOSX",
+        ".DS_Store, ._00.png, .directory, Icon, Thumbs.db",
+    )
+    rest = f"7 files that systems leave ({files} and 2 more), 1 hidden folder (.thumbnails)"
+    assert data.notes == [f"passed over: 4 folders that systems leave ({folders}), {rest}"]
+    data.prepare_prediction([root / "val/a/@eaDir/..", root / "train"], data.spec)
+    assert data.notes[1:] == [f"passed over: 2 folders that systems leave (#recycle, @eaDir), {rest}"]
 
 
 # --------------------------------------------------------------------------------------------- links, pipes, no folders
@@ -495,10 +506,11 @@ def many(root: Path, count: int) -> Path:
 LISTED = """
 import sys, time
 from pathlib import Path
-from src.datamodules.listing import files_below
+from src.datamodules.images.listing import files_below
+from src.datamodules.passed_over import PassedOver
 peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024  # not the parent's
 start, then = peak(), time.process_time()
-found = files_below(Path(sys.argv[1]))
+found = files_below(Path(sys.argv[1]), PassedOver())
 print(len(found), round(peak() - start), round(time.process_time() - then, 1))
 """
 
@@ -516,7 +528,7 @@ def test_a_folder_is_listed_without_looking_at_its_files(tmp_path: Path, monkeyp
     looks = []
     real = Path.stat
     monkeypatch.setattr(Path, "stat", lambda path, **how: looks.append(path) or real(path, **how))
-    assert [*listing.files_below(root)] == expected
+    assert [*listing.files_below(root, PassedOver())] == expected
     assert len(looks) <= 3
 
 

@@ -118,8 +118,21 @@ def test_valid_and_other_names_mean_val(tmp_path: Path) -> None:
         {"train": "seg_train", "test": "seg_test"},
         {"train": "seg_train/seg_train", "test": "seg_test/seg_test"},
         {"train": "train-images", "val": "validation-images"},
+        {"train": "train_images", "test": "test"},
         {"train": "train2017", "val": "val2017"},
+        {"train": "train1", "test": "test1"},
+        {"train": "Train", "val": "Validation", "test": "Test"},
+        {"train": "train", "val": "valid"},
+        {"train": "dataset_train", "test": "dataset_test"},
+        {"train": "TrainSet", "test": "testSet"},
+        {"train": "trainset", "test": "testset"},
+        {"train": "training_set", "test": "test_set"},
+        {"train": "train_set", "val": "DEV"},
+        {"train": "tr", "val": "va", "test": "te"},
+        {"train": "trainval", "test": "test"},
+        {"train": "train.v1", "test": "test.v1"},
     ],
+    ids=lambda folders: "+".join(folders.values()),
 )
 def test_splits_of_every_habit(folders: dict[str, str], tmp_path: Path) -> None:
     counts = {f"{folder}/{name}": 8 for folder in folders.values() for name in "ab"}
@@ -130,10 +143,24 @@ def test_splits_of_every_habit(folders: dict[str, str], tmp_path: Path) -> None:
     assert notes == []
 
 
-def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
-    splits, how, _ = scan(folder_of(tmp_path / "x", {"train": 8, "bus": 8, "test_tube": 8}))
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("train", "bus", "test_tube"), "test_tube, train"),
+        (("test", "cat", "dog", "owl"), "test"),
+        (("training shoes", "running shoes"), "training shoes"),
+        (("tr", "te", "en"), ""),
+        (("valley", "testament"), ""),
+    ],
+)
+def test_a_class_that_is_called_like_a_split_is_a_class_and_that_is_said(
+    classes: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    """Languages are no splits, nor is a word that begins like one."""
+    splits, how, notes = scan(folder_of(tmp_path / "x", dict.fromkeys(classes, 8)))
     assert "by class" in how
-    assert splits["train"].classes_there() == {"train", "bus", "test_tube"}
+    assert splits["train"].classes_there() == {*classes}
+    assert notes == ([f"taken for a class, not for a split: {said}"] if said else [])
 
 
 def test_what_is_not_used_is_named(tmp_path: Path) -> None:
@@ -143,14 +170,60 @@ def test_what_is_not_used_is_named(tmp_path: Path) -> None:
     splits, _, notes = scan(root)
     assert set(splits) == {"train", "val"}
     assert len(names(splits["train"])) == 16
-    assert notes == [f"not used in {root}: @eaDir, extra, test", f"not used in {root / 'train'}: labels.csv"]
+    assert notes == [
+        f"not used in {root}: test (1: no class folders in it)",
+        f"not used in {root}: extra (1: the name says no split of these)",
+        f"not used in {root / 'train'}: labels.csv (1: in no class folder)",
+        "passed over: 3 folders that systems leave (@eaDir, lost+found)",
+    ]
+
+
+def test_what_the_intel_images_have_beside_is_named(tmp_path: Path) -> None:
+    counts = {f"seg_{split}/seg_{split}/{name}": 8 for split in ("train", "test") for name in "ab"}
+    root = folder_of(tmp_path / "x", counts | {"seg_pred/seg_pred": 3})
+    (root / "seg_test" / "list.txt").touch()
+    (root / "seg_train" / "seg_train" / "c").mkdir()
+    _, _, notes = scan(root)
+    assert notes == [
+        f"not used in {root}: seg_pred (1: the name says no split of these)",
+        f"not used in {root / 'seg_test'}: list.txt (1: in no class folder)",
+        f"not used in {root / 'seg_train/seg_train'}: c (1: no file in it)",
+    ]
+
+
+def test_unlabelled_images_of_a_test_split_are_not_used_and_named(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"train/a": 8, "train/b": 8, "test": 3})
+    splits, _, notes = scan(root)
+    assert set(splits) == {"train", "val"}
+    assert notes == [f"not used in {root}: test (1: no class folders in it)"]
+
+
+def test_what_is_in_no_class_is_named(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", {"a": 8, "b": 8, ".": 6})
+    (root / "c").mkdir()
+    _, _, notes = scan(root)
+    assert notes == [
+        f"not used in {root}: 00.png, 01.png, 02.png, 03.png, 04.png and 1 more (6: in no class folder)",
+        f"not used in {root}: c (1: no file in it)",
+    ]
 
 
 def test_names_of_classes_are_compared_in_one_normal_form(tmp_path: Path) -> None:
     composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
     root = folder_of(tmp_path / "x", {f"train/{composed}": 4, "train/tea": 4, f"val/{apart}": 2, "val/tea": 2})
-    splits, _, _ = scan(root)
+    splits, _, notes = scan(root)
     assert splits["val"].classes_there() == splits["train"].classes_there() == {composed, "tea"}
+    assert notes == []
+    folder_of(root, {f"train/{apart}": 5})
+    splits, _, notes = scan(root)
+    assert Counter(splits["train"].labels) == {composed: 9, "tea": 4}
+    assert notes == [f"one class of several folders whose names look the same, in {root / 'train'}: {composed}"]
+    assert {path.parent.name for path in map(splits["train"].files.__getitem__, splits["train"].rows)} == {
+        composed,
+        apart,
+        "tea",
+    }, "files are opened as the disk has them"
+    assert ready(root).sizes() == {"train": 13, "val": 4}
 
 
 @pytest.mark.parametrize(
@@ -158,11 +231,41 @@ def test_names_of_classes_are_compared_in_one_normal_form(tmp_path: Path) -> Non
     [
         (["train", "dev", "val"], "dev and val are both val. Move one of them elsewhere."),
         (["a_train", "b_train"], "a_train and b_train are both named train. Move one of the two sets elsewhere."),
-        (["val", "test"], "test and val look like splits, but none is train. Name one train."),
+        (["val", "test"], "test and val look like splits, but none is train. Name one train"),
+        (["seg_val", "seg_test"], "seg_test and seg_val look like splits, but none is train. Name one train"),
+        (["val", "dev"], "dev and val look like splits, but none is train. Name one train"),
+        (["train_val", "test"], "test and train_val look like splits, but none is train. Name one train"),
+        (["train1", "train2"], "train1 and train2 are both train. Move one of them elsewhere."),
+        (["train", "train_images"], "train and train_images are both train. Move one of them elsewhere."),
+        (["training shoes", "running shoes"], "training shoes could be a split, or a class beside running shoes. If"),
+        (["train", "bus", "plane"], "train could be a split, or a class beside bus, plane. If it is the split, --da"),
     ],
 )
 def test_doubtful_splits_are_refused(folders: list[str], says: str, tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", {f"{folder}/{name}": 3 for folder in folders for name in "ab"})
+    with pytest.raises(InputError, match=re.escape(f"--data-dir {root}: {says}")):
+        scan(root)
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        (["train", "test"], "test and train look like splits, but have no class folders in them. Expected <split>/<cl"),
+        (["Train", "Validation", "bus"], "Train and Validation look like splits, but have no class folders in them."),
+        (["seg_train", "seg_test"], "seg_test and seg_train look like splits, but have no class folders in them."),
+        (["train1", "train2"], "train1 and train2 are both train. Move one of them elsewhere."),
+        (["tr", "te"], "te and tr look like splits, but have no class folders in them."),
+        (["val", "dev", "test"], "dev and test and val look like splits, but none is train. Name one train"),
+        (["test1", "test2"], "test1 and test2 look like splits, but none is train. Name one train"),
+        (
+            ["cat/train", "cat/test", "dog/train", "dog/test"],
+            "cat/test and cat/train look like splits. If all data are",
+        ),
+        (["data/train/a", "data/test/a"], "data/test and data/train look like splits. If all data are in there, --dat"),
+    ],
+)
+def test_splits_are_never_taken_for_classes(folders: list[str], says: str, tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "x", dict.fromkeys(folders, 5))
     with pytest.raises(InputError, match=re.escape(f"--data-dir {root}: {says}")):
         scan(root)
 
@@ -196,9 +299,10 @@ def test_plain_class_folders_are_split_by_class_the_same_way_each_time(tmp_path:
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "x", {"a": 4, "b": 4, ".git": 1, "a/.thumbnails": 2})
     (root / "b" / ".DS_Store").write_text("x")
-    splits, _, _ = scan(root)
+    splits, _, notes = scan(root)
     everything = set().union(*(names(found) for found in splits.values()))
     assert everything == {f"{c}/{i:02d}.png" for c in "ab" for i in range(4)}
+    assert notes == ["passed over: 1 file that systems leave (.DS_Store), 2 hidden folders (.git, .thumbnails)"]
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

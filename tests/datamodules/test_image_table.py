@@ -52,7 +52,7 @@ def here(images: Path, tmp_path: Path) -> Path:
 
 
 def write(folder: Path, rows: Sequence[dict[str, str]] = ROWS, name: str = "photos.csv") -> Path:
-    with open(folder / name, "w", newline="") as file:
+    with open(folder / name, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
@@ -202,10 +202,13 @@ def test_a_table_without_the_columns_is_refused(here: Path) -> None:
 
 
 def test_what_is_no_table_is_refused(here: Path) -> None:
-    assert "a folder. Name a table of images (.csv, .tsv, .parquet) with a column path" in refusal(here)
+    assert (
+        "a folder. Name a table of images (.csv, .tsv, .parquet, .jsonl, .ndjson, .json) with a column path"
+        in refusal(here)
+    )
     assert "no such file" in refusal(here / "missing.csv")
-    (here / "photos.xlsx").touch()
-    assert "photos.xlsx: not a table. Expected one of .csv" in refusal(here / "photos.xlsx")
+    (here / "photos.docx").touch()
+    assert "photos.docx: not a table. Expected one of .csv" in refusal(here / "photos.docx")
 
 
 @pytest.mark.parametrize("path", ["../outside.png", "images/../../outside.png", "/outside.png"])

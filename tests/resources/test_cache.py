@@ -20,12 +20,12 @@ from src.resources.cache import cache_dir, once
 
 def read(path: Path) -> str | None:
     """Return what a file of the cache says; None unless it says the whole of it."""
-    text = path.read_text() if path.is_file() else ""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return text if text.endswith(".") else None
 
 
 def fill(part: Path) -> str:
-    part.write_text("made.")
+    part.write_text("made.", encoding="utf-8")
     return "made."
 
 
@@ -52,11 +52,11 @@ def test_what_is_there_is_not_made_again(path: Path) -> None:
 def test_what_cannot_be_read_is_made_again(path: Path, damage: str) -> None:
     path.parent.mkdir(parents=True)
     if damage == "a file":
-        path.write_text("ma")
+        path.write_text("ma", encoding="utf-8")
     else:
         (path / "inside").mkdir(parents=True)
     assert once(path, read, fill) == "made."
-    assert path.read_text() == "made."
+    assert path.read_text(encoding="utf-8") == "made."
 
 
 def test_folders_appear_whole(path: Path) -> None:
@@ -72,7 +72,7 @@ def test_folders_appear_whole(path: Path) -> None:
 @pytest.mark.parametrize("error", [InputError("line 3 is broken"), KeyboardInterrupt()])
 def test_a_filling_that_breaks_off_leaves_nothing(path: Path, error: BaseException) -> None:
     def broken(part: Path) -> str:
-        part.write_text("half")
+        part.write_text("half", encoding="utf-8")
         raise error
 
     with pytest.raises(type(error)):

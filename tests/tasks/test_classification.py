@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from sklearn.metrics import (
     accuracy_score,
@@ -100,6 +104,42 @@ def test_metrics_are_those_of_scikit_learn(stage: str) -> None:
     assert len({round(value, 6) for value in expected.values()} - {1.0}) == 7, "only recall and balanced_acc agree"
     found = scores(given(), columns, stage)
     assert found == pytest.approx({f"{stage}/{name}": value for name, value in expected.items()}, abs=1e-5)
+
+
+def macro_by_hand(target: np.ndarray, prob: np.ndarray) -> dict[str, float]:
+    """Return the means of scikit-learn's scores of one class at a time, over the classes that can be scored."""
+    label = prob.argmax(1)
+    there = [k for k in range(prob.shape[1]) if (target == k).any()]
+    known = [k for k in range(prob.shape[1]) if (target == k).any() or (label == k).any()]
+    ranked = [k for k in there if (target != k).any()]
+    recall = np.mean([recall_score(target == k, label == k) for k in there])
+    return {
+        "balanced_acc": float(recall),
+        "recall": float(recall),
+        "precision": float(np.mean([precision_score(target == k, label == k, zero_division=0.0) for k in known])),  # pyright: ignore[reportArgumentType]
+        "f1": float(np.mean([f1_score(target == k, label == k) for k in known])),
+        "auroc": float(np.mean([roc_auc_score(target == k, prob[:, k]) for k in ranked])) if ranked else math.nan,
+    }
+
+
+@settings(deadline=None, max_examples=60)
+@hypothesis.given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
+def test_absent_classes_are_left_out(classes: list[int], seed: int) -> None:
+    quieten()
+    target, rng = np.array(classes), np.random.default_rng(seed)
+    prob = rng.dirichlet(np.ones(4), len(target)) / 2 + np.eye(4)[target] * rng.integers(0, 2, (len(target), 1)) / 2
+    prob = (prob / prob.sum(1, keepdims=True)).astype(np.float32)
+    found = SingleLabel(SPEC).score({"prob": prob}, target)
+    expected = macro_by_hand(target, prob)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-5, nan_ok=True)
+
+
+def test_what_is_there_is_perfect_and_so_is_the_score() -> None:
+    quieten()
+    target = np.array([0, 0, 1, 1])
+    found = SingleLabel(SPEC).score({"prob": np.eye(4, dtype=np.float32)[target]}, target)
+    names = ("acc", "balanced_acc", "precision", "recall", "f1", "auroc")
+    assert {name: found[name] for name in names} == dict.fromkeys(names, 1.0)
 
 
 def test_metrics_start_anew_at_each_validation() -> None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,8 +22,11 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 from torch import Tensor, nn
+from torchmetrics import Metric
 
+from src.configs import shown
 from src.datamodules import Tensors
+from src.datamodules.targets import Targets
 from src.experiment import DataSpec, InputError, Optim, Target
 from src.models import Linear
 from src.tasks import OUTPUTS, Regression, Task, objectives
@@ -67,7 +71,7 @@ def known(target: Target, loss: Loss = "mse", count: int = 103) -> dict[str, Ten
     values = true * target.std + target.mean
     return {
         "outputs": torch.tensor(outputs, dtype=torch.float32),
-        "target": torch.tensor(np.exp(values) if target.log else values, dtype=torch.float32),
+        "target": torch.tensor(np.exp(values) if target.log else values, dtype=torch.float64),
     }
 
 
@@ -223,7 +227,9 @@ def test_metrics_are_those_of_scikit_learn_in_the_targets_units(stage: str, loss
     assert found == pytest.approx({f"{stage}/{name}": value for name, value in expected.items()}, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize(("mean", "std"), [(1998, 11), (288, 5), (1e5, 1), (1e6, 100), (0, 1e-6), (3e9, 1e9)])
+@pytest.mark.parametrize(
+    ("mean", "std"), [(1998, 11), (288, 5), (1e5, 1), (1e6, 100), (0, 1e-6), (3e9, 1e9), (1.7e9, 0.5)]
+)
 def test_metrics_are_right_wherever_the_target_lies(mean: float, std: float) -> None:
     """A year of 1998 +- 11, a temperature in kelvins: sums of squares in single precision would be far off."""
     columns = known(Target(kind="regression", name="y", mean=mean, std=std), count=1000)
@@ -235,6 +241,68 @@ def test_metrics_are_right_wherever_the_target_lies(mean: float, std: float) -> 
     assert found["val/r2"] == pytest.approx(r2_score(true, prediction), abs=1e-4)
     assert found["val/rmse"] == pytest.approx(root_mean_squared_error(true, prediction), rel=1e-4)
     assert found["val/spearman"] == pytest.approx(rank_correlation(true, prediction), abs=1e-4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.floats(-1e12, 1e12),
+    st.floats(-2, 6).map(lambda power: 10**power),
+    st.floats(0, 4).map(lambda power: 10**power),
+    st.sampled_from(LOSSES),
+    st.integers(0, 2**32 - 1),
+)
+def test_saved_predictions_have_the_scores_of_the_numbers_as_written(
+    offset: float, spread: float, tail: float, loss: Loss, seed: int
+) -> None:
+    """Wherever the targets lie, and where the training's deviation is that of a far value that the split has not."""
+    quieten()
+    rng = np.random.default_rng(seed)
+    true = (offset + spread * rng.normal(size=40)).tolist()
+    objective = objective_of(
+        Target(kind="regression", name="y", mean=offset + spread * tail, std=spread * tail), loss=loss
+    )
+    target = Targets("regression", "y", np.array(true)).encode(range(40), ())
+    outputs = objective.scaled(target)[:, None] + torch.from_numpy(rng.normal(0, 0.3, (40, OUTPUTS[loss]))).float()
+    predicted = {name: values.numpy() for name, values in objective.predictions(outputs).items()}
+    columns = {"target": objective.target_column(target.numpy()), **objective.columns(predicted)}
+    assert columns["target"] == true
+    rows = pd.DataFrame({name: [str(value) for value in values] for name, values in columns.items()})
+    read, again = objective.read(rows)
+    assert again.tolist() == true
+    assert all(np.array_equal(read[name], values) for name, values in predicted.items())
+    found = objective.score(read, again)
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(true, predicted["prediction"]), rel=1e-6)
+    assert found["mae"] == pytest.approx(mean_absolute_error(true, predicted["prediction"]), rel=1e-6)
+    assert found["r2"] == pytest.approx(r2_score(true, predicted["prediction"]), rel=1e-3, abs=1e-4)
+    assert found["spearman"] == pytest.approx(rank_correlation(true, predicted["prediction"]), abs=1e-4)
+
+
+def test_an_apple_gpu_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the metrics are in float32, of differences taken before; nothing moves a float64 to it."""
+    target = Target(kind="regression", name="y", mean=1.7e9, std=2)
+    exact = scores(given_task(target, loss="gaussian"), known(target, "gaussian"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    task = given_task(target, loss="gaussian")
+    kept = [state for metric in task.modules() if isinstance(metric, Metric) for state in metric.metric_state.values()]
+    assert {state.dtype for state in kept if isinstance(state, Tensor)} <= {torch.float32, torch.int64}
+    assert scores(task, known(target, "gaussian")) == pytest.approx(exact, rel=1e-5)
+    batch = {"target": torch.tensor([1.7e9 + 1], dtype=torch.float64), "source": "x"}
+    moved = Tensors({"train": known(target)}, task.spec).transfer_batch_to_device(batch, torch.device("mps"), 0)
+    assert moved == batch
+    assert moved["target"].dtype == torch.float64
+
+
+def test_the_worst_mistakes_tell_target_and_prediction_apart() -> None:
+    target, prediction = np.array([1.7e9, 12.5, 3.0]), np.array([1.7e9 + 3.25, 14.0, 3.0])
+    found = objective_of().mistakes({"prediction": prediction}, target, 2)
+    assert found.titles == ["y 1700000000, predicted 1700000003.25", "y 12.5, predicted 14"]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_what_is_shown_differs_where_the_numbers_do(target: float, prediction: float) -> None:
+    one, two = shown.apart(target, prediction)
+    assert (one == two) == (target == prediction)
+    assert (shown.metric(target) in ("0.0000", "-0.0000")) == (target == 0)
 
 
 def test_metrics_start_anew_at_each_validation() -> None:
@@ -249,6 +317,7 @@ def test_a_validation_of_one_row_is_no_crash() -> None:
     found = scores(given_task(), columns)
     assert found["val/rmse"] == found["val/mae"] == 2
     assert found["val/loss"] == 4
+    assert math.isnan(found["val/r2"])
 
 
 def test_predictions_that_are_all_alike_are_no_crash() -> None:

@@ -80,7 +80,7 @@ def _open(folder: Path, files: Sequence[Path], size: int, keep: bool) -> Decoded
     is room now for images that could not be kept.
     """
     try:
-        index = json.loads((folder / "index.json").read_text())
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         if keep and not index["kept"] and _fits(folder, files, size):
             return None
         pixels = folder / "pixels.npy" if index["kept"] else None

@@ -26,7 +26,8 @@ from src.datamodules.images.idx_files import Sheet, read_sheet
 from src.datamodules.images.image_dataset import Files
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data
-from src.datamodules.splits import SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, divide
+from src.datamodules.split_names import SPLITS
+from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
 from src.datamodules.tensors import Slices
 from src.resources.cache import cache_dir
 from src.resources.network import download_once, reachable
@@ -198,7 +199,7 @@ class Digits(DataModule):
         return self.columns[split]["image"].flatten(1).numpy()
 
     def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        images, ids = given_images(inputs)
+        images, ids = given_images(inputs, self.notes)
         self._inputs = GreyFiles(images, size=spec.input_shape[-1])
         return ids
 

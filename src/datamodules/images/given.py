@@ -11,34 +11,38 @@ from PIL import Image
 from src.configs.errors import InputError
 from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.listing import files_below
+from src.datamodules.passed_over import PassedOver
 from src.resources.files import printable
 
 GivenImage = Path | Image.Image | np.ndarray
 """A file, or an image in memory: opened by PIL, or uint8 [height, width(, channels)]."""
 
 
-def given_images(inputs: Sequence[PredictionInput]) -> tuple[list[GivenImage], list[str]]:
+def given_images(inputs: Sequence[PredictionInput], notes: list[str]) -> tuple[list[GivenImage], list[str]]:
     """Return each image, and its id: the path as given, or for an image in memory its 0-based row.
 
-    Folders are searched through; an array [images, height, width, channels] is several images.
+    Folders are searched through, and what is passed over in them is noted; an array [images, height, width, channels]
+    is several images.
 
     Raises:
         InputError: a file that is not there, a folder that may not be read, no image at all, or an input that cannot be
             one.
     """
-    images = [image for given in inputs for image in _images_of(given)]
+    passed = PassedOver()
+    images = [image for given in inputs for image in _images_of(given, passed)]
+    notes += passed.notes()
     if not images:
         shown = ", ".join(str(one) if isinstance(one, str | Path) else "an empty array" for one in inputs)
         raise InputError(f"{shown or 'no input'}: nothing to predict. Name files or folders.")
     return images, [printable(image) if isinstance(image, Path) else str(row) for row, image in enumerate(images)]
 
 
-def _images_of(given: PredictionInput) -> Iterator[GivenImage]:
+def _images_of(given: PredictionInput, passed: PassedOver) -> Iterator[GivenImage]:
     if isinstance(given, str | Path):
         path = Path(given)
         if not _is_there(path):
             raise InputError(f"{path}: no such file or folder.")
-        yield from files_below(path) if path.is_dir() else [path]
+        yield from files_below(path, passed) if path.is_dir() else [path]
     elif isinstance(given, Image.Image):
         yield given
     elif isinstance(given, np.ndarray):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.configs.spec import DataSpec
+from src.configs.table import Csv
 from src.datamodules.base import DataModule, fingerprint
 from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.chosen import Chosen
@@ -42,6 +43,7 @@ class ImageFiles(DataModule):
     """
 
     path_column: str = "path"
+    csv: Csv = Csv()
     """Of a table that names images to predict."""
 
     def __init__(
@@ -185,7 +187,7 @@ class ImageFiles(DataModule):
         if any(map(is_table, given)):
             images, ids = self._of_tables(given, spec)
         else:
-            images, ids = given_images(given)
+            images, ids = given_images(given, self.notes)
         self._inputs = Files(images, stored_size=self.stored_size, image_size=spec.input_shape[-1])
         return ids
 
@@ -195,11 +197,11 @@ class ImageFiles(DataModule):
         for path in tables:
             if not (isinstance(path, Path) and is_table(path)):
                 raise InputError(f"{path}: not a table, while others are. Predict tables and images apart.")
-            found.append(read_path_table(path, self.path_column, (name, *spec.classes)))
+            found.append(read_path_table(path, self.path_column, self.csv, self.notes))
         self.expected = [
             target
             for table in found
-            for target in expected_targets(table.frame, name, spec.classes) or [""] * len(table.frame)
+            for target in expected_targets(table.table, name, spec.classes) or [""] * len(table.table)
         ]
         self.id_name = self.path_column
         images = [image for table in found for image in table.files]

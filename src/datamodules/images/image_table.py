@@ -7,22 +7,32 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.configs.spec import TargetKind
+from src.configs.table import Csv
+from src.datamodules.headers import SUFFIXES, require_column, typed
 from src.datamodules.images.chosen import Chosen
 from src.datamodules.images.image_files import ImageFiles
 from src.datamodules.images.listing import Listing
 from src.datamodules.images.path_table import read_path_table
 from src.datamodules.sources import LoadedSplits, own_data
-from src.datamodules.splits import SPLIT_NAMES, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE
+from src.datamodules.split_names import SPLIT_NAMES, SPLITS
+from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE
 from src.datamodules.synthetic import sheets
-from src.datamodules.tables.table_files import SUFFIXES, require_column
-from src.datamodules.tables.table_targets import ambiguity, read_targets, target_columns, without_target
-from src.datamodules.tables.values import some, words
-from src.datamodules.targets import DIVIDED, require_kind
+from src.datamodules.tables.cells import words
+from src.datamodules.tables.spelling_search import decimal_sign
+from src.datamodules.tables.table_targets import (
+    ambiguity,
+    read_targets,
+    target_columns,
+    target_spelling,
+    without_target,
+)
+from src.datamodules.tables.values import some
+from src.datamodules.targets import DIVIDED, missing_classes, require_kind
 from src.resources.files import printable
 
 SPLIT_COLUMN = "split"
@@ -41,6 +51,7 @@ class ImageTable(ImageFiles):
         predicts: what the target is.
         target_kind: the same where the user says so; without it a target that could be another kind is noted.
         path_column: column of the paths, relative to the table's folder.
+        csv: how the table's cells are written, where that is not to be found out.
 
     Raises:
         InputError: `target_kind` is another, or several columns for what is in one.
@@ -57,6 +68,7 @@ class ImageTable(ImageFiles):
         predicts: TargetKind,
         target_kind: TargetKind | None = None,
         path_column: str = "path",
+        csv: Csv | None = None,
         source: str = "auto",
         image_size: int = 224,
         batch_size: int = 32,
@@ -78,7 +90,8 @@ class ImageTable(ImageFiles):
             unreadable_limit=unreadable_limit,
         )
         require_kind(predicts, target_kind)
-        self.target, self.path_column = target_columns(predicts, target), path_column
+        self.target, self.path_column = target_columns(predicts, target), typed(path_column)
+        self.csv = csv or Csv()
         self.predicts: TargetKind = predicts
         self.target_kind: TargetKind | None = target_kind
 
@@ -108,20 +121,25 @@ class ImageTable(ImageFiles):
         Raises:
             InputError: the table cannot be used.
         """
-        table, where = read_path_table(path, self.path_column, (*self.target, SPLIT_COLUMN)), f"--data-dir {path}"
+        named, where = read_path_table(path, self.path_column, self.csv, self.notes), f"--data-dir {path}"
         for name in self.target:
-            require_column(table.frame, name, "--target", f" in {path}")
-        without = without_target(self.predicts, table.frame, self.target, path, self.notes)
-        frame = table.frame[~without]
-        files = Listing(table.files.root, [table.files.names[row] for row in np.flatnonzero(~without)])
-        targets = read_targets(self.predicts, frame, self.target, scale="standard")
+            require_column(named.table.column_names, name, "--target", f" in {path}")
+        first = self.target[0]
+        cells, decimal = named.table[first], decimal_sign(named.table, self.csv)
+        spelling = target_spelling(self.predicts, cells, self.csv, decimal)
+        without = without_target(self.predicts, cells, first, spelling, range(len(cells)), self.notes)
+        rows = np.flatnonzero(~without)
+        table = named.table.take(rows)
+        files = Listing(named.files.root, [named.files.names[row] for row in rows])
+        targets = read_targets(self.predicts, table, self.target, scale="standard", spelling=spelling, rows=rows)
         if repeated := len(files) - len(set(files.names)):
             self.notes.append(f"{repeated} rows name an image that an earlier row names")
         whole = Chosen(files, targets, np.arange(len(files)))
         if self.target_kind is None:
             self.notes += ambiguity(targets, whole.rows)
-        if SPLIT_COLUMN in frame.columns and SPLIT_COLUMN not in self.target:
-            samples = self._given_splits(whole, frame[SPLIT_COLUMN], where)
+        self.notes += missing_classes(targets)
+        if SPLIT_COLUMN in table.column_names and SPLIT_COLUMN not in self.target:
+            samples = self._given_splits(whole, table[SPLIT_COLUMN], rows, where)
             if "val" in samples:
                 return LoadedSplits(source, "as given", samples, fallback)
             samples, whole = samples | samples["train"].divided({"val": VAL_SHARE}, where), samples["train"]
@@ -131,7 +149,7 @@ class ImageTable(ImageFiles):
             shown = f"{DIVIDED[self.predicts]}, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
         return LoadedSplits(source, shown, samples, fallback, whole)
 
-    def _given_splits(self, whole: Chosen, column: pd.Series, where: str) -> dict[str, Chosen]:
+    def _given_splits(self, whole: Chosen, column: pa.ChunkedArray, rows: np.ndarray, where: str) -> dict[str, Chosen]:
         """Return the splits that a column names.
 
         Raises:
@@ -142,7 +160,7 @@ class ImageTable(ImageFiles):
         if len(bad := np.flatnonzero(named == "")):
             raise InputError(
                 f"{where}: {len(bad)} cells of column {SPLIT_COLUMN} are neither train, val nor test: "
-                f"{', '.join(repr(cells[row]) for row in bad[:3])} (rows {some(column.index[bad])}, counted from 0). "
+                f"{', '.join(repr(cells[row]) for row in bad[:3])} (rows {some(rows[bad])}, counted from 0). "
                 "Fill them, or rename the column to have the table divided."
             )
         samples = {split: whole.of(rows) for split in SPLITS if len(rows := np.flatnonzero(named == split))}

@@ -1,25 +1,28 @@
-"""Tables that name images: CSV, TSV or Parquet with a column of paths, relative to the table's own folder."""
+"""Tables that name images: CSV, JSON lines or Parquet with a column of paths, relative to the table's own folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
+import pyarrow as pa
 
 from src.configs.errors import InputError
+from src.configs.table import Csv
+from src.configs.words import word
+from src.datamodules.headers import SUFFIXES, require_column
 from src.datamodules.images.listing import Listing
-from src.datamodules.tables.table_files import SUFFIXES, read, require_column
-from src.datamodules.tables.values import some, words
+from src.datamodules.tables.table_files import read
+from src.datamodules.tables.values import some
+from src.resources.files import as_on_disk
 
 
 @dataclass(frozen=True, eq=False)
 class PathTable:
     """Rows of a table, and the image file of each."""
 
-    frame: pd.DataFrame
+    table: pa.Table
     files: Listing
     """Their names are the cells as written."""
 
@@ -29,20 +32,21 @@ def is_table(given: object) -> bool:
     return isinstance(given, Path) and given.suffix.lower() in SUFFIXES and not given.is_dir()
 
 
-def read_path_table(path: Path, column: str, as_written: Sequence[str] = ()) -> PathTable:
+def read_path_table(path: Path, column: str, how: Csv, notes: list[str]) -> PathTable:
     """Read a table of images.
 
     Args:
         path: of the table.
         column: has the paths.
-        as_written: further columns whose cells are read as they are written: 001 is no 1.
+        how: how a CSV is written.
+        notes: what the reader should know of the file is added here.
 
     Raises:
         InputError: it cannot be read, has no such column, an empty cell there, or a file outside its folder.
     """
-    frame = read(path, (column, *as_written))
-    require_column(frame, column, "--path-column", f" in {path}")
-    names = words(frame[column])
+    table = read(path, how, notes)
+    require_column(table.column_names, column, "--path-column", f" in {path}")
+    names = [as_on_disk(word(cell)) for cell in table[column].to_pylist()]
     if empty := [row for row, name in enumerate(names) if not name]:
         raise InputError(
             f"{path}: {len(empty)} cells of column {column} are empty (rows {some(empty)}, counted from 0). Fill or "
@@ -54,7 +58,7 @@ def read_path_table(path: Path, column: str, as_written: Sequence[str] = ()) -> 
             f"{', '.join(repr(names[row]) for row in outside[:3])} (rows {some(outside)}, counted from 0). Put the "
             "table into a folder above the images, or link their folder into its own."
         )
-    return PathTable(frame, Listing(path.parent, names))
+    return PathTable(table, Listing(path.parent, names))
 
 
 def _leaves(name: str, folder: Path) -> bool:

@@ -77,7 +77,7 @@ def draw_table(sizes: dict[str, int] = SIZES) -> Path:
                 image, row = draw(np.random.default_rng([number, i]))
                 image.save(part / split / f"{i:04d}.png")
                 with_rows.append({"path": f"{split}/{i:04d}.png", "split": split, **row})
-        with open(part / "sheets.csv", "w", newline="") as file:
+        with open(part / "sheets.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(with_rows[0]))
             writer.writeheader()
             writer.writerows(with_rows)

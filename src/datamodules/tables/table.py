@@ -1,4 +1,4 @@
-"""Any table with a column to predict: CSV or Parquet, in memory, batches sliced and not collated."""
+"""Any table with a column to predict: CSV, JSON lines or Parquet, in memory, batches sliced and not collated."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec, TargetKind
-from src.configs.table import Columns, TablePrep
+from src.configs.table import Columns, Csv, TablePrep
 from src.datamodules.base import DataModule
 from src.datamodules.capabilities import PredictionInput
+from src.datamodules.headers import SUFFIXES, require_column, typed_columns
 from src.datamodules.ids import id_column
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
-from src.datamodules.tables import table_targets
-from src.datamodules.tables.columns import Encoder, bin_edges, fit
+from src.datamodules.tables import held_out, table_targets
+from src.datamodules.tables.cells import words
+from src.datamodules.tables.columns import Encoder, bin_edges, by_kind, decode, fit
 from src.datamodules.tables.fallback import fallback_table
-from src.datamodules.tables.inputs import Inputs
-from src.datamodules.tables.kinds import infer
-from src.datamodules.tables.table_files import SUFFIXES, given_table, read, require_column
-from src.datamodules.tables.values import words
-from src.datamodules.targets import DIVIDED, require_kind
+from src.datamodules.tables.inputs import read_inputs
+from src.datamodules.tables.kinds import infer, not_features
+from src.datamodules.tables.numbering import note, numbering
+from src.datamodules.tables.spelling_search import decimal_sign
+from src.datamodules.tables.table_files import from_frame, read, stack
+from src.datamodules.tables.table_targets import target_spelling
+from src.datamodules.targets import DIVIDED, missing_classes, require_kind
 from src.datamodules.tensors import Slices
 from src.resources.files import printable
 
@@ -49,6 +54,7 @@ class Table(DataModule):
         predicts: one class of a row, any number of labels, or a number.
         target_kind: how the user wants the target read, which has to be `predicts`; None notes what else it could be.
         columns: kinds of columns that are not to be inferred.
+        csv: how cells are written, where that is not to be found out.
         prep: how numbers and the target are scaled.
         bins: edges of so many bins of each number go to the spec, for a model that asks for them.
 
@@ -69,6 +75,7 @@ class Table(DataModule):
         target_kind: TargetKind | None = None,
         source: str = "auto",
         columns: Columns | None = None,
+        csv: Csv | None = None,
         prep: TablePrep | None = None,
         bins: int = 0,
         batch_size: int = 32,
@@ -80,7 +87,8 @@ class Table(DataModule):
         self.data_dir, self.target_kind, self.bins = data_dir, target_kind, bins
         self.predicts: TargetKind = predicts
         self.target_columns: tuple[str, ...] = table_targets.target_columns(predicts, target)
-        self.columns, self.prep = columns or Columns(), prep or TablePrep()
+        self.columns = typed_columns(columns or Columns())
+        self.csv, self.prep = csv or Csv(), prep or TablePrep()
 
     # ------------------------------------------------------------------------------------------------------- sources
     def sources(self) -> dict[str, Callable[[], LoadedSplits[np.ndarray] | None]]:
@@ -92,22 +100,19 @@ class Table(DataModule):
         if path is None:
             return None
         if path.is_file():
-            found = self.divided(f"file {printable(path)}", read(path, self.columns.category))
+            found = self.divided(f"file {printable(path)}", self.read(path))
         else:
             found = self.from_folder(path)
         if self.target_kind is None:
             self.notes += table_targets.ambiguity(self._targets, np.concatenate([*found.samples.values()]))
+        self.notes += missing_classes(self._targets)
         return found
 
     def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:
         """Return a folder's train, val and test files; where there is no val, it is taken from train."""
         files = split_files(path, SUFFIXES, self.notes)
-        given = {split: read(file, self.columns.category) for split, file in files.items()}
-        for split, frame in given.items():
-            if missing := sorted(set(given["train"].columns) - set(frame.columns)):
-                raise InputError(f"--data-dir {path}: {split} has no column {missing[0]}, which train has.")
-        samples = self.keep(given)
-        if "val" in given:
+        samples = self.keep({split: self.read(file) for split, file in files.items()})
+        if "val" in samples:
             return LoadedSplits(f"folder {printable(path)}", "as given", samples)
         parts = self.divide(samples["train"], {"val": VAL_SHARE}, str(path))
         return LoadedSplits(
@@ -116,6 +121,9 @@ class Table(DataModule):
             {**samples, **parts},
             whole=samples["train"],
         )
+
+    def read(self, path: Path) -> pa.Table:
+        return read(path, self.csv, self.notes, ignored=self.columns.ignored)
 
     def from_sklearn(self) -> LoadedSplits[np.ndarray] | None:
         """Return a table that comes with scikit-learn, a fallback."""
@@ -129,11 +137,11 @@ class Table(DataModule):
         if others or first not in frame.columns:
             self.target_columns = ("target",)
         values = found.target if names is None else np.asarray(names)[found.target]
-        return self.divided(f"scikit-learn, {name}", frame.assign(target=values), fallback=fallback)
+        return self.divided(f"scikit-learn, {name}", from_frame(frame.assign(target=values)), fallback=fallback)
 
-    def divided(self, source: str, frame: pd.DataFrame, *, fallback: bool = False) -> LoadedSplits[np.ndarray]:
+    def divided(self, source: str, table: pa.Table, *, fallback: bool = False) -> LoadedSplits[np.ndarray]:
         """Return a table divided into train, validation and test."""
-        whole = self.keep({"train": frame})["train"]
+        whole = self.keep({"train": table})["train"]
         parts = self.divide(whole, {"val": VAL_SHARE, "test": TEST_SHARE}, source)
         how = f"by groups of {self.columns.group}" if self.columns.group else DIVIDED[self.predicts]
         shown = f"{how}, val {VAL_SHARE:.0%}, test {TEST_SHARE:.0%}, seed {SPLIT_SEED}"
@@ -150,32 +158,43 @@ class Table(DataModule):
             raise InputError(" ".join([str(error), *table_targets.ambiguity(self._targets, rows)])) from error
         return {split: rows[positions] for split, positions in parts.items()}
 
-    def keep(self, given: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+    def keep(self, given: Mapping[str, pa.Table]) -> dict[str, np.ndarray]:
         """Keep the rows that have a target as one table; return the rows of each split.
 
         Raises:
             InputError: no such column, or targets that cannot be used.
         """
-        for split, frame in given.items():
+        for split, table in given.items():
             for name in self.target_columns:
-                require_column(frame, name, "--target", f" in {split}")
+                require_column(table.column_names, name, "--target", f" in {split}")
+        first, where = self.target_columns[0], f"--data-dir {self.data_dir}"
+        self._decimal = decimal_sign(given["train"], self.csv)
+        self._written = target_spelling(self.predicts, given["train"][first], self.csv, self._decimal)
+        self.table = stack(given, where, self.notes)
+        self._names = [str(row) for table in given.values() for row in range(len(table))]  # as each file counts them
+        ends = np.cumsum([0, *map(len, given.values())])
+        rows = {split: np.arange(a, b) for split, a, b in zip(given, ends, ends[1:], strict=False)}
         several = len(given) > 1
-        whole = pd.concat(given.values())
-        whole.index = [f"{row} of {split}" if several else row for split in given for row in range(len(given[split]))]
-        without = table_targets.without_target(self.predicts, whole, self.target_columns, self.data_dir, self.notes)
-        self._targets = table_targets.read_targets(self.predicts, whole, self.target_columns, scale=self.prep.target)
-        self.frame = whole
-        self._names = [str(row) for frame in given.values() for row in range(len(frame))]  # as each file counts them
-        starts = np.cumsum([0, *map(len, given.values())])
-        rows = {split: np.arange(a, b) for split, a, b in zip(given, starts, starts[1:], strict=False)}
+        self._row_names = [f"{self._names[r]} of {s}" for s in rows for r in rows[s]] if several else self._names
+        without = table_targets.without_target(
+            self.predicts, self.table[first], first, self._written, self._row_names, self.notes
+        )
+        self._targets = table_targets.read_targets(
+            self.predicts,
+            self.table,
+            self.target_columns,
+            scale=self.prep.target,
+            spelling=self._written,
+            rows=self._row_names,
+        )
         return {split: found[~without[found]] for split, found in rows.items()}
 
     def labels(self, samples: np.ndarray) -> list[str] | np.ndarray | None:
         return self._targets.strata(samples)
 
     def names_of(self, samples: np.ndarray, found: LoadedSplits[np.ndarray]) -> list[str]:
-        name = id_column(self.frame.columns)
-        return words(self.frame[name].iloc[samples]) if name else [self._names[r] for r in samples]
+        name = id_column(self.table.column_names)
+        return words(self.table[name].take(samples)) if name else [self._names[r] for r in samples]
 
     def subset(self, samples: np.ndarray, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         return samples[positions]
@@ -183,8 +202,8 @@ class Table(DataModule):
     def groups(self, samples: np.ndarray) -> list[str] | None:
         if not (name := self.columns.group):
             return None
-        require_column(self.frame, name, "--columns.group")
-        return words(self.frame[name].iloc[samples])
+        require_column(self.table.column_names, name, "--columns.group")
+        return words(self.table[name].take(samples))
 
     # ----------------------------------------------------------------------------------------------------------- setup
     def setup(self, stage: str) -> None:
@@ -193,18 +212,27 @@ class Table(DataModule):
         self.notes = []
         found = self.find()
         self._rows = found.samples
-        hashes = self._hashes()
-        train = self.frame.iloc[self._rows["train"]]
-        leave_out = (*self.target_columns, id_column(self.frame.columns))
-        self._kinds = infer(train, self.columns, self.notes, leave_out=leave_out)
-        self._encoder = fit(train, self._kinds, self.prep.numbers, self.prep.clip)
-        self.preparation = repr(self._encoder)
-        encoded = self._encoder.encode(self.frame)
-        held_out = np.setdiff1d(list(encoded.errors), self._rows["train"])
-        if len(held_out):
-            first = "; ".join(f"row {self.frame.index[row]}, column {encoded.errors[row]}" for row in held_out[:3])
-            self.notes.append(f"{len(held_out)} rows of val or test have values that count as missing: {first}")
         train_rows = self._rows["train"]
+        self.kinds = infer(
+            self.table.take(train_rows),
+            self.columns,
+            self.csv,
+            self.notes,
+            leave_out=not_features(self.table.column_names, self.target_columns),
+            decimal=self._decimal,
+            rows=[self._row_names[row] for row in train_rows],
+        )
+        columns = by_kind(self.kinds.columns)
+        self._frame, _ = decoded = decode(self.table, columns)
+        self._encoder = fit(self._frame.iloc[train_rows], columns, self.prep.numbers, self.prep.clip, self._written)
+        self.preparation = repr(self._encoder)
+        self.notes += held_out.notes(self._rows, self.table, decoded, self._encoder, self._row_names)
+        numbers = [column.name for column in columns if column.kind == "number"]
+        self.notes += map(note, numbering(self._frame, train_rows, numbers))
+        hashes = held_out.row_hashes(self.table, decoded, columns)
+        self.notes += held_out.repeated(self._rows, hashes)
+        self.notes += self._encoder.rounded(self._frame, train_rows)
+        encoded = self._encoder.encode(self._frame)
         classes, target = self._targets.fit(self._rows, found.source, scale=self.prep.target)
         self._data = {
             split: Slices(
@@ -221,23 +249,13 @@ class Table(DataModule):
         self.spec = DataSpec(
             classes=classes,
             class_counts=self.train_counts(len(classes)),
-            input_shape=(len(self._kinds),),
+            input_shape=(len(columns),),
             numbers=self._encoder.width,
             categories=tuple(len(values) + 1 for values in self._encoder.values),
             bins=bin_edges(encoded.numbers[train_rows], self.bins),
             target=target,
         )
         self.loaded = found
-
-    def _hashes(self) -> np.ndarray:
-        """Return a hash of each row, target and all; rows that are in train and elsewhere are noted."""
-        without_id = self.frame.drop(columns=[name for name in [id_column(self.frame.columns)] if name])
-        hashes = pd.util.hash_pandas_object(without_id, index=False).to_numpy()
-        for split, rows in self._rows.items():
-            repeated = np.isin(hashes[rows], hashes[self._rows["train"]]).sum() if split != "train" else 0
-            if repeated:  # two rows with the same words may well be two cases, so they stay
-                self.notes.append(f"{repeated} of {len(rows)} rows of {split} are in train too")
-        return hashes
 
     # --------------------------------------------------------------------------------------------------- what is there
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
@@ -256,11 +274,12 @@ class Table(DataModule):
         return self._data[split].columns["target"]
 
     def examples(self, split: str, positions: Sequence[int]) -> list[str]:
-        shown = self.frame.iloc[self._rows[split][list(positions)]]
-        return [", ".join(f"{name} {value}" for name, value in row.items()) for row in shown.to_dict("records")]
+        shown = self.table.take(self._rows[split][list(positions)])
+        cells = zip(*(words(column) for column in shown.columns), strict=True)
+        return [", ".join(f"{n} {cell}" for n, cell in zip(shown.column_names, row, strict=True)) for row in cells]
 
     def baseline_inputs(self, split: str) -> pd.DataFrame:
-        return self._encoder.plain(self.frame.iloc[self._rows[split]])
+        return self._encoder.plain(self._frame.iloc[self._rows[split]])
 
     # ------------------------------------------------------------------------------------------------------ prediction
     def save(self, run: Path) -> None:
@@ -271,30 +290,9 @@ class Table(DataModule):
         self._encoder = Encoder.load(run / FITTED)
 
     def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        frames: list[pd.DataFrame] = []
-        for given in inputs:
-            frame, what = given_table(given, self._encoder.categories)
-            if missing := [name for name in self._encoder.columns if name not in frame.columns]:
-                raise InputError(
-                    f"{what}: {len(missing)} of the {len(self._encoder.columns)} columns that the run has seen are "
-                    f"missing: {', '.join(missing)}."
-                )
-            frames.append(frame)
-        if not sum(map(len, frames)):
-            shown = ", ".join(str(one) if isinstance(one, str | Path) else "an empty table" for one in inputs)
-            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or -.")
-        whole = pd.concat(frames, ignore_index=True)
-        encoded = self._encoder.encode(whole)
-        if encoded.unseen:
-            shown = ", ".join(f"{name} ({count} rows)" for name, count in encoded.unseen.items())
-            self.notes.append(f"categories that training had not: {shown}")
-        self._inputs = Inputs(encoded.numbers, encoded.categories, encoded.errors)
-        labels = spec.classes if spec.target.kind == "multi_label" else ()
-        self.expected = table_targets.expected_targets(whole, spec.target.name, labels)
-        if len(inputs) > 1 or not (name := id_column(whole.columns)):
-            return [str(i) for i in range(len(whole))]
-        self.id_name = name
-        return words(whole[name])
+        given = read_inputs(inputs, self._encoder, self.csv, spec, self.notes)
+        self._inputs, self.expected, self.id_name = given.rows, given.expected, given.id_name
+        return given.ids
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))

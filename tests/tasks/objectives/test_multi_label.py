@@ -140,6 +140,24 @@ def test_scores_of_saved_predictions_are_those_of_the_evaluation(objective: Mult
     assert {f"val/{name}": value for name, value in found.items()} == pytest.approx(evaluated)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(*[st.booleans()] * len(LABELS)), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
+def test_absent_labels_are_left_out(rows: list[tuple[bool, ...]], seed: int) -> None:
+    quieten()
+    true, rng = np.array(rows), np.random.default_rng(seed)
+    prob = (0.55 * rng.random(true.shape) + 0.45 * true * rng.integers(0, 2, true.shape)).astype(np.float32)
+    found = MultiLabel(SPEC).score({"prob": prob}, true.astype(np.float32))
+    taken = prob >= 0.5
+    there, known = np.flatnonzero(true.any(0)), np.flatnonzero((true | taken).any(0))
+    precision = [average_precision_score(true[:, k], prob[:, k]) for k in there]
+    f1 = [f1_score(true[:, k], taken[:, k]) for k in known]
+    expected = {"map": np.mean(precision) if precision else np.nan, "f1_macro": np.mean(f1) if f1 else np.nan}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    if len(known):  # scikit-learn returns NaN with a warning where no label can be scored
+        judged = MultiLabel(SPEC).judge({"prob": prob}, true.astype(np.float32), {})
+        assert judged["f1_macro_before"] == pytest.approx(expected["f1_macro"], abs=1e-5)
+
+
 def test_a_label_that_no_example_has_is_no_warning() -> None:
     columns = known()
     columns["target"][:, 3] = 0
