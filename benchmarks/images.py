@@ -235,7 +235,7 @@ def probe(experiment: Experiment) -> Train:
                 kept = build.prepare_features(task, datamodule, trainer, resumed=False, test=False)
                 assert kept
                 trainer.fit(task, datamodule=kept)
-            turns.step(experiment.max_epochs * datamodule.sizes()["train"])
+            turns.step((experiment.max_epochs or 1) * datamodule.sizes()["train"])
 
     return train
 

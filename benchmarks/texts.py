@@ -61,6 +61,7 @@ def expert(experiment: TextData) -> Train:
 
         model: Any = task.model
         optimizer = build_optimizer(model.layer_groups(), experiment.optim)
+        assert experiment.max_epochs is not None
         steps = len(order) * experiment.max_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
         smoothing = cast(ClassificationExperiment, experiment).label_smoothing
@@ -159,7 +160,7 @@ def hf_trainer(experiment: ImdbBert, *, bf16: bool) -> Callable[[Turns], float]:
 
         with tempfile.TemporaryDirectory() as folder:
             arguments = transformers.TrainingArguments(
-                folder, num_train_epochs=experiment.max_epochs, bf16=bf16, use_cpu=not torch.cuda.is_available(),
+                folder, num_train_epochs=experiment.max_epochs or 1, bf16=bf16, use_cpu=not torch.cuda.is_available(),
                 save_strategy="no", report_to="none", disable_tqdm=True,
             )  # fmt: skip
             trainer = transformers.Trainer(

@@ -59,8 +59,8 @@ class Experiment:
     """Examples to leave out: a list that scripts/check_data.py --fix wrote."""
     weights: str = "none"
     """Start: imagenet or pretrained (downloaded or packaged), none (random), or a file with a state dict."""
-    max_epochs: int = 10
-    """Passes over the training data."""
+    max_epochs: int | None = 10
+    """Passes over the training data. None: as many as suit their number, where the experiment says how many."""
     batch_size: int = 32
     """Examples a step and device."""
     num_workers: int | None = None
@@ -146,7 +146,7 @@ class Experiment:
                 raise InputError(f"--{name.replace('_', '-')} {value}: from 0 to below 1.")
         if self.averaging != "none" and self.strategy.startswith(("fsdp", "deepspeed")):
             raise InputError(f"--averaging {self.averaging}: --strategy {self.strategy} divides the weights.")
-        if self.averaging == "swa" and self.max_epochs < 4:
+        if self.averaging == "swa" and self.max_epochs is not None and self.max_epochs < 4:
             raise InputError(
                 f"--averaging swa: averages the last quarter of the epochs; {self.max_epochs} are too few. "
                 "--max-epochs 4 or more, or --averaging ema."
@@ -159,6 +159,18 @@ class Experiment:
 
     def resolve(self) -> Self:
         """Return the experiment with what this machine lacks replaced; the change is shown and recorded."""
+        return self
+
+    def sized(self, rows: int, devices: int) -> Self:
+        """Return the experiment as it suits so many training examples, shared by so many devices.
+
+        Called when a run's data are set up; what it changes is shown and recorded. What is sized stays as it is.
+
+        Raises:
+            InputError: `max_epochs` is None, and no subclass says what that means.
+        """
+        if self.max_epochs is None:
+            raise InputError(f"--max-epochs None: {type(self).__name__} does not say how many then. Give a number.")
         return self
 
     def for_inference(self, run: Path) -> Self:

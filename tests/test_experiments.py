@@ -45,7 +45,7 @@ def trained(kind: type[Experiment], tiny: Tiny, **fields: Any) -> Path:
     assert record["state"] == "done"
     assert record["experiment"] == kind.dotted_name()
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
-    assert record["best"]["name"] == kind.monitor
+    assert record["best"]["name"] == record["fields"]["monitor"]
     assert (run / "predictions_val.csv").is_file()
     return run
 

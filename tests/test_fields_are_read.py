@@ -68,6 +68,7 @@ def unread(kind: type[Experiment], folder: Path, monkeypatch: pytest.MonkeyPatch
     with open_loggers(experiment, record, None) as loggers:
         trainer = build_trainer(experiment, build_callbacks(experiment, record), logger=loggers)
         datamodule, task = build.build_parts(experiment)
+        experiment = build.set_up(experiment, datamodule)
         evaluate.describe(experiment, datamodule, task, trainer)
         runner.fit(experiment, trainer, task, datamodule, folder / "last.ckpt")
     return {field.name for field in dataclasses.fields(kind)} - read

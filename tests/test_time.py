@@ -23,7 +23,7 @@ from src import callbacks, datamodules, tasks
 from src.callbacks import stopwatch
 from src.callbacks.stopwatch import PARTS, Stopwatch, shares
 from src.experiment import DataSpec
-from src.runs import records, summary
+from src.runs import hints, records
 from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -103,7 +103,7 @@ def test_waiting_for_data(rows: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert tuple(spent) == PARTS
     assert sum(spent.values()) == pytest.approx(1)
     assert spent["data"] == max(spent.values())
-    assert spent["data"] > summary.MUCH_WAITING
+    assert spent["data"] > hints.MUCH_WAITING
     said = capsys.readouterr().out
     assert re.search(r"training: waiting for data \d+%, forward \d+%, .* checkpoints \d+%, other \d+%", said)
     assert re.search(r"NOTE +\d+% of the training was waiting for data; try more workers \(--num-workers 2\)\n", said)
@@ -149,7 +149,7 @@ def test_a_profiler_of_the_users_own_wins(rows: Path) -> None:
     ],
 )
 def test_advice_names_flags_that_there_are(fields: dict[str, Any], words: tuple[str, ...]) -> None:
-    said = summary.faster_data({"fields": fields, "time": {"data": 0.41}, "device": "cpu x 1"})
+    said = hints.faster_data({"fields": fields, "time": {"data": 0.41}, "device": "cpu x 1"})
     assert all(word in said for word in (*words, "41%"))
     assert ("--image-size" in said) == ("image_size" in fields)
 

@@ -21,8 +21,8 @@ from src.studies.cross_validation import cross_validate
 from src.studies.ensemble import ensemble
 from src.studies.reproduce import reproduce
 from src.tasks import Task
-from src.training.build import build_task, make_datamodule
-from src.training.evaluate import describe
+from src.training.build import build_task, make_datamodule, set_up
+from src.training.evaluate import changes, describe
 from src.training.options import RunOptions
 from src.training.precision import faster, measured_speeds
 from src.training.ranks import is_rank_zero
@@ -98,11 +98,15 @@ def plan(requested: Experiment, fold: Fold | None = None) -> None:
     resolved = requested.resolve()
     datamodule = make_datamodule(resolved, fold)
     trainer = build_trainer(resolved, [], logger=False)
+    head = records.head(requested, resolved)
+    unsized, resolved = resolved, set_up(resolved, datamodule, devices=trainer.world_size)
+    trainer = build_trainer(resolved, [], logger=False)
     task = build_task(resolved, datamodule)
     speeds: dict[str, float] = {}
     if isinstance(task, Task) and isinstance(datamodule, DataModule):
         speeds = measured_speeds(resolved, task, datamodule, trainer)
     if speeds:
         trainer = build_trainer(resolved, [], logger=False, precision=faster(speeds))
-    record = records.head(requested, resolved) | describe(resolved, datamodule, task, trainer)
+    record = head | {"fields": resolved.to_json()} | describe(resolved, datamodule, task, trainer)
+    record |= changes(unsized, resolved, datamodule)
     summary.before(record | {"precision_speeds": speeds}, None)

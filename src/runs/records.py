@@ -35,6 +35,8 @@ class Values(TypedDict, total=False):
     fields: dict[str, Any]
     asked: dict[str, Any]
     """Fields as requested, where they had to be replaced."""
+    sized: dict[str, Any]
+    """Training rows, and fields as they were before their number changed them, if it did."""
     seed: int
     state: str
     """running, done, failed or interrupted."""
@@ -59,6 +61,8 @@ class Values(TypedDict, total=False):
     fold: dict[str, int]
     metrics: dict[str, float]
     best: dict[str, Any]
+    still_improving: list[float]
+    """Last values of `monitor`, where it was still improving when the training ended."""
     per_class: dict[str, Any]
     calibration: dict[str, Any]
     baselines: dict[str, dict[str, float]]

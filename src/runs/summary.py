@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from src.configs import shown
-from src.runs import records, state
+from src.runs import hints, records, state
 
 PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
-MUCH_WAITING = 0.2
-"""Share of the training's time above which waiting for data is worth a line."""
 MOST_CLASSES = 10
 """Classes whose figures are printed, the rarest first."""
 _SILENT: ContextVar[bool] = ContextVar("silent", default=False)
@@ -65,6 +63,8 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
     for name, wanted in record["asked"].items():
         _line("STAND-IN", f"{name} {fields[name]} in place of {wanted}, whose weights are not available here")
     _line("recipe", recipe(fields, record["steps"]))
+    if found := record.get("sized"):
+        _line("", f"for {found['rows']} training rows: {differences(found['was'], fields)}")
     speeds = [f"{name} {speed:.3g}" for name, speed in record.get("precision_speeds", {}).items()]
     measured = f" (measured in examples/s: {', '.join(speeds)})" if speeds else ""
     _line("device", f"{record['device']}, precision {record['precision']}{measured}")
@@ -84,6 +84,16 @@ def recipe(fields: Mapping[str, Any], steps: int) -> str:
         warmup = f" after {optim['warmup']:.0%} warm-up" if optim["warmup"] else ""
         decay = f", x{optim['layer_decay']:g} a layer down" if optim["layer_decay"] < 1 else ""
         parts.insert(0, f"{optim['name']}, lr {optim['lr']:g}{decay}, {optim['schedule']}{warmup}")
+    return ", ".join(parts)
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the fields, and values within them, that are not as they were, as flags with their values."""
+    parts: list[str] = []
+    for name, value in was.items():
+        inner = {f"{name}.{k}": (now[name][k], v) for k, v in value.items()} if isinstance(value, dict) else None
+        pairs = inner or {name: (now[name], value)}
+        parts += [f"--{key.replace('_', '-')} {new}" for key, (new, old) in pairs.items() if new != old]
     return ", ".join(parts)
 
 
@@ -111,8 +121,8 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     _line("time", f"{record['wall_s']:.1f} s{speed}")
     if spent := record.get("time"):
         _line("", "training: " + ", ".join(f"{PARTS.get(part, part)} {share:.0%}" for part, share in spent.items()))
-        if spent["data"] > MUCH_WAITING:
-            _line("NOTE", faster_data(record))
+    for hint in hints.of(record):
+        _line("NOTE", hint)
     if record["tests_read"] > 1:
         _line("NOTE", f"the test set has been read {record['tests_read']} times for this run")
     _line("run", str(folder))
@@ -139,20 +149,6 @@ def predict_files(record: Mapping[str, Any], folder: Path) -> list[str]:
 
 def _quoted(folder: Path) -> str:
     return shlex.quote(str(folder))
-
-
-def faster_data(record: Mapping[str, Any]) -> str:
-    """Return how a run that waits for its data can wait less, by flags that it has."""
-    fields = record["fields"]
-    workers = fields["num_workers"] or 0
-    auto = fields["num_workers"] is None and not record["device"].startswith("cpu")  # as many as the cores, or 8
-    ways = [f"more workers (--num-workers{'' if auto else f' {max(2, 2 * workers)}'})"]
-    if "image_size" in fields:
-        smaller = fields["image_size"] * 3 // 4
-        ways += [f"smaller images (--image-size {smaller})", "LEYDEN_CACHE on a fast disk with room for all images"]
-    if "max_length" in fields.get("prep", {}):
-        ways.append(f"shorter texts (--prep.max-length {fields['prep']['max_length'] * 3 // 4})")
-    return f"{record['time']['data']:.0%} of the training was waiting for data; try {', '.join(ways)}"
 
 
 def of_calibration(found: Mapping[str, Any]) -> str:

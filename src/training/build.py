@@ -52,34 +52,66 @@ def build_data(experiment: Experiment, fold: Fold | None = None) -> DataModule:
 
 
 def build_parts(experiment: Experiment, fold: Fold | None = None) -> tuple[DataModule, Task]:
-    """Return the experiment's data, or a fold of them, set up, and its task.
+    """Return the experiment's data, or a fold of them, set up, and its task, as one device trains it.
 
     Raises:
         InputError: as for `build_task`, or they are modules of one's own.
     """
     datamodule = make_datamodule(experiment, fold)
-    task = build_task(experiment, datamodule)
+    task = build_task(set_up(experiment, datamodule), datamodule)
     if not (isinstance(task, Task) and isinstance(datamodule, DataModule)):
         raise InputError(f"{type(experiment).__name__} has a module or data module of your own, which cannot do this.")
     return datamodule, task
 
 
-def build_task(experiment: Experiment, datamodule: LightningDataModule, resumed: Path | None = None) -> LightningModule:
-    """Set up the data, as those of the run to go on with, and return the task, built from the data's spec.
+def set_up(
+    experiment: Experiment,
+    datamodule: LightningDataModule,
+    resumed: Path | None = None,
+    *,
+    devices: int = 1,
+    recorded: bool = False,
+) -> Experiment:
+    """Set up the data and return the experiment as it suits their number.
+
+    Args:
+        experiment: what is run.
+        datamodule: its data.
+        resumed: the directory of the run to go on with, whose data these have to be.
+        devices: that share the training examples.
+        recorded: the fields are those of a run whose data changed none: all stay as they are.
+
+    Raises:
+        InputError: as for the data's `setup`, or the experiment leaves its epochs to data that cannot be counted.
+    """
+    if not isinstance(datamodule, DataModule):
+        if experiment.max_epochs is None:
+            raise InputError(f"--max-epochs None: {type(datamodule).__name__} does not tell its size. Give a number.")
+        return experiment
+    if resumed and (resumed / "split.json").exists():  # written when all of the data is
+        datamodule.restore(resumed)
+    datamodule.setup("fit")
+    if recorded and experiment.max_epochs is not None:
+        return experiment
+    sized = experiment.sized(datamodule.sizes()["train"], devices)
+    if sized.batch_size != experiment.batch_size:
+        datamodule.batch_size = sized.batch_size
+    return sized
+
+
+def build_task(experiment: Experiment, datamodule: LightningDataModule) -> LightningModule:
+    """Return the task, built from the spec of data that are set up.
 
     Raises:
         InputError: the parts do not go together, or cannot do what the experiment's fields ask for.
     """
-    if isinstance(datamodule, DataModule):
-        if resumed and (resumed / "split.json").exists():  # written when all of the data is
-            datamodule.restore(resumed)
-        datamodule.setup("fit")
     imbalance = imbalance_of(experiment)
     lightning.seed_everything(experiment.seed, workers=True, verbose=False)  # weights do not depend on what setup drew
     task = experiment.task(datamodule.spec if isinstance(datamodule, DataModule) else DataSpec())
     require_parts(task, datamodule, type(experiment).__name__)
     if isinstance(task, Task) and isinstance(datamodule, DataModule):
         task.set_imbalance_strategy(imbalance)
+        assert experiment.max_epochs is not None  # as `set_up` has seen to
         task.try_out(experiment.max_epochs)
         task.require_outputs(next(iter(datamodule.loader("val"))))
     elif imbalance != "none":

@@ -20,6 +20,7 @@ from src.datamodules import DataModule
 from src.datamodules.capabilities import KnowsColumns, PredictsFiles
 from src.experiment import Experiment
 from src.runs import records
+from src.runs.hints import LAST_SHOWN, still_improving
 from src.runs.records import Record, Values
 from src.tasks import Objective, Task
 from src.tasks.objectives import default_objective
@@ -125,6 +126,15 @@ def describe(
     }
 
 
+def changes(before: Experiment, sized: Experiment, datamodule: LightningDataModule) -> Values:
+    """Return what the record says of fields that the size of the data has changed; nothing if it has changed none."""
+    was, now = before.to_json(), sized.to_json()
+    changed = {name: value for name, value in now.items() if value != was[name]}
+    if not changed or not isinstance(datamodule, DataModule):
+        return {}
+    return {"sized": {"rows": datamodule.sizes()["train"], "was": {name: was[name] for name in changed}}}
+
+
 def absent_classes(datamodule: DataModule) -> list[str]:
     """Return a note for each split of the evaluation that lacks classes or labels: which metrics leave them out."""
     single = datamodule.spec.target.kind == "single_label"
@@ -154,6 +164,7 @@ def reproducible(trainer: Trainer) -> str:
 def planned_steps(experiment: Experiment, batches: int) -> int:
     """Return the optimiser steps of all epochs of so many batches, early stopping aside."""
     batches = min(batches, experiment.limit_train_batches or batches)
+    assert experiment.max_epochs is not None  # as `set_up` has seen to
     return -(-batches // experiment.accumulate) * experiment.max_epochs
 
 
@@ -170,3 +181,16 @@ def training_figures(folder: Path, experiment: Experiment) -> Values:
         monitored = {"name": experiment.monitor, "mode": experiment.mode}
         figures["best"] = monitored | {"value": value, "epoch": epoch, "step": step}
     return figures
+
+
+def improving(folder: Path, experiment: Experiment, examples: int) -> Values:
+    """Return the last values of `monitor` where it was still improving at the end of the epochs; else nothing.
+
+    Args:
+        folder: the run directory.
+        experiment: what was trained.
+        examples: of validation.
+    """
+    values = [value for _, _, name, value in records.metrics(folder) if name == experiment.monitor]
+    found = still_improving(values, experiment.mode, examples)
+    return {"still_improving": values[-LAST_SHOWN:]} if found else {}

@@ -21,8 +21,8 @@ from src.resources.files import write_json
 from src.runs import records, state, summary
 from src.runs.records import Record, Values
 from src.tasks import Task
-from src.training.build import build_task, make_datamodule, prepare_features
-from src.training.evaluate import describe, evaluate, training_figures
+from src.training.build import build_task, make_datamodule, prepare_features, set_up
+from src.training.evaluate import changes, describe, evaluate, improving, training_figures
 from src.training.guards import check, refuse_data, refuse_parts, refuse_replaced, refuse_running, require_space
 from src.training.loggers import connect, cut, log_result, open_loggers
 from src.training.options import RunOptions
@@ -101,12 +101,19 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
         callbacks = build_callbacks(resolved, record, options.checkpoint_every)
         datamodule = make_datamodule(resolved, options.fold)
         own = isinstance(datamodule, DataModule)
-        build = functools.partial(build_trainer, resolved, callbacks, logger=loggers, distributed_sampler=not own)
-        trainer = build(precision=known)
+        build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own)
+        trainer = build(resolved, callbacks, precision=known)
         main = trainer.is_global_zero
         if main and not options.resume:
             record.start(requested, resolved)
-        task = build_task(resolved, datamodule, record.folder if options.resume else None)
+        unsized, resumed = resolved, record.folder if options.resume else None
+        reproduces = options.same_data_as is not None and options.child is None
+        recorded = reproduces or ("data" in before and "sized" not in before)
+        resolved = set_up(unsized, datamodule, resumed, devices=trainer.world_size, recorded=recorded)
+        if resolved != unsized:
+            callbacks = build_callbacks(resolved, record, options.checkpoint_every)
+            trainer = build(resolved, callbacks, precision=known)
+        task = build_task(resolved, datamodule)
         described = describe(resolved, datamodule, task, trainer)
         refuse_parts(options, datamodule, task)
         refuse_data(options, datamodule, described, earlier, record.folder)
@@ -114,10 +121,11 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
         if known is None and isinstance(task, Task) and isinstance(datamodule, DataModule):
             speeds = measured_speeds(resolved, task, datamodule, trainer)
         if speeds:
-            trainer = build(precision=faster(speeds))
+            trainer = build(resolved, callbacks, precision=faster(speeds))
             described["precision"] = str(trainer.precision)
         if main:
             began: dict[str, Any] = {} if finished else {"fields": resolved.to_json(), **state.process()}
+            began |= changes(unsized, resolved, datamodule)
             if options.fold:
                 began["fold"] = dataclasses.asdict(options.fold)
             if measured := speeds or (earlier.get("precision_speeds", {}) if known else {}):
@@ -150,6 +158,8 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
                 wall_s = round(before.get("wall_s", 0.0) + time.monotonic() - started, 1)
                 result |= {"state": "done", "reason": reason, "wall_s": wall_s}
                 result |= training_figures(record.folder, resolved)
+                if reason.startswith("max_epochs"):
+                    result |= improving(record.folder, resolved, record["data"]["sizes"].get("val", 0))
             if options.baselines:
                 from src.training.baselines import fit_baselines
 

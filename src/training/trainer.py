@@ -150,7 +150,7 @@ def build_trainer(
         "num_nodes": experiment.num_nodes,
         "strategy": experiment.strategy,
         "precision": precision or choose_precision(experiment),
-        "max_epochs": experiment.max_epochs,
+        "max_epochs": -1 if experiment.max_epochs is None else experiment.max_epochs,  # None before the data are known
         "max_time": experiment.max_time,
         "limit_train_batches": experiment.limit_train_batches,
         "limit_val_batches": experiment.limit_val_batches,
