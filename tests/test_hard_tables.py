@@ -235,6 +235,7 @@ def test_a_word_may_be_read_as_missing(tmp_path: Path) -> None:
     run = logistic(train, "country", csv=Csv(missing=("", "NA")))
     assert run.record["spec"]["classes"] == ["DE", "FR"]
     assert f"8 of {ROWS} rows have no country and are left out" in notes(run)
+    assert "read as a class" not in notes(run)
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers
@@ -751,3 +752,4 @@ def test_a_word_may_be_read_as_missing_in_texts_too(tmp_path: Path) -> None:
     assert "'NA' (8 rows) is read as a class" in notes(run)
     run = leyden.run(TextsLstm(data_dir=train, max_epochs=1, csv=Csv(missing=("NA",))))
     assert run.record["spec"]["classes"] == ["bad", "good"]
+    assert "read as a class" not in notes(run)

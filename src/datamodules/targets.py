@@ -163,11 +163,11 @@ def require_kind(predicts: TargetKind, target_kind: TargetKind | None) -> None:
         )
 
 
-def missing_classes(targets: Targets) -> list[str]:
-    """Return a note where classes are called NA, None or the like; else none."""
+def missing_classes(targets: Targets, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """Return a note where classes of these rows are called NA, None or the like; else none."""
     if targets.kind != "single_label":
         return []
-    counts = Counter(str(value) for value in targets.values)
+    counts = Counter(str(targets.values[row]) for row in rows)
     read = {name: count for name, count in counts.items() if name.lower() in MISSING and name}
     if not read:
         return []

@@ -137,7 +137,7 @@ class ImageTable(ImageFiles):
         whole = Chosen(files, targets, np.arange(len(files)))
         if self.target_kind is None:
             self.notes += ambiguity(targets, whole.rows)
-        self.notes += missing_classes(targets)
+        self.notes += missing_classes(targets, whole.rows)
         if SPLIT_COLUMN in table.column_names and SPLIT_COLUMN not in self.target:
             samples = self._given_splits(whole, table[SPLIT_COLUMN], rows, where)
             if "val" in samples:

@@ -65,7 +65,7 @@ class TableColumns:
         for kind, several in plural.items():
             of_kind = [column for column in self.columns if column.kind == kind]
             spelled = Counter(text for column in of_kind if (text := str(column.spelling)))
-            how = "; ".join(text if n == len(of_kind) else f"{n} {text}" for text, n in spelled.items())
+            how = "; ".join(text if n == len(of_kind) else f"{text} in {n}" for text, n in spelled.items())
             if of_kind:
                 parts.append(f"{len(of_kind)} {several if len(of_kind) > 1 else kind}{f' ({how})' if how else ''}")
         names = [name if why == "ignored" else f"{name} ({why})" for name, why in self.left_out.items()]

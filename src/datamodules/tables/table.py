@@ -103,9 +103,10 @@ class Table(DataModule):
             found = self.divided(f"file {printable(path)}", self.read(path))
         else:
             found = self.from_folder(path)
+        rows = np.concatenate([*found.samples.values()])
         if self.target_kind is None:
-            self.notes += table_targets.ambiguity(self._targets, np.concatenate([*found.samples.values()]))
-        self.notes += missing_classes(self._targets)
+            self.notes += table_targets.ambiguity(self._targets, rows)
+        self.notes += missing_classes(self._targets, rows)
         return found
 
     def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:

@@ -79,7 +79,7 @@ def target_notes(kind: TargetKind, parts: Mapping[str, Part], where: str, *, con
         confirmed: whether the user has said what kind of target it is.
     """
     cells = [cell for part in parts.values() for cell in part.labels]
-    notes = missing_classes(_parsed(kind, cells, parts["train"], where)) if kind == "single_label" else []
+    notes = missing_classes(_parsed(kind, cells, parts["train"], where), range(len(cells)))
     if not confirmed and (note := other_reading(_parsed(kind, sorted({*cells}), parts["train"], where))):
         notes.append(f"{note} (--target-kind {kind} confirms; another experiment of the file reads it otherwise)")
     return notes
