@@ -166,10 +166,6 @@ def test_devices(run_py: RunPy, images: Path, flags: tuple[str, ...], said: tupl
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
-def missing(data: Path) -> None:
-    shutil.rmtree(data)
-
-
 def empty(data: Path) -> None:
     shutil.rmtree(data)
     data.mkdir()
@@ -214,7 +210,6 @@ def val_all_broken(data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (missing, ("no such file or folder",)),
         (no_folder, ("no such folder",)),
         (empty, ("at least two class folders", "<folder>/<class>/<image>")),
         (no_classes, ("look like splits, but have no class folders in them", "<split>/<class>/<image>")),
@@ -231,6 +226,13 @@ def test_data_dir(
     change(data)
     refused(run_py(SCRATCH, *TINY, "--data-dir", data), str(data), *said)
     failed_run(str(data), *said)
+
+
+def test_a_data_dir_that_is_not_there_is_refused_before_there_is_a_run(run_py: RunPy, tmp_path: Path) -> None:
+    refused(
+        run_py(SCRATCH, *TINY, "--data-dir", tmp_path / "data"), f"--data-dir {tmp_path}/data: no such file or folder"
+    )
+    assert not records.runs_dir().exists()
 
 
 def damage(data: Path) -> list[Path]:
