@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 800, 5000], help="rows to train and validate on")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--words", type=int, default=2, help="of its team in each ticket")
-    parser.add_argument("--as-before", action="store_true", help="the recipe for many rows, whatever their number")
+    parser.add_argument("--as-before", action="store_true", help="always the recipe for many rows")
     flags = parser.parse_args()
     asked = TextsLstm(max_epochs=4, few_rows=0) if flags.as_before else TextsLstm()
     quieten()

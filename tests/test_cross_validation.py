@@ -276,7 +276,7 @@ def test_baselines_are_fitted_to_the_fold(validated: Validated) -> None:
 
 
 def test_a_class_that_most_folds_lack_is_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three rows of a third class in five folds: auroc was 0.67 where all that was there was right."""
+    """Three rows of a third class in five folds: auroc was 0.67 in the folds without it, though all was right."""
     rng = np.random.default_rng(0)
     rows = [[f"{5 * (number % 2) + rng.normal(0, 0.1):.4f}", "ab"[number % 2]] for number in range(97)]
     rows += [["20.0", "c"], ["20.1", "c"], ["20.2", "c"]]

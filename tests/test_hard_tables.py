@@ -1,4 +1,4 @@
-"""Tables as people have them: from training to prediction, whatever program wrote the cells."""
+"""Tables as people have them, written by many programs: from training to prediction."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_truth_value_is_one_however_it_is_spelled(
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_a_truth_value_is_one_whatever_the_file(trained_on_TRUE: leyden.Run, suffix: str, tmp_path: Path) -> None:
+def test_a_truth_value_is_one_in_every_format(trained_on_TRUE: leyden.Run, suffix: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"size": [0, 0], "garden": [True, False]})
     path = tmp_path / f"new.{suffix}"
     if suffix == "parquet":

@@ -15,14 +15,13 @@ from experiments.images import Images
 from experiments.tables import TableClassification, TableMultiLabel
 from experiments.texts import TextsLstm
 from src import cli, tasks
-from src.cli import data_check
 from src.cli.commands import run_all
 from src.datamodules import Fold
 from src.experiment import DataSpec, InputError
 from src.runs import records
 from src.training import runner
 from src.training.build import build_data
-from src.training.evaluate import absent_classes
+from src.training.evaluate import absent_classes, all_notes
 
 
 def flags(houses: Path, *more: str) -> list[str]:
@@ -149,4 +148,4 @@ def test_a_split_without_a_class_says_so_for_every_input(
     note = absent_classes(data)[-1]
     split = "test" if kind == "images" else "val"
     assert note.startswith(f"{split} has no example of {says}: left out of {left_out} unless predicted")
-    assert data_check.notes(data)[-1] == note
+    assert all_notes(data)[-1] == note

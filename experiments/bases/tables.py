@@ -32,7 +32,8 @@ class TableData(Experiment):
         super().check()
         if self.data_dir is not None:
             named = (*self.columns.number, *self.columns.category, *self.columns.date, *self.columns.ignored)
-            wanted = {"--target": self.target_columns(), "--columns": named}
+            group = [self.columns.group] if self.columns.group else []
+            wanted = {"--target": self.target_columns(), "--columns": named, "--columns.group": group}
             datamodules.require_columns(self.data_dir, self.csv, wanted)
 
     def datamodule(self) -> datamodules.Table:

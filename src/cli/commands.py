@@ -100,7 +100,8 @@ def plan(requested: Experiment, fold: Fold | None = None) -> None:
     trainer = build_trainer(resolved, [], logger=False)
     head = records.head(requested, resolved)
     unsized, resolved = resolved, set_up(resolved, datamodule, devices=trainer.world_size)
-    trainer = build_trainer(resolved, [], logger=False)
+    if resolved != unsized:
+        trainer = build_trainer(resolved, [], logger=False)
     task = build_task(resolved, datamodule)
     speeds: dict[str, float] = {}
     if isinstance(task, Task) and isinstance(datamodule, DataModule):

@@ -15,7 +15,7 @@ from src.datamodules import DataModule, quarantine
 from src.experiment import Experiment
 from src.resources.files import write_json
 from src.training.build import build_parts
-from src.training.evaluate import absent_classes
+from src.training.evaluate import all_notes
 from src.training.trainer import quieten
 
 SHOWN = 10
@@ -59,7 +59,7 @@ def show(name: str, datamodule: DataModule, report: data_checks.Report, seconds:
     print(f"{name}: {found.source}; splits {found.split}", flush=True)
     _line("", ", ".join(f"{split} {size}" for split, size in datamodule.sizes().items()))
     said = {finding.title for finding in report.findings}
-    for note in notes(datamodule):
+    for note in all_notes(datamodule):
         if note not in said:
             _line("note", note)
     if found.fallback:
@@ -78,10 +78,6 @@ def show(name: str, datamodule: DataModule, report: data_checks.Report, seconds:
     _line("result", f"{verdict}; {seconds:.0f} s")
 
 
-def notes(datamodule: DataModule) -> list[str]:
-    return [*datamodule.notes, *absent_classes(datamodule)]
-
-
 def as_json(datamodule: DataModule, report: data_checks.Report, seconds: float) -> dict[str, Any]:
     return {
         "data": {
@@ -89,7 +85,7 @@ def as_json(datamodule: DataModule, report: data_checks.Report, seconds: float) 
             "split": datamodule.loaded.split,
             "fingerprint": datamodule.fingerprint,
             "sizes": datamodule.sizes(),
-            "notes": notes(datamodule),
+            "notes": all_notes(datamodule),
         },
         "findings": [dataclasses.asdict(finding) for finding in report.worst_first()],
         "checked": report.checked,

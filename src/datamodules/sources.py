@@ -104,7 +104,7 @@ def own_data(data_dir: Path | None, name: str, suffixes: Sequence[str] = ()) -> 
     return data_dir
 
 
-def split_files(path: Path, suffixes: Sequence[str], notes: list[str]) -> dict[str, Path]:
+def split_files(path: Path, notes: list[str]) -> dict[str, Path]:
     """Return the file of each split in a folder, or `path` itself as 'train' if it is a file; note what is not used.
 
     Raises:
@@ -120,13 +120,13 @@ def split_files(path: Path, suffixes: Sequence[str], notes: list[str]) -> dict[s
             passed.add(one.name, is_folder=one.is_dir())
         else:
             there.append(one)
-    tables = [file for file in there if file.suffix.lower() in suffixes and not file.is_dir()]
+    tables = [file for file in there if file.suffix.lower() in SUFFIXES and not file.is_dir()]
     found = named_splits(tables, f"--data-dir {path}")
     if not found:
         beside = f" There: {some_names(file.name for file in tables)}." if tables else ""
         raise InputError(
-            f"--data-dir {path}: no train file. Expected train{suffixes[0]} and maybe val{suffixes[0]} and "
-            f"test{suffixes[0]} ({', '.join(suffixes)}), or name one file.{beside}"
+            f"--data-dir {path}: no train file. Expected train.csv and maybe val.csv and "
+            f"test.csv ({', '.join(SUFFIXES)}), or name one file.{beside}"
         )
     left = [one for one in there if one not in found.values()]
     notes += unused([file.name for file in left if file in tables], path, "the name says no split of these")
@@ -150,7 +150,7 @@ def require_columns(data_dir: Path, how: Csv, wanted: Mapping[str, Sequence[str]
         how: how a CSV is written.
         wanted: flag -> columns.
     """
-    for split, file in split_files(data_dir, SUFFIXES, []).items():
+    for split, file in split_files(data_dir, []).items():
         there = column_names(file, how)
         for flag, names in wanted.items():
             for name in names:

@@ -98,7 +98,7 @@ def describe(
             "fingerprint": datamodule.fingerprint,
             "sizes": datamodule.sizes(),
             "class_counts": datamodule.class_counts(),
-            "notes": [*datamodule.notes, *absent_classes(datamodule)],
+            "notes": all_notes(datamodule),
             "columns": datamodule.kinds.to_json() if isinstance(datamodule, KnowsColumns) else None,
             "predicts_files": isinstance(datamodule, PredictsFiles),
         }
@@ -133,6 +133,11 @@ def changes(before: Experiment, sized: Experiment, datamodule: LightningDataModu
     if not changed or not isinstance(datamodule, DataModule):
         return {}
     return {"sized": {"rows": datamodule.sizes()["train"], "was": {name: was[name] for name in changed}}}
+
+
+def all_notes(datamodule: DataModule) -> list[str]:
+    """Return what the plan, `run.json` and `check_data.py` say of the data."""
+    return [*datamodule.notes, *absent_classes(datamodule)]
 
 
 def absent_classes(datamodule: DataModule) -> list[str]:

@@ -82,7 +82,7 @@ class Fitted:
         table = from_frame(frame)
         decoded, bad = decode(table, self.encoder.columns)
         found = self.encoder.encode(decoded)
-        return Rows(*found, unusable(table, self.encoder.columns, bad), self.encoder.unseen(decoded))
+        return Rows(*found, unusable(table, self.encoder.columns, bad), self.encoder.unseen(found.categories))
 
     def plain(self, frame: pd.DataFrame) -> pd.DataFrame:
         return self.encoder.plain(decode(from_frame(frame), self.encoder.columns).frame)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from src.datamodules.sources import split_files
-from src.datamodules.texts.text_files import STDIN, SUFFIXES, Document, TextFile, column_names, rows, scan
+from src.datamodules.texts.text_files import STDIN, Document, TextFile, column_names, rows, scan
 from src.experiment import Csv, InputError
 
 DELIMITERS = {"comma.csv": ",", "semicolon.csv": ";", "tab.csv": "\t", "tab.tsv": "\t"}
@@ -139,7 +139,7 @@ def test_a_suffix_may_be_in_capitals(name: str, tmp_path: Path) -> None:
     shouted = path.rename(path.with_suffix(path.suffix.upper()))
     assert texts(shouted) == ["a"]
     if name != "text.txt":
-        assert split_files(shouted, SUFFIXES, []) == {"train": shouted}
+        assert split_files(shouted, []) == {"train": shouted}
 
 
 @pytest.mark.parametrize("name", ["comma.csv", "semicolon.csv", "tab.tsv", "lines.jsonl", "text.txt"])
@@ -337,7 +337,7 @@ def test_a_digest_is_the_same_in_every_format(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- split files
 def test_a_single_file_is_train(tmp_path: Path) -> None:
     path = raw(tmp_path / "reviews.csv", "text,label\n")
-    assert split_files(path, SUFFIXES, []) == {"train": path}
+    assert split_files(path, []) == {"train": path}
 
 
 def test_a_folders_files_are_told_by_name(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_a_folders_files_are_told_by_name(tmp_path: Path) -> None:
     for name in ("desktop.ini", ".train.csv.swp"):
         raw(tmp_path / name, "")
     notes: list[str] = []
-    found = split_files(tmp_path, SUFFIXES, notes)
+    found = split_files(tmp_path, notes)
     assert {split: path.name for split, path in found.items()} == {
         "train": "Training.csv",
         "val": "valid.jsonl",
@@ -380,7 +380,7 @@ def test_files_of_every_habit(files: dict[str, str], tmp_path: Path) -> None:
     for name in files.values():
         raw(tmp_path / name, "")
     notes: list[str] = []
-    assert {split: path.name for split, path in split_files(tmp_path, SUFFIXES, notes).items()} == files
+    assert {split: path.name for split, path in split_files(tmp_path, notes).items()} == files
     assert notes == []
 
 
@@ -388,14 +388,14 @@ def test_a_split_in_several_files_is_refused_with_the_way_out(tmp_path: Path) ->
     for part in range(2):
         raw(tmp_path / f"train-0000{part}-of-00002.parquet", "")
     with pytest.raises(InputError, match=r"are both train\. Join the parts into one file, or move one of them"):
-        split_files(tmp_path, SUFFIXES, [])
+        split_files(tmp_path, [])
 
 
 def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:
     for name in ("train.csv", "val.csv", "validation.tsv"):
         raw(tmp_path / name, "")
     with pytest.raises(InputError, match=r"--data-dir .*: val.csv and validation.tsv are both val\."):
-        split_files(tmp_path, SUFFIXES, [])
+        split_files(tmp_path, [])
 
 
 def test_a_folder_without_a_train_file_or_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
@@ -404,10 +404,10 @@ def test_a_folder_without_a_train_file_or_a_file_that_is_no_table_is_refused(tmp
     with pytest.raises(
         InputError, match=r"--data-dir .*: no train file\. Expected train\.csv.*There: test\.csv, val\."
     ):
-        split_files(tmp_path, SUFFIXES, [])
+        split_files(tmp_path, [])
     path = raw(tmp_path / "train.docx", "")
     with pytest.raises(InputError, match=r"train\.docx: not a table\. Expected one of \.csv, \.tsv, \.parquet"):
-        split_files(path, SUFFIXES, [])
+        split_files(path, [])
 
 
 # --------------------------------------------------------------------------------------------------------------- memory

@@ -43,8 +43,9 @@ class ImageFiles(DataModule):
     """
 
     path_column: str = "path"
-    csv: Csv = Csv()
     """Of a table that names images to predict."""
+    csv: Csv = Csv()
+    """How its cells are written, where that is not to be found out."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The cells of a column as text, whatever holds them."""
+"""The cells of a column as text, from any type of Arrow."""
 
 # pyright: reportAttributeAccessIssue=false
 # pyarrow makes its functions when it is imported.

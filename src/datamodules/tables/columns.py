@@ -57,7 +57,7 @@ def by_kind(columns: Iterable[Column]) -> tuple[Column, ...]:
 
 
 def decode(table: pa.Table, columns: Sequence[Column]) -> Decoded:
-    """Read the cells of a table that has at least these columns; each cell by itself, whatever stands beside it.
+    """Read the cells of a table that has at least these columns. How a cell is read does not depend on other cells.
 
     Args:
         table: any rows.
@@ -160,10 +160,10 @@ class Encoder:
         codes = [self._codes(frame[name], values) + 1 for name, values in self._with_values()]
         return Rows(numbers, np.stack(codes, 1) if codes else np.zeros((len(frame), 0), np.int64))
 
-    def unseen(self, frame: pd.DataFrame) -> dict[str, int]:
-        """Return column -> rows with a category that training had not."""
-        counts = {name: int((self._codes(frame[name], values) < 0).sum()) for name, values in self._with_values()}
-        return {name: count for name, count in counts.items() if count}
+    def unseen(self, categories: np.ndarray) -> dict[str, int]:
+        """Return column -> rows with a category that training had not, of `Rows.categories`."""
+        counts = (categories == 0).sum(0).tolist()
+        return {name: count for name, count in zip(self.categories, counts, strict=True) if count}
 
     def rounded(self, frame: pd.DataFrame, rows: np.ndarray) -> list[str]:
         """Return a note where numbers that are not scaled are too far from 0 for float32 to tell them apart."""

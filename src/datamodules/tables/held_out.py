@@ -19,25 +19,31 @@ PRIME = np.uint64(0x100000001B3)
 
 
 def notes(
-    rows: Mapping[str, np.ndarray], table: pa.Table, decoded: Decoded, encoder: Encoder, names: Sequence[str]
+    rows: Mapping[str, np.ndarray],
+    table: pa.Table,
+    bad: Mapping[str, Sequence[int]],
+    encoder: Encoder,
+    categories: np.ndarray,
+    names: Sequence[str],
 ) -> list[str]:
     """Return notes on values that cannot be read and on categories that training had not.
 
     Args:
         rows: split -> positions of its rows.
         table: all rows as written.
-        decoded: what `decode` made of them.
+        bad: column -> rows whose value is not of its kind.
         encoder: fitted to the training rows.
+        categories: what it made of all rows.
         names: of all rows.
     """
     found: list[str] = []
     for split in [split for split in rows if split != "train"]:
-        wrong = [(row, name) for name, bad in decoded.bad.items() for row in np.intersect1d(bad, rows[split]).tolist()]
+        wrong = [(row, name) for name, at in bad.items() for row in np.intersect1d(at, rows[split]).tolist()]
         if wrong:
             of_rows = [f"row {names[row]}, column {name}: {table[name][row].as_py()!r}" for row, name in wrong[:3]]
             count = len({row for row, _ in wrong})
             found.append(f"{count} rows of {split} have values that count as missing: {'; '.join(of_rows)}")
-        if unseen := encoder.unseen(decoded.frame.iloc[rows[split]]):
+        if unseen := encoder.unseen(categories[rows[split]]):
             shown = ", ".join(f"{name} ({count} of {len(rows[split])} rows)" for name, count in unseen.items())
             found.append(f"{split} has categories that training had not: {shown}")
     return found

@@ -75,8 +75,8 @@ def read_inputs(
         frame, bad = decode(table, encoder.columns)
         before = sum(map(len, tables))
         errors |= {before + row: why for row, why in unusable(table, encoder.columns, bad).items()}
-        unseen.update(encoder.unseen(frame))
         parts.append(encoder.encode(frame))
+        unseen.update(encoder.unseen(parts[-1].categories))
         tables.append(table)
     if not sum(map(len, tables)):
         shown = ", ".join(str(one) if isinstance(one, str | Path) else "an empty table" for one in inputs)

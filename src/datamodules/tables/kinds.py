@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from src.configs.errors import InputError, did_you_mean
 from src.configs.table import Columns, Csv
 from src.configs.words import FALSE, TRUE
-from src.datamodules.headers import SUFFIXES, require_column, typed, typed_columns
+from src.datamodules.headers import require_column, typed, typed_columns
 from src.datamodules.ids import id_column
 from src.datamodules.sources import split_files
 from src.datamodules.tables.cells import is_text, text_of
@@ -91,7 +91,7 @@ def columns(
     A run decides it from its training rows, a part of the table where the data are not divided into files.
 
     Args:
-        path: a table, or a folder of train, val and test files, of which train is read.
+        path: a table, or a folder of train, val and test files. Of a folder, train is read.
         target: the column, or columns, to predict.
         columns: kinds that are not to be inferred.
         csv: how cells are written, where that is not to be found out.
@@ -109,7 +109,7 @@ def columns(
         raise InputError(f"{path}: no such file or folder.")
     notes: list[str] = []
     csv, columns = csv or Csv(), typed_columns(columns or Columns())
-    table = read(split_files(Path(path), SUFFIXES, notes)["train"], csv, notes, ignored=columns.ignored)
+    table = read(split_files(Path(path), notes)["train"], csv, notes, ignored=columns.ignored)
     targets = [target] if isinstance(target, str) else target
     for name in targets:
         require_column(table.column_names, name, "target")
@@ -121,7 +121,7 @@ def columns(
 
 
 def not_features(names: Sequence[str], targets: Sequence[str]) -> dict[str, str]:
-    """Return the columns that are not for the model, whatever they hold, and why."""
+    """Return the columns that the model never sees, and why: the targets and the ids."""
     name = id_column(names)
     return dict.fromkeys(targets, "the target") | ({name: "names the rows"} if name else {})
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["number", "date", "category", "boolean", "name"]
-"""Of a column; name: words of which most are different, which tell nothing of other rows."""
+"""Of a column. A name is a word that hardly any other row has, so it tells nothing of other rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,7 @@ class Table(DataModule):
 
     def from_folder(self, path: Path) -> LoadedSplits[np.ndarray]:
         """Return a folder's train, val and test files; where there is no val, it is taken from train."""
-        files = split_files(path, SUFFIXES, self.notes)
+        files = split_files(path, self.notes)
         samples = self.keep({split: self.read(file) for split, file in files.items()})
         if "val" in samples:
             return LoadedSplits(f"folder {printable(path)}", "as given", samples)
@@ -213,7 +213,7 @@ class Table(DataModule):
         self.notes = []
         found = self.find()
         self._rows = found.samples
-        train_rows = self._rows["train"]
+        train_rows, names = self._rows["train"], self._row_names
         self.kinds = infer(
             self.table.take(train_rows),
             self.columns,
@@ -221,19 +221,19 @@ class Table(DataModule):
             self.notes,
             leave_out=not_features(self.table.column_names, self.target_columns),
             decimal=self._decimal,
-            rows=[self._row_names[row] for row in train_rows],
+            rows=[names[row] for row in train_rows],
         )
         columns = by_kind(self.kinds.columns)
         self._frame, _ = decoded = decode(self.table, columns)
         self._encoder = fit(self._frame.iloc[train_rows], columns, self.prep.numbers, self.prep.clip, self._written)
         self.preparation = repr(self._encoder)
-        self.notes += held_out.notes(self._rows, self.table, decoded, self._encoder, self._row_names)
+        encoded = self._encoder.encode(self._frame)
+        self.notes += held_out.notes(self._rows, self.table, decoded.bad, self._encoder, encoded.categories, names)
         numbers = [column.name for column in columns if column.kind == "number"]
         self.notes += map(note, numbering(self._frame, train_rows, numbers))
         hashes = held_out.row_hashes(self.table, decoded, columns)
         self.notes += held_out.repeated(self._rows, hashes)
         self.notes += self._encoder.rounded(self._frame, train_rows)
-        encoded = self._encoder.encode(self._frame)
         classes, target = self._targets.fit(self._rows, found.source, scale=self.prep.target)
         self._data = {
             split: Slices(

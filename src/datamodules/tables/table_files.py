@@ -60,7 +60,7 @@ def _read_csv(file: IO[bytes], path: Path, how: Csv, notes: list[str]) -> pa.Tab
     layout = find_layout(file, path, how, notes)
     quoted = how.quoting == "double" and _has_quotes(file)
     if quoted:
-        for _ in csv_rows(file, path, how, notes, layout):  # Arrow takes whatever quotes there are
+        for _ in csv_rows(file, path, how, notes, layout):  # Arrow does not refuse stray quotes
             pass
     strings = dict.fromkeys(layout.names, pa.string())
     file.seek(0)
@@ -117,10 +117,10 @@ def _read_json(file: IO[bytes], path: Path, notes: list[str], ignored: Sequence[
     return _named(table, path)
 
 
-def _nested(path: Path, name: str, ignored: Sequence[str]) -> None:
+def _nested(where: object, name: str, ignored: Sequence[str]) -> None:
     if name not in ignored:
         raise InputError(
-            f"{path}: column {name} has lists or records for values. Write a column for each, or leave it out: "
+            f"{where}: column {name} has lists or records for values. Write a column for each, or leave it out: "
             f"--columns.ignored {shlex.quote(name)}."
         )
 
@@ -150,7 +150,7 @@ def _named(table: pa.Table, where: object) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as strings, numbers, truth values or times; whatever else there is as strings."""
+    """Return a column as strings, numbers, truth values or times; any other type as strings."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
@@ -184,7 +184,7 @@ def from_frame(frame: pd.DataFrame, where: str = "the table") -> pa.Table:
         except (pa.ArrowException, TypeError):  # values of several types
             column = _text([None if absent else str(v) for v, absent in zip(values, values.isna(), strict=True)])
         if pa.types.is_nested(column.type):
-            _nested(Path(where), str(name), ())
+            _nested(where, str(name), ())
         columns.append(column)
     return _named(pa.table(columns, [str(name) for name in frame.columns]), where)
 

@@ -65,7 +65,7 @@ def bare_numbers(text: pa.ChunkedArray, spelling: Spelling) -> pa.ChunkedArray |
 
 
 def comparable(column: pa.ChunkedArray) -> Any:
-    """Return cells such that those of one meaning are equal, whatever file they come from: float64, or categories."""
+    """Return cells as float64 or as categories, such that cells of one meaning are equal in all formats."""
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return as_numbers(column, PLAIN)[0]
     if is_text(column) and (numbers := bare_numbers(text_of(column), PLAIN)) is not None:

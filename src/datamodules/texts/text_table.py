@@ -119,7 +119,7 @@ class TextTable(DataModule):
         path = own_data(self.data_dir, self.table_name, SUFFIXES)
         if path is None:
             return None
-        given = split_files(path, SUFFIXES, self.notes)
+        given = split_files(path, self.notes)
         parts = {split: self.part(self.file(file)) for split, file in given.items()}
         if path.is_file():
             return self.divided(f"file {printable(path)}", parts["train"], SHARES)

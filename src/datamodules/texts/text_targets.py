@@ -31,14 +31,20 @@ def read_targets(kind: TargetKind, part: Part) -> Targets:
 def _parsed(
     kind: TargetKind, cells: Sequence[str], train: Part, where: str, rows: Sequence[str] | None = None
 ) -> Targets:
-    """Return the targets of some cells, of which numbers are written as in the training rows."""
+    """Return the targets of some cells. Numbers are read as the training rows write them."""
     if kind == "regression":
         cells = plain_numbers(cells, train.file.csv, like=train.labels)
     return parse_targets(kind, {train.file.label_column: cells}, where, rows=rows)
 
 
 def plain_numbers(cells: Sequence[str], how: Csv, *, like: Sequence[str]) -> list[str]:
-    """Return numbers as Python writes them, from cells that are written as others are; what is none stays as it is."""
+    """Return cells with numbers as Python writes them. A cell that is no number stays as it is.
+
+    Args:
+        cells: to be read.
+        how: how they are written, where the user has said so.
+        like: cells by which the decimal sign is found.
+    """
     column, others = (pa.chunked_array([pa.array(part, pa.string())]) for part in (cells, like))
     numbers, _ = as_numbers(column, target_spelling("regression", others, how))
     return [cell if math.isnan(number) else repr(number) for cell, number in zip(cells, numbers.tolist(), strict=True)]
