@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,8 @@ def load(target: str) -> type[Experiment]:
     """Turn `experiments/x.py`, `experiments/x.py:Name` or `experiments.x.Name` into the class.
 
     The file is imported as the module `experiments.x`, never by location: a second class object would not unpickle in
-    spawned workers.
+    spawned workers. A dotted name, which may be that of a run from elsewhere, imports nothing but a module below
+    `experiments`, or names one that is imported already.
 
     Raises:
         InputError: no such file or class, no DEFAULT, or the file does not import.
@@ -28,6 +30,11 @@ def load(target: str) -> type[Experiment]:
         dotted, _, name = target.rpartition(".")
         if not dotted:
             raise InputError(f"{target}: no such experiment. Name its file: experiments/<file>.py[:Name].")
+        if dotted not in sys.modules and not re.fullmatch(r"experiments(\.\w+)+", dotted):
+            raise InputError(
+                f"{target}: not below experiments/, so its code is not run. If it is yours, name its file too: "
+                f"run.py {dotted.replace('.', '/')}.py --resume RUN."
+            )
         module = _import(dotted, target)
     found = _defined_in(module)
     if not name:

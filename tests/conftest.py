@@ -225,13 +225,14 @@ def quiet() -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mount a disk of so many bytes."""
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a disk of so many bytes, and of so many files."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
-    def mount(size: int) -> Path:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "leyden", folder], capture_output=True)
+    def mount(size: int, files: int = 10_000) -> Path:
+        options = f"size={size},nr_inodes={files}"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "leyden", folder], capture_output=True)
         if done.returncode:
             pytest.skip(f"may not mount a small disk here: {done.stderr.decode().strip()}")
         return folder

@@ -1,6 +1,7 @@
 """Runs that are killed at any moment and go on, against the same run left alone: what the tests of resuming share.
 
-As a command, the table of many random kills: `python tests/kills.py 50`.
+As a command, the table of many random kills: `python tests/kills.py 50`; and eight processes that go on with one run at
+once, many times: `python tests/kills.py --race 20`.
 """
 
 from __future__ import annotations
@@ -8,23 +9,28 @@ from __future__ import annotations
 import contextlib
 import csv
 import functools
+import itertools
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
@@ -38,9 +44,10 @@ from experiments.texts import TextsLstm, TextsRegression
 from src.cli import commands
 from src.cli.parser import RunFlags
 from src.experiment import Augment, DataSpec, Experiment, Optim, Perceptron, Vocabulary
-from src.runs import records
+from src.runs import records, state
 
 HERE = Path(__file__).resolve().parent
+MOMENTS = ("before fsync", "before rename", "after rename")
 OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
 """Metrics that say how fast it went."""
 
@@ -69,6 +76,8 @@ class Mortal(Experiment):
     """Signal."""
     saves: str = "2"
     """`--checkpoint-every`."""
+    children: ClassVar[dict[str, int]] = {}
+    """`--folds` or `--ensemble`."""
 
     def callbacks(self) -> list[Callback]:
         return [] if self.dies_at is None else [Signals(self.by, self.dies_at)]
@@ -208,6 +217,28 @@ class Numbers(Mortal, TableRegression):
     mlp = Perceptron(width=16, dropout=0.3)
 
 
+class Folds(Numbers):
+    """A cross-validation."""
+
+    max_epochs = 3
+    children = {"folds": 3}  # noqa: RUF012
+
+
+class Members(Numbers):
+    """An ensemble."""
+
+    max_epochs = 3
+    children = {"ensemble": 2}  # noqa: RUF012
+
+
+class Shared(Numbers):
+    """The same in two processes."""
+
+    devices = "2"
+    strategy = "ddp"
+    num_workers = 0
+
+
 class Averaged(Numbers):
     """The same by SGD, with the equal average of its last epochs."""
 
@@ -270,7 +301,21 @@ def train(experiment: Mortal) -> int:
 
 
 def go_on(experiment: Mortal, run: Path | None) -> int:
-    return commands.run_all([experiment], RunFlags(checkpoint_every=experiment.saves, resume=run))
+    children = {} if run else experiment.children
+    flags = RunFlags(checkpoint_every=experiment.saves, resume=run)
+    return commands.run_all([experiment], replace(flags, **children))
+
+
+def together(experiment: Mortal, folder: Path, processes: int = 8) -> tuple[Path, list[int]]:
+    """Kill a run in its midst, have so many processes go on with it at once, and return it and their exit codes."""
+    os.environ["LEYDEN_RUNS"] = str(folder)
+    in_process(train, experiment if experiment.dies_at else replace(experiment, dies_at=10))
+    run = only_run(folder)
+    assert run is not None
+    started = [start(go_on, replace(experiment, dies_at=None), run) for _ in range(processes)]
+    for process in started:
+        process.join()
+    return run, [process.exitcode for process in started]
 
 
 def only_run(folder: Path) -> Path | None:
@@ -281,7 +326,13 @@ def only_run(folder: Path) -> Path | None:
 
 def differences(one: Path, other: Path) -> list[str]:
     """Return what differs between two finished runs: weights, optimiser, schedule, metrics, predictions, best value."""
-    found: list[str] = []
+    first, second = (records.load(run) for run in (one, other))
+    found = [
+        name for name in ("best", "metrics", "per_class", "state", "reason") if first.get(name) != second.get(name)
+    ]
+    if children := state.children(other):
+        pairs = [(one / child.name, child) for child in children]
+        return found + [f"{child.name}: {what}" for mine, child in pairs for what in differences(mine, child)]
     states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, other)]
     parts = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch")
     for part in (*parts, "current_model_state", "averaging_state"):  # the last two where weights are averaged
@@ -295,10 +346,6 @@ def differences(one: Path, other: Path) -> list[str]:
         found.append(f"metrics.csv: {sorted((histories[0] - histories[1]) | (histories[1] - histories[0]))[:4]}")
     if predictions(one) != predictions(other):
         found.append("predictions_val.csv")
-    first, second = (records.load(run) for run in (one, other))
-    found += [
-        name for name in ("best", "metrics", "per_class", "state", "reason") if first.get(name) != second.get(name)
-    ]
     return found
 
 
@@ -373,6 +420,8 @@ def experiments(folder: Path, images: Path) -> list[Mortal]:
             (Texts, texts),
             (Numbers, table),
             (Averaged, table),
+            (Folds, table),
+            (Members, table),
             (ImageTags, photos),
             (TextStars, texts),
             (TableTags, tagged),
@@ -395,8 +444,69 @@ def kill_and_go_on(experiment: Mortal, folder: Path, moments: Sequence[float]) -
     return run
 
 
+def train_until_write(experiment: Mortal, number: int, moment: str) -> int:
+    """Train, and die in the `number`-th file that is written whole: before its fsync, before or after its rename."""
+    writes = itertools.count(1)
+    fsync, rename = os.fsync, Path.replace
+
+    def until_fsync(handle: int) -> None:
+        if moment == MOMENTS[0] and next(writes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(handle)
+
+    def until_rename(path: Path, target: Any) -> Path:
+        dies = moment != MOMENTS[0] and next(writes) == number
+        if dies and moment == MOMENTS[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        renamed = rename(path, target)
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return renamed
+
+    os.fsync = until_fsync
+    Path.replace = until_rename  # pyright: ignore[reportAttributeAccessIssue]
+    return train(experiment)
+
+
+def in_two(experiment: Shared, run: Path | None, victim: int | None = None, seconds: float = 0.0) -> int:
+    """Run or go on with an experiment in two processes, kill one of them after so many seconds; return the exit code of
+    the first. Both have to end by themselves."""
+    command = [sys.executable, __file__, "--shared", str(experiment.data_dir), *([str(run)] if run else [])]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        both = [psutil.Process(first.pid)]
+        if victim is not None:
+            until = time.monotonic() + 120
+            while len(both) < 2 and first.poll() is None and time.monotonic() < until:
+                both[1:] = [one for one in both[0].children() if "--shared" in one.cmdline()][:1]
+                time.sleep(0.05)
+            time.sleep(seconds)
+            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+                both[victim].kill()
+        first.wait(120)
+        psutil.wait_procs(both, timeout=60)
+        assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in both), "it waits for ever"
+        return first.returncode
+
+
+def shared(folder: Path, experiment: Shared, victim: int | None = None, seconds: float = 0.0) -> tuple[Path, int]:
+    """Return a run of two processes of which one was killed, after it has gone on to its end, and how far it was."""
+    os.environ["LEYDEN_RUNS"] = str(folder)
+    in_two(experiment, None, victim, seconds)
+    run = only_run(folder)
+    at = last_step(run)
+    if run is None or records.load(run)["state"] != "done":
+        assert in_two(experiment, run) == 0
+    run = only_run(folder)
+    assert run is not None
+    return run, at
+
+
 def main(kills: int, seed: int = 0) -> int:
-    """Kill `kills` times at random, print what was killed where, and return how many of the runs differ."""
+    """Kill `kills` times at random, print what was killed where, and return how many of the runs differ.
+
+    Of each ten kills seven come after a random time, two within a random write; one is of either process of two.
+    """
     rng = random.Random(seed)
     wrong = 0
     with tempfile.TemporaryDirectory() as name:
@@ -411,25 +521,69 @@ def main(kills: int, seed: int = 0) -> int:
             started = time.monotonic()
             alone.append(kill_and_go_on(experiment, folder / f"alone-{number}", ()))
             seconds.append(time.monotonic() - started)
-        print(f"{'killed':<8} {'experiment':<10} {'workers':>7}  {'at step':>7}  {'of':>4}  differs in")
+        two = Shared(data_dir=folder / "table.csv")
+        two_alone, _ = shared(folder / "alone-two", two)
+        print(f"{'killed':<7} {'experiment':<10} {'workers':>7}  {'how':<28}  {'at step':>7}  differs in", flush=True)
         for kill in range(kills):
-            number = kill % len(kinds)
+            number = rng.randrange(len(kinds))
             runs = folder / f"killed-{kill}"
             os.environ["LEYDEN_RUNS"] = str(runs)
-            in_process(train, kinds[number], kill_after=rng.uniform(0.1, 0.95) * seconds[number])
-            run = only_run(runs)
-            steps = [step for _, step, _, _ in records.metrics(run)] if run else []
-            found = differences(kill_and_go_on(kinds[number], runs, ()), alone[number])
+            if kill % 10 == 9:
+                victim = rng.randrange(2)
+                after = rng.uniform(0, 6)
+                run, at = shared(runs, two, victim, after)
+                how, experiment, found = f"process {victim} after {after:.1f} s", two, differences(run, two_alone)
+            else:
+                experiment = kinds[number]
+                if kill % 10 < 7:
+                    after = rng.uniform(0.1, 0.95) * seconds[number]
+                    code, how = in_process(train, experiment, kill_after=after), f"after {after:.1f} s"
+                else:
+                    write, moment = rng.randint(1, 15), rng.choice(MOMENTS)
+                    code, how = in_process(train_until_write, experiment, write, moment), f"write {write}, {moment}"
+                at = last_step(only_run(runs)) if code else "done"
+                found = differences(kill_and_go_on(experiment, runs, ()), alone[number])
             wrong += bool(found)
-            end = torch.load(alone[number] / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-            at = max(steps, default=0)
-            shown = (
-                f"{kill + 1:<8} {type(kinds[number]).__name__:<10} {kinds[number].num_workers:>7}  {at:>7}  {end:>4}"
-            )
+            shown = f"{kill + 1:<7} {type(experiment).__name__:<10} {experiment.num_workers:>7}  {how:<28}  {at:>7}"
             print(f"{shown}  {'; '.join(found) or '-'}", flush=True)
+            shutil.rmtree(runs, ignore_errors=True)
     print(f"{kills} kills, {wrong} differences")
     return wrong
 
 
+def last_step(run: Path | None) -> int:
+    """Return the last step that a run, or the last of its children that has begun, has written down."""
+    if run is None:
+        return 0
+    rows = records.metrics((state.children(run) or [run])[-1])
+    return max((step for _, step, _, _ in rows), default=0)
+
+
+def race(rounds: int, seed: int = 0) -> int:
+    """Have eight processes go on with one killed run at once, `rounds` times; return how often not exactly one did."""
+    rng = random.Random(seed)
+    wrong = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["LEYDEN_CACHE"] = str(folder / "cache")
+        experiment = Numbers(data_dir=write_table(folder / "table.csv"), num_workers=0)
+        alone = kill_and_go_on(experiment, folder / "alone", ())
+        for number in range(rounds):
+            at = rng.randrange(2, 50)
+            run, codes = together(replace(experiment, dies_at=at), folder / f"round-{number}")
+            found = differences(run, alone)
+            wrong += sorted(codes) != [0] + [1] * 7 or bool(found)
+            print(
+                f"round {number + 1:<3} killed at step {at:<3} exit codes {codes}  {'; '.join(found) or '-'}",
+                flush=True,
+            )
+    print(f"{rounds} rounds of eight processes, {wrong} wrong")
+    return wrong
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--shared"]:  # Lightning starts the second process by the same command
+        sys.exit(go_on(Shared(data_dir=Path(sys.argv[2])), Path(sys.argv[3]) if sys.argv[3:] else None))
+    if sys.argv[1:2] == ["--race"]:
+        sys.exit(1 if race(int(sys.argv[2])) else 0)
     sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else 50) else 0)

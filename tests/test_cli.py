@@ -172,7 +172,7 @@ def test_a_field_flag_must_exist_in_every_experiment(argv: Sequence[str], capsys
         (("experiments/imags.py",), "Did you mean experiments/images.py"),
         ((IMAGES, "experiments/imags.py", "--test"), "experiments/imags.py: no such"),
         ((f"{CATS}:CatsDogsScrach",), "Did you mean CatsDogsScratch"),
-        ((IMAGES, "--resume", "runs/x"), "--resume runs/x: the run knows its experiment; leave experiments/images.py"),
+        ((IMAGES, "--resume", "runs/x"), "runs/x: no run"),
     ],
 )
 def test_input_errors(argv: Sequence[str], said: str) -> None:
@@ -256,7 +256,7 @@ def run(tmp_path: Path) -> str:
     """The directory of a run that began and did not end."""
     folder = tmp_path / "runs" / "CatsDogsScratch" / "20260131T120000Z-1a2b"
     folder.mkdir(parents=True)
-    records.Record(folder).start(ASKED, ASKED)
+    records.Record(folder).start(ASKED)
     return str(folder)
 
 
@@ -272,6 +272,14 @@ def test_resume_with_further_flags(run: str) -> None:
     assert command == Command([changed], RunFlags(resume=Path(run), test=True))
     assert parse(["--max-epochs", "9", "--resume", run]).experiments[0].max_epochs == 9
     assert parse(["--resume", run, "--seed", "4"]).experiments == [ASKED]
+
+
+def test_resume_with_the_experiment_named(run: str) -> None:
+    """As it has to be where its file is not below experiments/."""
+    named = f"{CATS}:CatsDogsScratch"
+    assert parse([named, "--resume", run]) == parse(["--resume", run])
+    with pytest.raises(InputError, match=rf"--resume: that is a run of {ASKED.dotted_name()}, not of {IMAGES}"):
+        parse([IMAGES, "--resume", run])
 
 
 def test_resume_as_one_word(run: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -26,7 +27,7 @@ from src.runs.compare import command, files, runs, table
 from src.runs.compare.caution import cautions
 from src.runs.compare.groups import Block, Estimate, compare, differing, estimate
 from src.runs.compare.groups import settings as settings_of
-from src.runs.compare.runs import Run, find
+from src.runs.compare.runs import KINDS, Run, find
 
 CATS, DOGS = "experiments.cats.Cats", "experiments.cats.Dogs"
 
@@ -225,6 +226,12 @@ def test_folds_belong_to_their_parent_unless_named(tmp_path: Path) -> None:
     assert [run.path for run in find([child.path])[0]] == [child.path]
 
 
+def with_entry(record: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return the record with another entry of a dotted name."""
+    first, _, rest = name.partition(".")
+    return record | {first: with_entry(record[first], rest, value) if rest else value}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -235,8 +242,15 @@ def test_folds_belong_to_their_parent_unless_named(tmp_path: Path) -> None:
         json.dumps(record_of() | {"metrics": {"val/acc": "high"}}),
         json.dumps(record_of() | {"best": {"name": "val/acc"}}),
         json.dumps(record_of() | {"data": {"source": "x"}}),
-        json.dumps(record_of() | {"state": None}),
         "\xff",
+        '{"experiment": "a.B", "fields": {}, "state": "done", "git": ' + '{"a":' * 400 + "1" + "}" * 401,
+        "[" * 200_000,
+        *(
+            json.dumps(with_entry(record_of(), name, value))
+            for name, kind in KINDS.items()
+            for value in (None, [], {}, "x", 3)
+            if not isinstance(value, kind)
+        ),
     ],
 )
 def test_a_damaged_record_is_named_and_hides_no_other(tmp_path: Path, text: str) -> None:
@@ -247,6 +261,20 @@ def test_a_damaged_record_is_named_and_hides_no_other(tmp_path: Path, text: str)
     assert len(found) == 1
     assert len(skipped) == 1
     assert "runs/broken/run.json: damaged record" in skipped[0]
+
+
+def test_an_entry_of_a_kind_that_is_not_checked_hides_no_other(tmp_path: Path) -> None:
+    make_seeds(tmp_path / "runs", [0.8])
+    odd = (None, [], "x", 3, True, float("inf"), [[]], {"a": {}}, "\x00\ud800")
+    for number, (name, value) in enumerate(itertools.product(record_of(), odd)):
+        folder = tmp_path / "runs" / f"odd-{number}"
+        folder.mkdir()
+        (folder / "run.json").write_text(json.dumps(record_of() | {name: value}), encoding="utf-8")
+    found, skipped = find([tmp_path / "runs"])
+    assert len(found) + len(skipped) == 1 + len(record_of()) * len(odd)
+    places = [tmp_path / name for name in ("groups.csv", "groups.json", "page.html")]
+    assert command.write([tmp_path / "runs"], csv=places[0], json=places[1], html=places[2]) == 0
+    assert all(place.stat().st_size for place in places)
 
 
 def test_nothing_found_is_an_error(tmp_path: Path) -> None:

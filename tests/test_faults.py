@@ -7,7 +7,11 @@ import dataclasses
 import json
 import os
 import pickle
+import re
+import resource
 import shutil
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,10 @@ import torch
 from kills import Numbers, Texts, differences, go_on, in_process, train
 
 from src.callbacks.checkpoints import WholeCheckpointIO
-from src.experiment import InputError
+from src.datamodules.texts.tokens import TextEncoder, load_tokenizer, train_tokenizer
+from src.experiment import InputError, TextPrep
 from src.inference import batch
+from src.models.state_dicts import load_file
 from src.resources.cache import cache_dir
 from src.runs import records
 from src.runs.state import heartbeat, state_of
@@ -109,6 +115,53 @@ def test_a_disk_that_fills_up(
     assert go_on(longer, run) == 0
     monkeypatch.setenv("LEYDEN_RUNS", str(disk.parent / "alone"))
     assert differences(run, runner.run(longer)) == []
+
+
+@pytest.mark.parametrize("files", [8, 12])
+def test_a_disk_on_which_there_can_be_no_more_files(
+    files: int,
+    finished: Path,
+    numbers: Numbers,
+    small_disk: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LEYDEN_RUNS", str(small_disk(100_000_000, files)))
+    assert train(numbers) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "`df -i` shows none free" in error or "the one before it is as it was" in error
+    assert "Traceback" not in error
+
+
+def train_with_few_files(experiment: Numbers, log: Path) -> int:
+    sys.stderr = open(log, "w", encoding="utf-8")  # noqa: SIM115
+    most = len(list(Path("/proc/self/fd").iterdir())) + 12
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return train(dataclasses.replace(experiment, num_workers=4))
+
+
+def test_too_many_open_files(finished: Path, numbers: Numbers, tmp_path: Path) -> None:
+    assert in_process(train_with_few_files, numbers, tmp_path / "log") == 1
+    error = (tmp_path / "log").read_text()
+    assert re.search(r"error: Numbers: .*[Tt]oo many open files.*ulimit -n", error), error
+
+
+def train_in_little_shared_memory(experiment: Texts, log: Path, size: int) -> int:
+    sys.stderr = open(log, "w", encoding="utf-8")  # noqa: SIM115
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(0x20000) == 0  # CLONE_NEWNS: what is mounted here is seen here alone
+    assert libc.mount(b"none", b"/", None, 0x44000, None) == 0  # MS_REC | MS_PRIVATE
+    assert libc.mount(b"small", b"/dev/shm", b"tmpfs", 0, f"size={size}".encode()) == 0
+    return train(dataclasses.replace(experiment, num_workers=2))
+
+
+@pytest.mark.parametrize("size", [4096, 40960], ids=["for its locks", "for its batches"])
+def test_too_little_shared_memory(size: int, finished: Path, data: Path, tmp_path: Path) -> None:
+    texts = Texts(data_dir=data / "texts.csv", batch_size=60, max_epochs=2)
+    assert in_process(train_in_little_shared_memory, texts, tmp_path / "log", size) == 1
+    error = (tmp_path / "log").read_text()
+    assert re.search(r"error: Texts: .*/dev/shm: 0 MB free.*--num-workers 0.*--shm-size", error), error
 
 
 class LocksItsFolder(kills.Callback):
@@ -209,6 +262,62 @@ def test_a_checkpoint_that_would_run_code_is_refused(finished: Path, numbers: Nu
     assert not mark.exists()
     pickle.loads(pickle.dumps(RunsCode(mark)))
     assert mark.exists(), "the premise: it does run code"
+
+
+def test_a_checkpoint_that_is_a_zip_bomb_is_refused(finished: Path, numbers: Numbers, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "from-elsewhere")
+    large = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) | {"zeros": torch.zeros(2**22)}
+    torch.save(large, tmp_path / "large")
+    with zipfile.ZipFile(tmp_path / "large") as stored, zipfile.ZipFile(tmp_path / "bomb", "w", 8) as bomb:
+        for name in stored.namelist():
+            bomb.writestr(name, stored.read(name))
+    assert torch.load(tmp_path / "bomb", weights_only=True)["zeros"].numel() == 2**22, (
+        "the premise: torch would read it"
+    )
+    assert (tmp_path / "bomb").stat().st_size < 2**18
+    for name in ("last", "best"):
+        shutil.copy(tmp_path / "bomb", run / "checkpoints" / f"{name}.ckpt")
+    with pytest.raises(InputError, match=r"best.ckpt: .*it is compressed, and torch.save compresses nothing"):
+        batch.write(run, [numbers.data_dir or Path()], tmp_path / "out.csv", accelerator="cpu")
+    with pytest.raises(InputError, match=r"bomb: .*it is compressed"):
+        load_file(torch.nn.Linear(1, 1), tmp_path / "bomb", prefix="model.")
+    records.Record.read(run).update(state="interrupted")
+    with pytest.raises(InputError, match=r"last.ckpt: damaged \(it is compressed"):
+        runner.run(numbers, RunOptions(resume=run))
+
+
+SPLIT = {"type": "Split", "behavior": "Removed", "invert": False}
+TEMPLATE = {"type": "TemplateProcessing", "pair": [], "special_tokens": {}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pre_tokenizer": SPLIT | {"pattern": {"Regex": "(a+)+$"}}},  # tries for ever
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},  # panics
+        {"post_processor": TEMPLATE | {"single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}]}},  # panics
+        {"model": {"type": "WordLevel", "vocab": {"a": 2**32 - 1}, "unk_token": "[UNK]"}},
+        {"model": {"type": "Unigram", "unk_id": None, "vocab": []}},
+        {"added_tokens": None},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_tokenizer_that_panics_hangs_or_lacks_a_part(changes: dict[str, Any], tmp_path: Path) -> None:
+    tokenizer = json.loads(train_tokenizer(["the film was fine", "the film was dull"], "word", 100).to_str())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer | changes))
+    with pytest.raises(InputError, match=r"tokenizer/tokenizer.json|no tokenizer can be read there"):
+        TextEncoder(load_tokenizer(str(tmp_path)), TextPrep())(["the film", "a" * 40 + "!"])
+
+
+def test_what_a_tokenizer_says_of_the_length_is_not_used(tmp_path: Path) -> None:
+    """Some of it would panic, some would take all memory."""
+    tokenizer = json.loads(train_tokenizer(["the film was fine", "the film was dull"], "word", 100).to_str())
+    tokenizer["truncation"] = {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 5}
+    tokenizer["padding"] = {"strategy": {"Fixed": 10**10}, "direction": "Right", "pad_to_multiple_of": None}
+    tokenizer["padding"] |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (ids,) = TextEncoder(load_tokenizer(str(tmp_path)), TextPrep())(["the film"])
+    assert len(ids) == 2
 
 
 def test_a_checkpoint_that_others_could_not_load_is_not_saved(tmp_path: Path) -> None:

@@ -98,7 +98,9 @@ def test_the_packaged_model_has_weights_and_knows_words() -> None:
 
 def test_the_hubs_cache_needs_no_network(cached: Path) -> None:
     place = hub.find("someone/small")
-    assert place == ("someone/small", "Hub's cache: someone/small")
+    assert place is not None
+    assert Path(place.path).samefile(cached), "by its name, the Hub would be asked whether there is something newer"
+    assert place.source == "Hub's cache: someone/small"
     assert hub.load("config", "someone/small").hidden_size == 8
 
 

@@ -52,7 +52,7 @@ def test_a_run_reads_its_record_once_at_most(houses: Path, read: list[Path]) -> 
 def test_changes_are_written_at_once_and_seen_by_others(tmp_path: Path, read: list[Path]) -> None:
     record = Record(tmp_path)
     assert not record
-    record.start(Experiment(seed=3), Experiment(seed=3))
+    record.start(Experiment(seed=3))
     record.update(state="done", reason="enough")
     assert (record["seed"], record["state"]) == (3, "done")
     assert read == []
@@ -66,7 +66,7 @@ def test_changes_are_written_at_once_and_seen_by_others(tmp_path: Path, read: li
 
 def test_a_record_that_went_away(tmp_path: Path) -> None:
     record = Record(tmp_path)
-    record.start(Experiment(), Experiment())
+    record.start(Experiment())
     (tmp_path / "run.json").unlink()
     with pytest.raises(InputError, match="no run"):
         record.update(state="done")

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from kills import Numbers
 from src import cli
 from src.cli import commands
 from src.experiment import InputError
-from src.runs import records
+from src.runs import records, state
+from src.studies.cross_validation import cross_validate
+from src.studies.ensemble import ensemble
 from src.studies.reproduce import differences
 from src.training import runner
 from src.training.options import RunOptions
@@ -83,6 +86,28 @@ def test_other_numbers_are_shown_and_fail(table: Path, capsys: pytest.CaptureFix
     assert f"torch {importlib.metadata.version('torch')}, then 1.13" in shown
     (other,) = others(run)
     assert records.load(other)["reproduction"]["differences"]
+
+
+@pytest.mark.parametrize("study", [cross_validate, ensemble])
+def test_a_run_with_children_and_a_fold_of_it(
+    study: Callable[[Numbers, int], Path], table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = study(Numbers(data_dir=table, max_epochs=1), 2)
+    assert reproduce(parent) == 0
+    assert f"reproduced {parent}: " in capsys.readouterr().out
+    (again,) = others(parent)
+    assert records.load(again)["reproduction"]["differences"] == []
+    second = state.children(parent)[1]
+    kept = records.load(second)
+    assert reproduce(second) == 0
+    (alone,) = (run for run in others(parent) if run != again)
+    assert records.load(alone)["metrics"].items() >= kept["metrics"].items()
+    assert records.load(alone).get("fold") == kept.get("fold")
+    rows = (second / "predictions_val.csv").read_text(encoding="utf-8").splitlines()
+    rows[1] = rows[1][:-1] + ("1" if rows[1][-1] != "1" else "2")
+    (second / "predictions_val.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert reproduce(parent) == 1
+    assert f"{second.name}: predictions_val.csv" in capsys.readouterr().out
 
 
 def test_other_data_are_refused(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import kills
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -144,16 +147,26 @@ def test_a_run_that_is_going_on_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    experiment, _ = alone(Numbers, 0)
+    experiment, reference = alone(Numbers, 0)
     monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "runs"))
-    in_process(train, dataclasses.replace(experiment, dies_at=20))
+    at_work = kills.start(train, dataclasses.replace(experiment, dies_at=20, by=signal.SIGSTOP))
+    stopped = psutil.Process(at_work.pid)
+    while stopped.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.05)
     run = only_run(tmp_path / "runs")
     assert run is not None
-    records.Record.read(run).update(pid=1)  # a process that is there
+    long_ago = time.time() - 2 * state.SILENT
+    for name in ("run.json", "heartbeat"):
+        os.utime(run / name, (long_ago, long_ago))
+    assert state.state_of(run, records.load(run)) == "running", "a process that is stopped lives"
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert kills.go_on(experiment, run) == 1
-    assert f"{run}: process 1 on" in capsys.readouterr().err
+    assert f"{run}: process {at_work.pid} on" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    while at_work.is_alive():  # it stops at each batch of step 20
+        os.kill(at_work.pid, signal.SIGCONT)
+        at_work.join(0.1)
+    assert differences(run, reference) == [], "and goes on when it is woken"
 
 
 @given(size=st.integers(1, 60), batch=st.integers(1, 9), epoch=st.integers(0, 5), done=st.integers(0, 70))

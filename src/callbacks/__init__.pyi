@@ -10,6 +10,7 @@ from .graceful_stop import GracefulStop as GracefulStop
 from .graceful_stop import Interrupted as Interrupted
 from .known_monitor import KnownMonitor as KnownMonitor
 from .loss_surface import LossSurface as LossSurface
+from .only_writer import OnlyWriter as OnlyWriter
 from .step_seeds import StepSeeds as StepSeeds
 from .time_shares import TimeShares as TimeShares
 from .training_images import TrainingImages as TrainingImages

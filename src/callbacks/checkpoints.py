@@ -18,6 +18,7 @@ from typing_extensions import override
 from src.configs.errors import InputError
 from src.datamodules import DataModule
 from src.resources.files import replacing
+from src.resources.weights_files import load_weights
 
 
 @dataclass(frozen=True)
@@ -177,10 +178,16 @@ class Checkpoints(ModelCheckpoint):
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file, reads it back as weights only, and then renames it.
+    """Writes a checkpoint to a temporary file, reads it back as weights only, and then renames it; reads no other.
 
     No crash, full disk or lack of permission leaves a broken file or takes the one before it.
     """
+
+    @override
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = lambda storage, loc: storage, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return load_weights(Path(path), map_location)
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -190,7 +197,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
                     torch.save(checkpoint, file)
                     file.flush()
                     os.fsync(file.fileno())
-                torch.load(temporary, map_location="meta", weights_only=True)
+                load_weights(temporary, "meta")
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError while closing
             cause = error.__context__ if isinstance(error.__context__, OSError) else error
             reason = cause.strerror if isinstance(cause, OSError) else cause

@@ -23,10 +23,11 @@ from src.studies.reproduce import reproduce
 from src.tasks import Task
 from src.training.build import build_task, make_datamodule, set_up
 from src.training.evaluate import changes, describe
+from src.training.failures import explain
 from src.training.options import RunOptions
 from src.training.precision import faster, measured_speeds
 from src.training.ranks import is_rank_zero
-from src.training.runner import explain, run
+from src.training.runner import run
 from src.training.trainer import build_trainer, quieten
 
 

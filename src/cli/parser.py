@@ -83,7 +83,8 @@ class Command:
 @dataclass(frozen=True)
 class PredictFlags:
     """Write `id,label,prob_<class>...,error` for every input, in order; what cannot be read is a row with its error. A
-    table's own column `id`, in any case, is the id and keeps its name."""
+    table's own column `id`, in any case, is the id and keeps its name. Cells are written as they are: import the CSV
+    into a spreadsheet as text, which otherwise runs those that begin with = + - @."""
 
     run: tyro.conf.Positional[Path]
     """Run directory, runs/<Experiment>/<id>."""
@@ -110,8 +111,8 @@ def parse(argv: Sequence[str]) -> Command:
     targets, flags = _split(argv)
     if "--reproduce" in flags:
         return _parse_reproduce(targets, flags)
-    if not targets and "--resume" in flags:
-        return _parse_resume(flags)
+    if "--resume" in flags:
+        return _parse_resume(targets, flags)
     if not targets:
         print(f"{USAGE}\n\n{_listing()}")
         raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
@@ -124,8 +125,6 @@ def parse(argv: Sequence[str]) -> Command:
         if next_ - one < apart:
             what = f"ensembles of {apart} would share members" if apart > 1 else "the same run twice"
             raise InputError(f"--seeds {one} {next_}: {what}. Give seeds that are at least {apart} apart.")
-    if run_flags.resume:
-        raise InputError(f"--resume {run_flags.resume}: the run knows its experiment; leave {targets[0]} out.")
     return Command([replace(e, seed=seed) for e, _ in parsed for seed in run_flags.seeds or (e.seed,)], run_flags)
 
 
@@ -184,9 +183,9 @@ def _description(kind: type[Experiment]) -> str:
     return f"{text}\n\nAlso in this file, as FILE:Name: {', '.join(others)}." if others else text
 
 
-def _parse_resume(flags: list[str]) -> Command:
-    """`--resume RUN [flags]`: the run's own experiment and fields, changed by the flags given."""
-    before = _recorded(flags, "--resume")
+def _parse_resume(targets: Sequence[str], flags: list[str]) -> Command:
+    """`[EXPERIMENT] --resume RUN [flags]`: the run's own experiment and fields, changed by the flags given."""
+    before = _recorded(targets, flags, "--resume")
     experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
     if run_flags.seeds or experiment.seed != before.seed:
         raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
@@ -199,21 +198,23 @@ def _parse_resume(flags: list[str]) -> Command:
 
 def _parse_reproduce(targets: Sequence[str], flags: list[str]) -> Command:
     """`[EXPERIMENT] --reproduce RUN`: the run's own experiment and fields, and no others."""
-    before = _recorded(flags, "--reproduce")
-    if list(map(load, targets)) not in ([], [type(before)]):
-        raise InputError(f"--reproduce: that is a run of {before.dotted_name()}, not of {', '.join(targets)}.")
+    before = _recorded(targets, flags, "--reproduce")
     experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
     if run_flags.seeds or run_flags.folds or run_flags.ensemble or run_flags.resume or experiment != before:
         raise InputError("--reproduce takes every field from the run; of the other flags only --test goes with it.")
     return Command([experiment], run_flags)
 
 
-def _recorded(flags: list[str], name: str) -> Experiment:
-    """Return the experiment of the run that the flag names, with its fields."""
+def _recorded(targets: Sequence[str], flags: list[str], name: str) -> Experiment:
+    """Return the experiment of the run that the flag names, with its fields; its file is imported if it is named."""
     at = flags.index(name)
     if at + 1 == len(flags):
         raise InputError(f"{name}: name the run directory, runs/<Experiment>/<id>.")
-    return experiment_of(Path(flags[at + 1]))
+    named = [load(target) for target in targets]
+    before = experiment_of(Path(flags[at + 1]))
+    if named not in ([], [type(before)]):
+        raise InputError(f"{name}: that is a run of {before.dotted_name()}, not of {', '.join(targets)}.")
+    return before
 
 
 def experiment_of(run: Path) -> Experiment:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
@@ -18,6 +17,7 @@ from src.datamodules import DataModule, PredictionInput
 from src.datamodules.capabilities import PredictsFiles, require
 from src.experiment import Experiment
 from src.loading import load
+from src.resources.weights_files import load_weights
 from src.runs import records, state
 from src.tasks import Objective, Task
 from src.training.trainer import build_trainer
@@ -43,7 +43,7 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
     if not isinstance(task, Task):
         raise InputError(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
     try:
-        task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+        task.load_state_dict(load_weights(path)["state_dict"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise InputError(f"{path}: cannot be loaded: {str(error).strip()[:300]}") from error
     return experiment, spec, task

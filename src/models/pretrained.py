@@ -90,17 +90,32 @@ def create_backbone(backbone: str, weights: str, drop_path: float = 0.0) -> tupl
         repository, name = _hub_file(backbone) or ("", "")
         size = get_hf_file_metadata(hf_hub_url(repository, name)).size or 0
         print(f"weights    downloading {repository}, {size / 1e6:.0f} MB", flush=True)
-    return empty_backbone(backbone, drop_path, pretrained=True), source
+    cached = try_to_load_from_cache(*(_hub_file(backbone) or ("", "")))
+    file = {"file": cached} if isinstance(cached, str) else None  # else timm would ask the hub for news of it
+    return empty_backbone(backbone, drop_path, pretrained=True, overlay=file), source
 
 
-def empty_backbone(backbone: str, drop_path: float, *, pretrained: bool = False) -> Any:
-    """Return a timm backbone without its classifier, with random weights or those that timm has."""
+def empty_backbone(
+    backbone: str, drop_path: float, *, pretrained: bool = False, overlay: dict[str, Any] | None = None
+) -> Any:
+    """Return a timm backbone without its classifier, with random weights or those that timm has.
+
+    Args:
+        backbone: timm name.
+        drop_path: share of the last residual branch's results left out in training.
+        pretrained: whether with timm's weights.
+        overlay: entries of timm's `pretrained_cfg` to change.
+
+    Raises:
+        InputError: the backbone cannot leave out branches.
+    """
+    given: dict[str, Any] = {"pretrained": pretrained, "pretrained_cfg_overlay": overlay, "num_classes": 0}
     if not 0 <= drop_path < 1:
         raise InputError(f"--drop-path {drop_path}: from 0 to below 1.")
     if not drop_path:
-        return timm.create_model(backbone, pretrained=pretrained, num_classes=0)
+        return timm.create_model(backbone, **given)
     try:
-        model = timm.create_model(backbone, pretrained=pretrained, num_classes=0, drop_path_rate=drop_path)
+        model = timm.create_model(backbone, **given, drop_path_rate=drop_path)
     except TypeError:
         model = nn.Identity()
     if not any(isinstance(module, DropPath) for module in model.modules()):

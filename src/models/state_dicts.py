@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from src.configs.errors import InputError
+from src.resources.weights_files import load_weights
 
 
 def load_file(model: nn.Module, path: Path, *, prefix: str, drop: tuple[str, ...] = ()) -> str:
@@ -30,7 +30,7 @@ def load_file(model: nn.Module, path: Path, *, prefix: str, drop: tuple[str, ...
 
             state = load_safetensors(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_weights(path)
             state = state.get("state_dict", state)
         if any(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

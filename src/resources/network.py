@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import http.client
+import shutil
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,19 +16,39 @@ from pathlib import Path
 from src.configs.errors import InputError
 from src.resources.cache import once, there
 
+PATIENCE = 3.0
+"""Seconds that a process waits for servers, all of them together, before it does without."""
+waited = 0.0
+"""Of these, what is gone."""
+
 
 @functools.cache
-def reachable(url: str, timeout: float = 3.0) -> bool:
-    """Return whether the server of `url` answers within `timeout` seconds, be it with an error; proxies are used.
+def reachable(url: str) -> bool:
+    """Return whether the server of `url` answers, be it with an error; proxies are used.
 
-    The downloaders themselves may wait for minutes.
+    All questions of a process have `PATIENCE` seconds together, then the answer is no. The downloaders themselves may
+    wait for minutes. A timeout of the connection would not do: it begins anew with each byte.
     """
+    global waited
+    answers: list[bool] = []
+    left = PATIENCE - waited
+    if left <= 0:
+        return False
+    asked = time.monotonic()
+    asking = threading.Thread(target=lambda: answers.append(_answers(url)), name=f"HEAD {url}", daemon=True)
+    asking.start()
+    asking.join(left)
+    waited += time.monotonic() - asked
+    return answers == [True]
+
+
+def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE):
             return True
     except urllib.error.HTTPError:
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
@@ -47,6 +71,8 @@ def download_once(
 
     def fill(part: Path) -> Path:
         print(f"data       downloading {name}{detail} to {path}", flush=True)
+        for left in path.parent.glob(f".{path.name}-????????"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
             try:
                 fetched = fetch(Path(folder))

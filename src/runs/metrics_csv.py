@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from src.resources.files import atomic_write
+from src.runs.records import metrics_row
 
 
 class MetricsCsv(Logger):
@@ -65,11 +66,14 @@ class MetricsCsv(Logger):
             file.write("".join(rows).encode())
 
     def cut(self, step: int) -> None:
-        """Remove the rows of this step and later ones: a run that goes on from there writes them again."""
+        """Remove the rows of this step and later ones, which a run that goes on from there writes again, and a last one
+        cut short. Other damaged rows stay, for whoever can read them."""
         if self.path.is_file():
-            header, *rows = self.path.read_bytes().splitlines(keepends=True) or [b""]
-            kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[2]) < step]
-            atomic_write(self.path, b"".join([header, *kept]))
+            rows = self.path.read_bytes().splitlines(keepends=True)
+            kept = [
+                row for row in rows if row.endswith(b"\n") and not ((found := metrics_row(row)) and found[1] >= step)
+            ]
+            atomic_write(self.path, b"".join(kept))
 
     @override
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:

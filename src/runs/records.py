@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import importlib.metadata
 import json
 import os
-import platform
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -23,9 +19,9 @@ from src.configs.errors import InputError
 from src.configs.jsonable import from_json
 from src.configs.spec import DataSpec
 from src.experiment import Experiment
-from src.resources import files
 from src.resources.files import atomic_write, write_json
 from src.runs import state
+from src.runs.provenance import git_state, versions
 
 
 class Values(TypedDict, total=False):
@@ -44,6 +40,8 @@ class Values(TypedDict, total=False):
     """Why the run ended."""
     host: str
     pid: int
+    pid_started: float | None
+    """Seconds from the machine's start to the process's."""
     started: str
     command: list[str]
     git: dict[str, Any]
@@ -82,22 +80,6 @@ class Values(TypedDict, total=False):
     gain: dict[str, float]
 
 
-VERSIONS = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "torchmetrics",
-    "timm",
-    "transformers",
-    "tokenizers",
-    "numpy",
-    "pillow",
-    "opencv-python-headless",
-    "scikit-learn",
-    "scipy",
-)
-
-
 def runs_dir() -> Path:
     """Return the folder that holds the runs: LEYDEN_RUNS, else `runs` of the working directory."""
     return Path(os.environ.get("LEYDEN_RUNS") or "runs")
@@ -131,10 +113,15 @@ def head(requested: Experiment, resolved: Experiment) -> Values:
     }
 
 
+class TakenOver(InputError):
+    """Another process works on the run now: this one must not write to it."""
+
+
 class Record(Mapping[str, Any]):
     """A run's `run.json`, held in memory: reading a value reads no file, `update` writes the file whole.
 
     The file is read again only if another process has written it since, as a spawned process of a distributed run does.
+    Once a process has begun to work on the run, by `start` or `go_on`, it raises a `TakenOver` where another has since.
 
     Args:
         folder: the run directory. Without a `run.json` in it, the record is empty until `start`.
@@ -145,6 +132,8 @@ class Record(Mapping[str, Any]):
         self._values: dict[str, Any] = {}
         self._version: tuple[int, int] | None = None
         """Inode and time of the file that `_values` is the content of; None without one."""
+        self._writer: dict[str, Any] = {}
+        """The process that works on the run, as far as it is this one or one that it has spawned."""
 
     @classmethod
     def read(cls, folder: Path) -> Record:
@@ -157,13 +146,19 @@ class Record(Mapping[str, Any]):
         record._values, record._version = load(folder), record._version_on_disk()
         return record
 
-    def start(self, requested: Experiment, resolved: Experiment) -> None:
-        """Write the first record of a run, with a copy of its experiment file and of the uncommitted changes."""
+    def start(self, requested: Experiment, **kept: Unpack[Values]) -> None:
+        """Write the first record of a run, with a copy of its experiment file and of the uncommitted changes.
+
+        Args:
+            requested: what is run.
+            **kept: what else the record says from the first, such as of which kind of parent or child the run is.
+        """
         commit, dirty = git_state()
-        self._values = {}
+        self._values, self._writer = {}, state.writer()
         self._write(
-            head(requested, resolved)
+            head(requested, requested)
             | state.process()
+            | kept
             | {
                 "started": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
                 "git": {"commit": commit, "dirty": bool(dirty)},
@@ -172,10 +167,26 @@ class Record(Mapping[str, Any]):
                 "tests_read": 0,
             }
         )
-        if source := getattr(sys.modules[type(resolved).__module__], "__file__", None):  # a notebook has none
+        if source := getattr(sys.modules[type(requested).__module__], "__file__", None):  # a notebook has none
             shutil.copyfile(source, self.folder / Path(source).name)
         if dirty:
             atomic_write(self.folder / "uncommitted.diff", dirty)
+
+    def go_on(self) -> dict[str, Any]:
+        """Write that this process works on the run from now on; return the values before."""
+        before = dict(self._current())
+        self._writer = state.writer()
+        self._write({**before, **state.process()})
+        return before
+
+    def give_back(self, before: Mapping[str, Any]) -> None:
+        """Write the values from before `go_on`: this process has changed nothing of the run."""
+        self.require_ours()
+        self._write(before)
+
+    def require_ours(self) -> None:
+        """Raise a `TakenOver` where another process works on the run, as after this one's host has slept."""
+        self._current()
 
     def update(self, **changes: Unpack[Values]) -> None:
         """Change values and write the file."""
@@ -187,7 +198,14 @@ class Record(Mapping[str, Any]):
 
     def _current(self) -> dict[str, Any]:
         if self._version_on_disk() != self._version:
-            self._values, self._version = load(self.folder), self._version_on_disk()
+            version = self._version_on_disk()
+            self._values, self._version = load(self.folder), version
+        other = {name: self._values.get(name) for name in self._writer}
+        if other != self._writer:
+            raise TakenOver(
+                f"{self.folder}: process {other['pid']} on {other['host']} has taken this run over while this process "
+                "gave no sign of life. The run goes on there; this process ends and writes nothing more."
+            )
         return self._values
 
     def _version_on_disk(self) -> tuple[int, int] | None:
@@ -218,18 +236,31 @@ def load(run: Path) -> dict[str, Any]:
     """
     path = run / "run.json"
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise ValueError("no file")
         record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise TypeError("no object")
         if missing := {"experiment", "fields", "state"} - set(record):
             raise KeyError(*missing)
+        _require_depth(record)
     except (FileNotFoundError, NotADirectoryError):
         known = [str(p.parent) for p in sorted(run.parent.glob("*/run.json"))][-3:] if run.parent.is_dir() else []
         there = f" There: {', '.join(known)}." if known else " A run is a directory runs/<Experiment>/<id>."
         raise InputError(f"{run}: no run (it has no run.json).{there}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: damaged record ({error}).") from None
     return record
+
+
+def _require_depth(value: Any, levels: int = 30) -> None:
+    """Raise a ValueError for a value nested so deeply that reading it on would end in a RecursionError."""
+    if not levels:
+        raise ValueError("nested too deeply")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _require_depth(item, levels - 1)
 
 
 def spec_of(record: dict[str, Any]) -> DataSpec:
@@ -259,38 +290,16 @@ def explain_record_errors(run: Path, record: dict[str, Any]) -> Iterator[None]:
 
 
 def metrics(run: Path) -> list[tuple[int, int, str, float]]:
-    """Return the rows (epoch, step, name, value) of metrics.csv; a last row cut short by a crash is left out."""
-    path, rows = run / "metrics.csv", []
-    if not path.is_file():
-        return rows
-    with open(path, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            with contextlib.suppress(TypeError, ValueError):
-                rows.append((int(row["epoch"]), int(row["step"]), row["name"], float(row["value"])))
-    return rows
+    """Return the rows (epoch, step, name, value) of metrics.csv; a row that is damaged is left out."""
+    path = run / "metrics.csv"
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [row for line in lines if (row := metrics_row(line))]
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in VERSIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def git_state() -> tuple[str, str]:
-    """Return the checkout's commit and its uncommitted diff, new files included; both empty without git or a commit."""
-    commit = _git("rev-parse", "HEAD").strip()
-    if not commit:
-        return "", ""
-    new = _git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.pyi").splitlines()
-    return commit, _git("diff", "HEAD") + "".join(_git("diff", "--no-index", os.devnull, name) for name in new)
-
-
-def _git(*args: str) -> str:
+def metrics_row(line: bytes) -> tuple[int, int, str, float] | None:
+    """Return (epoch, step, name, value) of a line of metrics.csv; None for the header and what is damaged."""
     try:
-        done = subprocess.run(["git", *args], cwd=files.ROOT, capture_output=True, check=False, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    found = done.returncode == 0 or (done.returncode == 1 and args[0] == "diff")  # 1: files differ
-    return done.stdout.decode(errors="replace") if found else ""
+        _, epoch, step, *name, value = line.decode().split(",")
+        return int(epoch), int(step), ",".join(name), float(value)
+    except ValueError:
+        return None

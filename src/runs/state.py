@@ -1,9 +1,10 @@
-"""Whether a run is at work: its heartbeat, its process, and its children."""
+"""Whether a run is at work: its process, its heartbeat, and its children."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -13,18 +14,35 @@ from typing import Any
 
 import psutil
 
+CHILD = re.compile(r"(fold|member)-[1-9][0-9]*")
+"""The name of a child's directory."""
+SETTING_UP = "setting up"
+"""Why a run that has not begun to train is not done."""
 SILENT = 300.0
-"""Seconds without a sign of life after which a run counts as dead; it gives one a minute."""
+"""Seconds without a sign of life after which a run of another host counts as dead; it gives one a minute."""
 
 
 def process() -> dict[str, Any]:
-    """Return what the record says while this process works on the run."""
-    return {"state": "running", "reason": "", "host": socket.gethostname(), "pid": os.getpid()}
+    """Return what the record says from when this process begins to work on the run."""
+    return {"state": "running", "reason": SETTING_UP, **writer()}
+
+
+def writer() -> dict[str, Any]:
+    """Return what tells this process from every other: its host, its number, and when it was started."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "pid_started": started(os.getpid())}
+
+
+def started(pid: int) -> float | None:
+    """Return the seconds from the machine's start to the process's, which no change of the clock moves; None: gone."""
+    try:
+        return round(psutil.Process(pid).create_time() - psutil.boot_time(), 1)
+    except psutil.Error:
+        return None
 
 
 @contextlib.contextmanager
 def heartbeat(run: Path, every: float = 60.0) -> Iterator[None]:
-    """Touch `heartbeat` in the run directory now and again, so that others see that the run is alive."""
+    """Touch `heartbeat` in the run directory now and again, so that other hosts see that the run is alive."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -45,12 +63,16 @@ def heartbeat(run: Path, every: float = 60.0) -> Iterator[None]:
 
 def state_of(run: Path, record: Mapping[str, Any]) -> str:
     """Return a run's state; 'died' is never written but seen: it says running, but its process is gone or, on another
-    host, has given no sign of life for `SILENT` seconds.
+    host, has given no sign of life for `SILENT` seconds. On this host a process that lives, be it stopped, is running.
     """
     if record["state"] != "running":
         return record["state"]
-    if record.get("host") == socket.gethostname() and not psutil.pid_exists(record.get("pid", -1)):
-        return "died"
+    if record.get("host") == socket.gethostname():
+        now = started(record["pid"])
+        if now is None or now != record.get("pid_started", now):
+            return "died"  # its number is nobody's, or another's now
+        if "pid_started" in record:
+            return "running"
     try:
         silent = time.time() - max((run / name).stat().st_mtime for name in ("run.json", "heartbeat"))
     except OSError:  # it has not had its first
@@ -60,5 +82,5 @@ def state_of(run: Path, record: Mapping[str, Any]) -> str:
 
 def children(run: Path) -> list[Path]:
     """Return the directories of a run's children in order: folds of a cross-validation, members of an ensemble."""
-    found = (path.parent for path in run.glob("*-*/run.json"))
+    found = (path.parent for path in run.glob("*-*/run.json") if CHILD.fullmatch(path.parent.name))
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))

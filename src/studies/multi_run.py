@@ -14,8 +14,8 @@ from src.callbacks import Interrupted
 from src.configs.errors import InputError
 from src.experiment import Experiment
 from src.runs import records, state, summary
-from src.runs.records import Record
-from src.training.guards import refuse_running
+from src.runs.only_writer import only_writer
+from src.runs.records import Record, TakenOver
 from src.training.options import RunOptions
 from src.training.ranks import is_rank_zero
 from src.training.runner import record_failure, run
@@ -35,33 +35,32 @@ def parent(requested: Experiment, resume: Path | None, *, again: bool = False, *
         InputError: as for `run`, or all is done already.
     """
     main = is_rank_zero()
-    if resume:
-        record = Record.read(resume)
-        if main:
-            refuse_running(record)
-    else:
-        record = Record(records.create(type(requested)) if main else records.runs_dir() / "of-rank-0")
-    before = dict(record)
-    done = before.get("state") == "done"
-    if done and not again:
-        what = "cross-validation" if "folds" in before else "ensemble"
-        raise InputError(f"{resume}: the {what} is done. Start a new one.")
-    try:
+    folder = resume or (records.create(type(requested)) if main else records.runs_dir() / "of-rank-0")
+    with only_writer(folder, resumed=resume is not None, writes=main) as record:
+        before = dict(record)
+        done = before.get("state") == "done"
+        if done and not again:
+            what = "cross-validation" if "folds" in before else "ensemble"
+            raise InputError(f"{resume}: the {what} is done. Start a new one.")
         if main and not resume:
-            record.start(requested, requested.resolve())
-        if main:
-            record.update(**state.process(), **kept)
-        with state.heartbeat(record.folder) if main else contextlib.nullcontext():
-            yield record
-    except BaseException as error:
-        if main and done:  # what it had stays
-            had: Any = {name: before.get(name) for name in ("state", "reason", *kept)}
-            record.update(**had)
+            record.start(requested, **kept)
         elif main:
-            record_failure(requested, record, error, 0.0)
-            if isinstance(error, Interrupted):
-                summary.interrupted(record.folder)
-        raise
+            record.go_on()
+        try:
+            if main:
+                resolved = requested.resolve()
+                told = {} if resume else records.head(requested, resolved)
+                record.update(**told, **kept, reason="")
+            with state.heartbeat(folder) if main else contextlib.nullcontext():
+                yield record
+        except BaseException as error:
+            if main and done and not isinstance(error, TakenOver):  # what it had stays
+                record.give_back(before)
+            elif main:
+                record_failure(record, before, error, 0.0)
+                if isinstance(error, Interrupted):
+                    summary.interrupted(record.folder)
+            raise
 
 
 def child(requested: Experiment, folder: Path, first: Path, options: RunOptions) -> Path:
@@ -81,7 +80,8 @@ def child(requested: Experiment, folder: Path, first: Path, options: RunOptions)
             return folder
     if folder != first and is_rank_zero():
         print(flush=True)
-    same_data_as = first if folder != first and is_rank_zero() else None  # other processes may not see it
+    original = options.same_data_as / folder.name if options.same_data_as else None  # of a reproduction
+    same_data_as = (first if folder != first else original) if is_rank_zero() else None  # others may not see it
     return run(requested, replace(options, resume=folder if there else None, same_data_as=same_data_as, child=folder))
 
 

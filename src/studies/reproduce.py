@@ -12,9 +12,13 @@ from typing import Any
 import torch
 
 from src.configs.errors import InputError
+from src.datamodules import Fold
 from src.experiment import Experiment
+from src.resources.weights_files import load_weights
 from src.runs import records, state
 from src.runs.records import Record
+from src.studies.cross_validation import cross_validate
+from src.studies.ensemble import ensemble
 from src.training.options import RunOptions
 from src.training.runner import run
 
@@ -25,7 +29,8 @@ OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
 def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunOptions()) -> bool:
     """Run an experiment again with the fields of a finished run, print what differs, and return whether nothing does.
 
-    The new run's record has `reproduction`: the original, and what differs from it.
+    A fold is trained on its fold, and a run with children is run with all of them. The new run's record has
+    `reproduction`: the original, and what differs from it.
 
     Raises:
         InputError: the original is not finished, or its data are not these.
@@ -33,17 +38,26 @@ def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunO
     before = records.load(original)
     if before["state"] != "done":
         raise InputError(f"--reproduce {original}: that run is {before['state']}. Name one that is done.")
-    if parts := state.children(original):
-        raise InputError(f"--reproduce {original}: a run with children. Name one of them, such as {parts[0]}.")
-    folder = run(experiment, replace(options, same_data_as=original))
+    options = replace(options, same_data_as=original)
+    if folds := before.get("folds"):
+        folder = cross_validate(experiment, folds, options)
+    elif members := before.get("ensemble"):
+        folder = ensemble(experiment, members, options)
+    elif "fold" in before:
+        folder = run(experiment, replace(options, fold=Fold(**before["fold"]), test=True))
+    else:
+        folder = run(experiment, options)
     after = Record.read(folder)
-    elsewhere, found = circumstances(before, after), differences(original, folder)
+    runs = [(one, folder / one.name) for one in state.children(original)] or [(original, folder)]
+    elsewhere = circumstances(before, after)
+    found = [(one, what) for one, other in runs for what in differences(one, other)]
+    found = [what if one == original else f"{one.name}: {what}" for one, what in found]
     after.update(reproduction={"of": str(original), "differences": found, "circumstances": elsewhere})
     if found:
         print(f"reproduced {original}: {len(found)} differences", *found, sep="\n           ", flush=True)
         print("because    " + "\n           ".join(elsewhere or ["nothing that the records know of"]), flush=True)
     else:
-        count = len(records.metrics(original))
+        count = sum(len(records.metrics(one)) for one, _ in runs)
         print(f"reproduced {original}: {count} logged values, weights and predictions are equal to the bit", flush=True)
     return not found
 
@@ -87,7 +101,7 @@ def differences(one: Path, other: Path) -> list[str]:
         files = [run / name for run in (one, other)]
         if all(file.is_file() for file in files) and files[0].read_bytes() != files[1].read_bytes():
             found.append(name)
-    weights = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)]
+    weights = [load_weights(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (one, other)]
     if weights[0].keys() != weights[1].keys():
         found.append("the names of the weights")
     elif apart := [name for name, value in weights[0].items() if not torch.equal(value, weights[1][name])]:

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from src.configs.errors import InputError
 from src.datamodules import DataModule
 from src.datamodules.capabilities import FitsBaselines, require
 from src.experiment import Experiment
-from src.runs import state
-from src.runs.records import Record
+from src.resources.weights_files import load_weights
 from src.tasks import Task
 from src.training.options import RunOptions
 from src.training.plain import require_test
 
+FIXED = ("batch_size", "accumulate", "averaging", "monitor", "mode")
+"""Fields without which a checkpoint would mean something else: its position and schedule count steps."""
 
-def refuse_running(record: Record) -> None:
-    """Raise an InputError where another process is at work on the run."""
-    other = (record.get("host"), record.get("pid")) != (socket.gethostname(), os.getpid())
-    if other and state.state_of(record.folder, record) == "running":
+
+def refuse_changed(resolved: Experiment, processes: int, before: Mapping[str, Any]) -> None:
+    """Raise an InputError where a run cannot go on from its checkpoint with what is asked for.
+
+    Args:
+        resolved: how it is to go on.
+        processes: that would train.
+        before: the record of the run, which has trained.
+    """
+    found, kept = resolved.to_json(), before["fields"]
+    for name in FIXED:
+        if name in kept and found[name] != kept[name]:
+            raise InputError(
+                f"--{name.replace('_', '-')} {found[name]}: the run was begun with {kept[name]}, and its checkpoint "
+                "means nothing without that. Leave the flag out, or start a new run."
+            )
+    began = int(before["device"].rpartition(" x ")[2])
+    if processes != began:
         raise InputError(
-            f"{record.folder}: process {record['pid']} on {record['host']} is at work on this run. Stop it first, or "
-            "wait."
+            f"--devices {resolved.devices}: the run was begun on {began}, here it would be on {processes}, and its "
+            f"checkpoint counts batches of each. Give --devices {began}, or start a new run."
         )
 
 
@@ -112,7 +124,7 @@ def check(checkpoint: Path) -> int:
         InputError: it is damaged.
     """
     try:
-        return torch.load(checkpoint, map_location="meta", weights_only=True)["global_step"]
+        return load_weights(checkpoint, "meta")["global_step"]
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise InputError(
             f"{checkpoint}: damaged ({str(error).partition('.')[0]}). Copy best.ckpt over it, or start a new run."

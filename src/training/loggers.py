@@ -55,7 +55,7 @@ def open_loggers(experiment: Experiment, record: Record, purge_step: int | None)
         for logger in loggers:
             if isinstance(logger, WandbLogger) and logger._experiment is not None:  # else the next run writes into this
                 logger.experiment.finish(exit_code=int(status == "failed"))
-            elif isinstance(logger, MLFlowLogger):
+            elif isinstance(logger, MLFlowLogger | TensorBoard):  # TensorBoard has a thread, which would stay
                 logger.finalize(status)
 
 

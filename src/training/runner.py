@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,19 @@ from src.datamodules import DataModule, Fold
 from src.experiment import Experiment
 from src.resources.files import write_json
 from src.runs import records, state, summary
-from src.runs.records import Record, Values
+from src.runs.only_writer import only_writer
+from src.runs.records import Record, TakenOver, Values
 from src.tasks import Task
 from src.training.build import build_task, make_datamodule, prepare_features, set_up
 from src.training.evaluate import changes, describe, evaluate, improving, training_figures
-from src.training.guards import check, refuse_data, refuse_parts, refuse_replaced, refuse_running, require_space
+from src.training.failures import explain
+from src.training.guards import check, refuse_changed, refuse_data, refuse_parts, refuse_replaced, require_space
 from src.training.loggers import connect, cut, log_result, open_loggers
 from src.training.options import RunOptions
 from src.training.plain import SPLIT_SEED
 from src.training.precision import faster, measured_speeds
 from src.training.ranks import is_rank_zero
 from src.training.trainer import build_callbacks, build_trainer
-
-
-def explain(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:  # a full disk, a missing right
-        return f"{error.filename or 'a file'}: {error.strerror}."
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
@@ -50,49 +47,56 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
         Interrupted: the record says interrupted; `last.ckpt` is there if a step was made.
     """
     main = is_rank_zero()
-    if options.resume:
-        record = Record.read(options.resume)
-        if main:
-            refuse_running(record)
+    folder = options.resume or options.child
+    if folder is None:
+        folder = records.create(type(requested)) if main else records.runs_dir() / "of-rank-0"
+    elif main and not options.resume:
+        folder.mkdir(exist_ok=True)
+    with only_writer(folder, resumed=options.resume is not None, writes=main) as record:
         if "fold" in record:
             options = dataclasses.replace(options, fold=Fold(**record["fold"]))
-    else:
-        created = records.create(type(requested)) if main and not options.child else records.runs_dir() / "of-rank-0"
-        record = Record(options.child or created)
-        if options.child and main:
-            options.child.mkdir(exist_ok=True)
-    started = time.monotonic()
-    try:
-        with state.heartbeat(record.folder) if main else contextlib.nullcontext():
-            _run(requested, options, record)
-    except BaseException as error:
-        if main:
-            with contextlib.suppress(OSError):  # the disk is full for the record too; `state.state_of` sees it died
-                record_failure(requested, record, error, time.monotonic() - started)
-            if isinstance(error, Interrupted) and options.child is None:
-                summary.interrupted(record.folder)
-        raise
+        before = dict(record)
+        if main and not options.resume:
+            kept: Values = {"fold": dataclasses.asdict(options.fold)} if options.fold else {}
+            record.start(requested, **kept)
+        elif main and record["state"] != "done":
+            record.go_on()
+        started = time.monotonic()
+        try:
+            with state.heartbeat(folder) if main else contextlib.nullcontext():
+                _run(requested, options, record, before)
+        except BaseException as error:
+            if main:
+                with contextlib.suppress(OSError):  # a full disk is so for the record too; `state_of` sees that it died
+                    record_failure(record, before, error, time.monotonic() - started)
+                if isinstance(error, Interrupted) and options.child is None:
+                    summary.interrupted(record.folder)
+            raise
     return record.folder
 
 
-def record_failure(requested: Experiment, record: Record, error: BaseException, seconds: float) -> None:
-    """Write why a run ended early; one that was done before stays done."""
-    if not record:
-        record.start(requested, requested)
-    if record["state"] != "done":
-        ended = "interrupted" if isinstance(error, Interrupted) else "failed"
-        wall_s = round(record.get("wall_s", 0.0) + seconds, 1)
-        record.update(state=ended, reason=explain(error), wall_s=wall_s)
+def record_failure(record: Record, before: Mapping[str, Any], error: BaseException, seconds: float) -> None:
+    """Write why a run ended early. One that was to go on and did not come to train stays as it was `before`."""
+    if isinstance(error, TakenOver):
+        return
+    if before.get("state") == "done":
+        return
+    if before and record["reason"] == state.SETTING_UP:
+        record.give_back(before)
+        return
+    ended = "interrupted" if isinstance(error, Interrupted) else "failed"
+    wall_s = round(record.get("wall_s", 0.0) + seconds, 1)
+    record.update(state=ended, reason=explain(error), wall_s=wall_s)
 
 
-def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
+def _run(requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any]) -> None:
     started = time.monotonic()
-    resolved, before = requested.resolve(), dict(record)
-    if options.resume:
-        refuse_replaced(requested, resolved, before)
     finished = before.get("state") == "done"
     if finished and not (options.test or options.baselines):
         raise InputError(f"{record.folder}: the run is done. Add --test to test it, or start a new one.")
+    resolved = requested.resolve()
+    if options.resume:
+        refuse_replaced(requested, resolved, before)
     last = record.folder / "checkpoints" / "last.ckpt"
     step = (check(last) if last.exists() else 0) if options.resume and not finished else None
     earlier = records.load(options.same_data_as) if options.same_data_as else before
@@ -105,11 +109,13 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
         trainer = build(resolved, callbacks, precision=known)
         main = trainer.is_global_zero
         if main and not options.resume:
-            record.start(requested, resolved)
+            record.update(**records.head(requested, resolved))
         unsized, resumed = resolved, record.folder if options.resume else None
         reproduces = options.same_data_as is not None and options.child is None
         recorded = reproduces or ("data" in before and "sized" not in before)
         resolved = set_up(unsized, datamodule, resumed, devices=trainer.world_size, recorded=recorded)
+        if step is not None and last.exists():
+            refuse_changed(resolved, trainer.world_size, before)
         if resolved != unsized:
             callbacks = build_callbacks(resolved, record, options.checkpoint_every)
             trainer = build(resolved, callbacks, precision=known)
@@ -124,10 +130,8 @@ def _run(requested: Experiment, options: RunOptions, record: Record) -> None:
             trainer = build(resolved, callbacks, precision=faster(speeds))
             described["precision"] = str(trainer.precision)
         if main:
-            began: dict[str, Any] = {} if finished else {"fields": resolved.to_json(), **state.process()}
+            began: dict[str, Any] = {} if finished else {"fields": resolved.to_json()}
             began |= changes(unsized, resolved, datamodule)
-            if options.fold:
-                began["fold"] = dataclasses.asdict(options.fold)
             if measured := speeds or (earlier.get("precision_speeds", {}) if known else {}):
                 began["precision_speeds"] = measured
             record.update(**described, **began)

@@ -27,6 +27,7 @@ from src.callbacks import (
     Forecast,
     GracefulStop,
     KnownMonitor,
+    OnlyWriter,
     StepSeeds,
     TimeShares,
     TrainingImages,
@@ -91,7 +92,8 @@ def keep_memory() -> None:
 def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Every | None = None) -> list[Callback]:
     checkpoints = record.folder / "checkpoints"
     callbacks: list[Callback] = [
-        TimeShares(record),  # first: the other callbacks' work at a validation's start is of the validation
+        OnlyWriter(record),
+        TimeShares(record),  # before the others: their work at a validation's start is of the validation
         StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
         KnownMonitor(experiment.monitor),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -28,6 +29,7 @@ WORD = r"\w+(?:['\u2019]\w+)*|[!?]"
 RECIPE = f"1 {WORD}"
 """Names how tokenizers are trained: another recipe, another tokenizer in the cache."""
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+CANNOT = "the tokenizer (--vocabulary.tokenizer, or tokenizer/tokenizer.json of a run) cannot read a text"
 HEAD_SHARE = 0.25
 """Share of the length that `head_tail` takes from the beginning of a long text."""
 CHUNK = 1000
@@ -68,17 +70,29 @@ def load_tokenizer(name: str) -> Tokenizer:
     """
     path = Path(name) / "tokenizer.json"
     try:
-        if path.is_file():
-            return Tokenizer.from_file(str(path))
-        return hub.load("tokenizer", name).backend_tokenizer
+        with explain_errors(f"--vocabulary.tokenizer {name}: no tokenizer can be read there"):
+            return Tokenizer.from_file(str(path)) if path.is_file() else hub.load("tokenizer", name).backend_tokenizer
     except InputError as error:
         if hint := did_you_mean(name, list(TRAINED)):
             raise InputError(f"--vocabulary.tokenizer {name}: no such tokenizer.{hint}") from error
         raise
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise InputError(
-            f"--vocabulary.tokenizer {name}: no tokenizer can be read there ({str(error).strip()[:200]})."
-        ) from error
+
+
+@contextlib.contextmanager
+def explain_errors(what: str) -> Iterator[None]:
+    """While a tokenizer that may be from elsewhere is read or used: say what went wrong.
+
+    Raises:
+        InputError: anything did. tokenizers raises bare Exceptions and, where its Rust code panics, a BaseException.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"{what} ({str(error).strip()[:200]}).") from error
 
 
 def special_id(tokenizer: Tokenizer, *names: str) -> int:
@@ -100,8 +114,11 @@ class TextEncoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self.tokenizer, self.prep = tokenizer, prep
-        bare, full = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
-        at = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+        with explain_errors(CANNOT):
+            bare, full = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+            at = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), None)
+        if at is None:
+            raise InputError(f"{CANNOT} (its special tokens change the text).")
         self.before, self.after = full[:at], full[at + len(bare) :]
         self.pad_id = special_id(tokenizer, PAD, "<pad>")
         self.unknown_id = special_id(tokenizer, UNKNOWN, "<unk>")
@@ -113,7 +130,8 @@ class TextEncoder:
         self.tail = room - self.head
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        with explain_errors(CANNOT):
+            found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [[*self.before, *self._cut(encoding.ids), *self.after] for encoding in found]
 
     def _cut(self, ids: list[int]) -> list[int]:

@@ -11,8 +11,32 @@ from typing import Any
 from src.configs.errors import InputError
 from src.runs import records, state
 
-KINDS: dict[str, type] = {"fields": dict, "metrics": dict, "best": dict, "data": dict, "weights": dict, "git": dict}
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "experiment": str,
+    "fields": dict,
+    "asked": dict,
+    "seed": int,
+    "state": str,
+    "reason": str,
+    "started": str,
+    "tests_read": int,
+    "metrics": dict,
+    "best": dict,
+    "best.name": str,
+    "best.value": (int, float),
+    "data": dict,
+    "data.source": str,
+    "data.split": str,
+    "data.fingerprint": str,
+    "data.sizes": dict,
+    "weights": dict,
+    "weights.source": str,
+    "git": dict,
+    "git.commit": str,
+}
 """What the entries of a record are, where they are there: a run that failed early has not all of them."""
+NEEDED = {"best": {"name", "value"}, "data": {"source", "split", "fingerprint"}}
+"""What an entry has, if it has anything."""
 WRITTEN = ("done", "failed", "interrupted", "running")
 
 
@@ -90,17 +114,24 @@ def read(path: Path) -> Run:
         InputError: it is no run, or its record is damaged.
     """
     record = records.load(path)
-    wrong = [name for name, kind in KINDS.items() if not isinstance(record.get(name, kind()), kind)]
-    wrong += ["experiment"] if not isinstance(record["experiment"], str) else []
-    wrong += ["state"] if record["state"] not in WRITTEN else []
-    wrong += [name for name, value in record.get("metrics", {}).items() if not isinstance(value, int | float)]
-    if "best" in record and not ("name" in record["best"] and isinstance(record["best"].get("value"), int | float)):
-        wrong.append("best")
-    if (data := record.get("data")) and not {"source", "split", "fingerprint"} <= set(data):
-        wrong.append("data")
+    wrong = [name for name, kind in KINDS.items() if not isinstance(_entry(record, name, kind), kind)]
+    if not wrong:
+        wrong += ["state"] if record["state"] not in WRITTEN else []
+        wrong += [name for name, value in record.get("metrics", {}).items() if not isinstance(value, int | float)]
+        wrong += [name for name, needed in NEEDED.items() if record.get(name) and not needed <= record[name].keys()]
     if wrong:
         raise InputError(f"{path / 'run.json'}: damaged record ({', '.join(wrong)}).")
     return Run(path, record, state.state_of(path, record))
+
+
+def _entry(record: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
+    """Return the entry of a dotted name; where there is none, something of its kind."""
+    value: Any = record
+    for part in name.split("."):
+        if not (isinstance(value, dict) and part in value):
+            return kind() if isinstance(kind, type) else kind[0]()
+        value = value[part]
+    return value
 
 
 def _below(place: Path, skipped: list[str]) -> Iterator[Path]:

@@ -1,0 +1,87 @@
+"""One process alone writes to a run."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from src.configs.errors import InputError
+from src.resources.files import remove_leftovers
+from src.runs import records, state
+from src.runs.records import Record
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What a file system without locks answers."""
+
+
+@contextlib.contextmanager
+def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
+    """Yield a run's record, and hold its lock, which ends with this process at the latest.
+
+    What killed writes have left in the run directory is removed first. A lock of another host may not be seen here, and
+    some file systems have none: then the heartbeat tells, see `state.state_of`.
+
+    Args:
+        run: its directory.
+        resumed: whether it has a record.
+        writes: whether this process does; the others of a distributed run only read.
+
+    Raises:
+        InputError: another process works on the run, the run cannot be written, or a link leads out of it.
+    """
+    if not writes:
+        yield Record.read(run) if resumed else Record(run)
+        return
+    if resumed and not (run / "run.json").is_file():
+        records.load(run)  # raises, and says which runs there are
+    refuse_links(run)
+    with contextlib.ExitStack() as held:
+        locked = False
+        try:
+            held.enter_context(FileLock(run / "lock", timeout=0))
+            locked = True
+        except Timeout:
+            other = _other(Record.read(run)) if resumed else "another process"
+            raise InputError(f"{run}: {other} is at work on this run. Stop it first, or wait.") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise InputError(f"{run}: cannot be written ({error.strerror}).") from error
+        record = Record.read(run) if resumed else Record(run)
+        if resumed:
+            refuse_running(record, locked=locked)
+        for folder in (run, run / "checkpoints", run / "tokenizer"):
+            remove_leftovers(folder)
+        yield record
+
+
+def refuse_running(record: Record, *, locked: bool) -> None:
+    """Raise an InputError where a process that the lock does not tell of is at work on a run."""
+    here = record.get("host") == socket.gethostname()
+    ours = all(record.get(name) == value for name, value in state.writer().items())
+    if not (ours or (here and locked)) and state.state_of(record.folder, record) == "running":
+        raise InputError(f"{record.folder}: {_other(record)} is at work on this run. Stop it first, or wait.")
+
+
+def refuse_links(run: Path) -> None:
+    """Raise an InputError where what is written to a run would change something outside of it."""
+    for folder, below, names in os.walk(run):
+        for name in (*below, *names):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(run.resolve()):
+                raise InputError(
+                    f"{path}: a link to {path.readlink()}, outside of the run, whose files are written. Put there "
+                    "what it leads to."
+                )
+            if not (path.is_file() or path.is_dir() or path.is_symlink()):
+                raise InputError(f"{path}: no file that can be written. Remove it.")
+
+
+def _other(record: Record) -> str:
+    """Return which process works on a run."""
+    return f"process {record.get('pid')} on {record.get('host')}"
