@@ -18,6 +18,7 @@ from src.configs.errors import InputError
 from src.configs.optim import Optim
 from src.configs.spec import DataSpec
 from src.configs.training import Imbalance
+from src.models.heads import require_finite
 from src.tasks.inputs import Input
 from src.tasks.objectives import Objective
 from src.tasks.optim import OneCycle, build_optimizer, is_decayed, rate_factor, require_optimizer
@@ -124,8 +125,14 @@ class Task(LightningModule):
         return cast(Any, self.model).features(*self.input.tensors(batch, self._network_dtype()))
 
     def start_from_features(self, cached: Mapping[str, Mapping[str, Tensor]]) -> str:
-        """Solve the head on the cached features of 'train' and 'val' before training; return a line for the summary."""
-        return self.objective.solve_head(self.head, cached["train"], cached["val"])
+        """Solve the head on the cached features of 'train' before training; return a line for the summary.
+
+        Raises:
+            InputError: a feature of any split is NaN or infinite.
+        """
+        for part in cached.values():
+            require_finite(part["features"])
+        return self.objective.solve_head(self.head, cached["train"])
 
     def set_imbalance_strategy(self, strategy: Imbalance) -> None:
         """Choose what the training does about rare classes; the data module draws the batches of 'sampler'.

@@ -25,7 +25,7 @@ from sklearn.metrics import (
 from torch import Tensor, nn
 
 from src.datamodules import ImageFolder, Tensors
-from src.experiment import DataSpec, Optim
+from src.experiment import DataSpec, InputError, Optim
 from src.models import CNN, ResNet
 from src.tasks import ImageClassification, SingleLabel, Task
 from src.tasks.inputs import PlainInput
@@ -219,6 +219,29 @@ def test_a_start_from_kept_features_is_the_solved_head(kind: Literal["start", "p
     assert f"solved on cached features [40, {task.head.linear.in_features}]" in line
     right = task.eval()({"features": features["val"]["features"]}).argmax(1) == features["val"]["target"]
     assert right.float().mean() > 0.9
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_kept_features_that_are_not_finite_are_refused(split: str) -> None:
+    task = ImageClassification(network("test_resnet"), SPEC, Optim(), cached_features="start")
+    features = {name: {**part, "features": part["features"].clone()} for name, part in kept(task).items()}
+    features[split]["features"][3, 2] = torch.nan
+    with pytest.raises(InputError, match=r"not all finite.*--precision 32"):
+        task.start_from_features(features)
+
+
+def test_validation_has_no_say_in_the_solved_head() -> None:
+    lines, heads = [], []
+    for drawn in (False, True):
+        task = ImageClassification(network("test_resnet"), SPEC, Optim(), cached_features="start")
+        features = kept(task)
+        if drawn:
+            features["val"] = {**features["val"], "target": torch.randint(0, 4, (40,))}
+        lines.append(task.start_from_features(features))
+        heads.append(task.head.linear.weight.detach())
+    assert lines[0] == lines[1]
+    assert lines[0].endswith("chosen by cross-validation")
+    assert torch.equal(*heads)
 
 
 def test_pixels_reach_the_model_as_shares_of_255() -> None:

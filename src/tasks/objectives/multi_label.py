@@ -59,10 +59,10 @@ class MultiLabel(Objective):
         return yes - no
 
     @override
-    def solve_head(self, head: Any, train: Mapping[str, Tensor], val: Mapping[str, Tensor]) -> str:
+    def solve_head(self, head: Any, train: Mapping[str, Tensor]) -> str:
         """Solve a logistic regression for each label."""
-        l2 = head.solve_labels((train["features"], train["target"]), (val["features"], val["target"]))
-        return f"solved on cached features {list(train['features'].shape)}, L2 {l2:g} chosen on val"
+        l2 = head.solve_labels(train["features"], train["target"])
+        return f"solved on cached features {list(train['features'].shape)}, L2 {l2:g} chosen by cross-validation"
 
     # -------------------------------------------------------------------------------------------------------- metrics
     @override

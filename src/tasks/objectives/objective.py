@@ -81,12 +81,12 @@ class Objective(nn.Module):
         if strategy != "none":
             raise InputError(f"--imbalance {strategy}: {type(self).__name__} does not predict one class.")
 
-    def solve_head(self, head: Any, train: Mapping[str, Tensor], val: Mapping[str, Tensor]) -> str:
-        """Fit a linear head to cached features and return a line for the summary.
+    def solve_head(self, head: Any, train: Mapping[str, Tensor]) -> str:
+        """Fit a linear head to cached features and return a line for the summary. Validation stays unseen.
 
         Args:
             head: a `models.heads.Head`.
-            train, val: 'features' [examples, num_features] and 'target' [examples, ...].
+            train: 'features' [examples, num_features] and 'target' [examples, ...].
         """
         raise InputError(f"{type(self).__name__} cannot solve a head on cached features. Set cached_features = 'no'.")
 

@@ -97,7 +97,7 @@ class SingleLabel(Objective):
         self.imbalance = strategy
 
     @override
-    def solve_head(self, head: Any, train: Mapping[str, Tensor], val: Mapping[str, Tensor]) -> str:
+    def solve_head(self, head: Any, train: Mapping[str, Tensor]) -> str:
         """Solve a logistic regression, so that rare classes count as in the training.
 
         A balanced sampler is met by weights, which have the same mean loss. With logit adjustment the solved logits are
@@ -107,11 +107,11 @@ class SingleLabel(Objective):
         if self.imbalance == "focal":
             return "not solved: trained from random weights, by the focal loss"
         weights = class_weights(self.class_counts) if self.imbalance in ("weights", "sampler") else None
-        l2 = head.solve((train["features"], train["target"]), (val["features"], val["target"]), weights)
+        l2 = head.solve(train["features"], train["target"], weights)
         if self.imbalance == "logit_adjust":
             with torch.no_grad():
                 head.linear.bias -= log_prior(self.class_counts).to(head.linear.bias)
-        return f"solved on cached features {list(train['features'].shape)}, L2 {l2:g} chosen on val"
+        return f"solved on cached features {list(train['features'].shape)}, L2 {l2:g} chosen by cross-validation"
 
     # -------------------------------------------------------------------------------------------------------- metrics
     @override
