@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -96,7 +97,7 @@ def load(name: str, folder: Path, flags: argparse.Namespace) -> Rows:
         case "drawn":
             return features(CatsDogsProbe(source="drawn"))
         case "digits":
-            data = load_digits()
+            data: Any = load_digits()
             images = as_files(folder / name, (data.images * 15).astype(np.uint8), data.target)
             return features(Probe(data_dir=images, image_size=64))
         case "clothes":
@@ -108,9 +109,11 @@ def load(name: str, folder: Path, flags: argparse.Namespace) -> Rows:
         case "sheets":
             return features(Sheets(image_size=96))
         case "cancer":
-            return load_breast_cancer(return_X_y=True)
+            data: Any = load_breast_cancer()
+            return data.data, data.target
         case _:
-            return load_digits(return_X_y=True)
+            data = load_digits()
+            return data.data, data.target
 
 
 def brier(logits: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class SingleLabel(Objective):
 
     @override
     def solve_head(self, head: Any, train: Mapping[str, Tensor]) -> str:
-        """Solve a logistic regression, so that rare classes count as in the training.
+        """Solve a logistic regression on the training examples, so that rare classes count as in the training.
 
         A balanced sampler is met by weights, which have the same mean loss. With logit adjustment the solved logits are
         those with the prior; since the bias bears no penalty, taking the prior from it is exact. For the focal loss
