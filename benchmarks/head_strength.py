@@ -97,8 +97,8 @@ def load(name: str, folder: Path, flags: argparse.Namespace) -> Rows:
         case "drawn":
             return features(CatsDogsProbe(source="drawn"))
         case "digits":
-            data: Any = load_digits()
-            images = as_files(folder / name, (data.images * 15).astype(np.uint8), data.target)
+            digits: Any = load_digits()
+            images = as_files(folder / name, (digits.images * 15).astype(np.uint8), digits.target)
             return features(Probe(data_dir=images, image_size=64))
         case "clothes":
             sheet = read_sheet(flags.fashion, "t10k", tuple("0123456789")).subset(range(3000))
