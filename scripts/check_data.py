@@ -13,7 +13,7 @@ from src.experiment import InputError
 
 def main() -> int:
     """Return 0 if nothing makes a score wrong, 1 if something does (--strict: any finding), 2 for bad input."""
-    cli.escape_unprintable()
+    cli.prepare_terminal()
     try:
         target, experiment, flags = cli.parse_check(sys.argv[1:])
         experiment.check()

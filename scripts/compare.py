@@ -16,6 +16,7 @@ Runs = tyro.conf.Positional[tuple[Path, ...]]
 
 def compare(runs: Runs = (), csv: Path | None = None, json: Path | None = None, html: Path | None = None) -> int:
     """Compare runs, grouped over seeds; `compare.py diff RUN RUN` shows everything in which two runs differ.
+    Both take --no-color, which does what the environment variable NO_COLOR does.
 
     Args:
         runs: Run directories, or folders to search for them; by default all runs.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import tyro
-
 from src import cli
 from src.experiment import InputError
 
@@ -27,8 +25,8 @@ def main(flags: cli.PredictFlags) -> int:
 
 
 if __name__ == "__main__":
-    cli.escape_unprintable()
+    cli.prepare_terminal()
     try:
-        sys.exit(main(tyro.cli(cli.PredictFlags)))
+        sys.exit(main(cli.read_flags(cli.PredictFlags, sys.argv[1:])))
     except InputError as error:
         sys.exit(cli.fail(error))

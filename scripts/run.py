@@ -13,7 +13,7 @@ from src.experiment import InputError
 
 def main() -> int:
     """Return 0 if every run is done, 1 if one failed, 2 for a bad command line, 130 or 143 if interrupted."""
-    cli.escape_unprintable()
+    cli.prepare_terminal()
     try:
         command = cli.parse(sys.argv[1:])
         if not (command.flags.resume or command.flags.reproduce):

@@ -12,6 +12,7 @@ from .known_monitor import KnownMonitor as KnownMonitor
 from .loss_surface import LossSurface as LossSurface
 from .only_writer import OnlyWriter as OnlyWriter
 from .step_seeds import StepSeeds as StepSeeds
+from .terminal_bar import TerminalBar as TerminalBar
 from .time_shares import TimeShares as TimeShares
 from .training_images import TrainingImages as TrainingImages
 from .training_texts import TrainingTexts as TrainingTexts

@@ -19,6 +19,7 @@ from src.configs.errors import InputError
 from src.datamodules import DataModule
 from src.resources.files import replacing
 from src.resources.weights_files import load_weights
+from src.terminal import console
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Checkpoints(ModelCheckpoint):
             why = f"is not logged, so best.ckpt is the last epoch; logged: {logged}"
             if self.monitor in trainer.callback_metrics:
                 why = "was NaN in every validation, so best.ckpt is the last epoch; choose another --monitor"
-            print(f"NOTE       {self.monitor} {why}", flush=True)
+            console.line("NOTE", f"{self.monitor} {why}")
 
     @override
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

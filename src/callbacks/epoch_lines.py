@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from src.configs import shown
+from src.terminal import console
 
 SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/rmse", "val/r2")
 MOST_LINES = 25
@@ -32,7 +33,7 @@ class EpochLines(Callback):
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.num_sanity_val_steps == float("inf"):
-            print(f"start      {self.scores(trainer)}", flush=True)
+            console.line("start", self.scores(trainer))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()  # a run that goes on within an epoch does not start one
@@ -52,7 +53,7 @@ class EpochLines(Callback):
         self.validated += time.monotonic() - self.validating
         within_epoch = trainer.state.fn == "fit" and not trainer.is_last_batch and not trainer.sanity_checking
         if trainer.is_global_zero and within_epoch:
-            print(f"step {trainer.global_step:<5} {self.scores(trainer)}", flush=True)
+            console.line(f"step {trainer.global_step:<5}", self.scores(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.monotonic() - self.started
@@ -63,7 +64,7 @@ class EpochLines(Callback):
         every = -(-(trainer.max_epochs or 1) // MOST_LINES)
         if trainer.is_global_zero and (trainer.current_epoch + 1) % every == 0:
             number = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            print(f"{number:<10} {self.scores(trainer)}   {seconds:.1f} s, {speed:.3g} samples/s", flush=True)
+            console.line(number, f"{self.scores(trainer)}   {seconds:.1f} s, {speed:.3g} samples/s")
 
     def scores(self, trainer: Trainer) -> str:
         values = trainer.callback_metrics

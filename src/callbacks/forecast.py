@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Timer
 
 from src.callbacks.stopwatch import IN_STEP, Stopwatch
 from src.tasks import Task
+from src.terminal import console
 
 LEAST = 10.0
 """Seconds that the rest has to take for a word about it."""
@@ -61,7 +62,7 @@ class Forecast(Callback):
                 aside = "; it can end sooner" if trainer.early_stopping_callback else ""
                 if isinstance(pl_module, Task) and pl_module.input.resizes:
                     aside += "; images grow, and with them time and memory"
-                print(f"expected   {spoken(rest)} more{aside}; {memory(pl_module.device)} so far", flush=True)
+                console.line("expected", f"{spoken(rest)} more{aside}; {memory(pl_module.device)} so far")
 
     def rest(self, trainer: Trainer, now: dict[str, float], done: int) -> float:
         """Return the seconds that are left, of an epoch of which so many batches are done."""

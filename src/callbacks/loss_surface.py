@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from src.resources.files import atomic_write
 from src.runs.metrics_csv import MetricsCsv
 from src.runs.tensorboard import TensorBoard
+from src.terminal import console
 
 
 class LossSurface(Callback):
@@ -64,9 +65,7 @@ class LossSurface(Callback):
         with torch.no_grad():
             found = task.objective.unscaled(task.model(torch.tensor([[self.at]])))[0, 0].item()
         weight, bias = path[-1]
-        print(
-            f"line       weight {weight:.4f}, bias {bias:.4f}; for x = {self.at:g} it predicts {found:.4f}", flush=True
-        )
+        console.line("line", f"weight {weight:.4f}, bias {bias:.4f}; for x = {self.at:g} it predicts {found:.4f}")
 
 
 def draw_surface(x: np.ndarray, y: np.ndarray, path: np.ndarray) -> Figure:

@@ -1,9 +1,11 @@
 from .parser import CheckFlags as CheckFlags
 from .parser import Command as Command
+from .parser import NoColor as NoColor
 from .parser import PredictFlags as PredictFlags
 from .parser import RunFlags as RunFlags
 from .parser import call as call
-from .parser import escape_unprintable as escape_unprintable
 from .parser import fail as fail
 from .parser import parse as parse
 from .parser import parse_check as parse_check
+from .parser import prepare_terminal as prepare_terminal
+from .parser import read_flags as read_flags

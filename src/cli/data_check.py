@@ -14,6 +14,7 @@ from src.cli.parser import CheckFlags
 from src.datamodules import DataModule, quarantine
 from src.experiment import Experiment
 from src.resources.files import write_json
+from src.terminal import console
 from src.training.build import build_parts
 from src.training.evaluate import all_notes
 from src.training.trainer import quieten
@@ -49,33 +50,33 @@ def check_data(requested: Experiment, flags: CheckFlags, target: str) -> int:
     if flags.fix:
         fix(requested, flags.list, listed, target)
     elif listed:
-        _line("next", f"--fix lists {len(listed)} examples of these to leave out; no data file is touched")
+        console.line("next", f"--fix lists {len(listed)} examples of these to leave out; no data file is touched")
     return int(any(finding.wrong or flags.strict for finding in findings))
 
 
 def show(name: str, datamodule: DataModule, report: data_checks.Report, seconds: float) -> None:
     """Print the report, the worst first."""
     found = datamodule.loaded
-    print(f"{name}: {found.source}; splits {found.split}", flush=True)
-    _line("", ", ".join(f"{split} {size}" for split, size in datamodule.sizes().items()))
+    console.title(f"{name}: {found.source}; splits {found.split}")
+    console.line("", ", ".join(f"{split} {size}" for split, size in datamodule.sizes().items()))
     said = {finding.title for finding in report.findings}
     for note in all_notes(datamodule):
         if note not in said:
-            _line("note", note)
+            console.line("note", note)
     if found.fallback:
-        _line("STAND-IN", "these data only stand in for yours (--data-dir)")
+        console.line("STAND-IN", "these data only stand in for yours (--data-dir)")
     for finding in report.worst_first():
-        _line("WRONG" if finding.wrong else "warning", finding.title)
+        console.line("WRONG" if finding.wrong else "warning", finding.title)
         for example in finding.examples[:SHOWN]:
-            _line("", f"  {example}")
+            console.line("", f"  {example}")
         if (more := len(finding.examples) - SHOWN) > 0:
-            _line("", f"  and {more} more (--json FILE has all)")
+            console.line("", f"  and {more} more (--json FILE has all)")
     for checked in report.checked:
-        _line("checked", checked)
+        console.line("checked", checked)
     wrong = sum(finding.wrong for finding in report.findings)
     warnings = len(report.findings) - wrong
     verdict = f"findings that make a score wrong: {wrong}; warnings: {warnings}" if report.findings else "nothing found"
-    _line("result", f"{verdict}; {seconds:.0f} s")
+    console.line("result", f"{verdict}; {seconds:.0f} s")
 
 
 def as_json(datamodule: DataModule, report: data_checks.Report, seconds: float) -> dict[str, Any]:
@@ -97,14 +98,12 @@ def fix(requested: Experiment, path: Path, listed: Sequence[quarantine.Entry], t
     """Write the list, with what it had before where the data were checked without that."""
     before = quarantine.read(path) if path == requested.quarantine else []
     if not listed:
-        _line(
+        console.line(
             "list", f"{path} stays as it is: nothing to add" if before else "nothing to leave out, so none is written"
         )
         return
     quarantine.write(path, [*before, *listed])
-    _line("list", f"{path}: {len(listed)} examples to leave out{f', after {len(before)} there were' if before else ''}")
-    _line("", f"look through it; then: python scripts/run.py {shlex.join([target, '--quarantine', str(path)])}")
-
-
-def _line(label: str, text: str) -> None:
-    print(f"{label:<10} {text}", flush=True)
+    console.line(
+        "list", f"{path}: {len(listed)} examples to leave out{f', after {len(before)} there were' if before else ''}"
+    )
+    console.line("", f"look through it; then: python scripts/run.py {shlex.join([target, '--quarantine', str(path)])}")

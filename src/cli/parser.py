@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
-import io
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass, replace
@@ -20,8 +21,10 @@ from src.experiment import Experiment
 from src.loading import load, others_beside
 from src.resources import files
 from src.runs import records
+from src.terminal import streams
 
 Flags = TypeVar("Flags")
+NoColor = tyro.conf.FlagCreatePairsOff[bool]
 USAGE = """usage: run.py EXPERIMENT.py[:Name] ... [flags]      --help after an experiment shows its flags
        run.py --resume runs/<Experiment>/<id> [flags]
        run.py --reproduce runs/<Experiment>/<id> [--test]"""
@@ -49,6 +52,8 @@ class RunFlags:
     """Run a finished run again, with its fields and seed on its data, and say whether the numbers are the same."""
     resume: Path | None = None
     """Go on with an interrupted run in its own directory; with --test, test a finished one."""
+    no_color: bool = False
+    """No colours, as with the environment variable NO_COLOR."""
 
     def __post_init__(self) -> None:
         for name, count in (("folds", self.folds), ("ensemble", self.ensemble)):
@@ -70,6 +75,8 @@ class CheckFlags:
     """Write the report here too."""
     strict: bool = False
     """Exit code 1 for warnings too."""
+    no_color: bool = False
+    """No colours, as with the environment variable NO_COLOR."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class PredictFlags:
     """Scale probabilities by the temperature found on validation data; no label changes."""
     threshold: bool = False
     """Of two classes, decide by the threshold found on validation data, not for the more likely one."""
+    no_color: NoColor = False
+    """No colours, as with the environment variable NO_COLOR."""
 
 
 def parse(argv: Sequence[str]) -> Command:
@@ -172,7 +181,7 @@ def _parse_one(default: Experiment, own: Flags, flags: Sequence[str], prog: str)
         ],
         frozen=True,
     )
-    found: Any = tyro.cli(joint, args=flags, prog=prog, description=_description(kind))
+    found: Any = read_flags(joint, flags, prog=prog, description=_description(kind), own=default == kind())
     return found.experiment, found.own
 
 
@@ -241,11 +250,24 @@ def _listing() -> str:
     return "experiments:\n" + "\n".join(lines)
 
 
-def escape_unprintable() -> None:
-    """From now on, print a character that the locale lacks as an escape; a line of output must not end a run."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def prepare_terminal() -> None:
+    """From now on, write control characters as escapes and, with `--no-color`, no colours."""
+    streams.choose_colours(sys.argv[1:])
+    streams.guard_streams()
+
+
+def read_flags(
+    kind: type[Flags], args: Sequence[str], *, prog: str | None = None, description: str | None = None, own: bool = True
+) -> Flags:
+    """Return what tyro makes of the arguments.
+
+    It writes escape codes of its own where there can be none of others: `own` says that the defaults are of this
+    checkout and not of a run's record.
+    """
+    coloured = own and not os.environ.get("NO_COLOR") and all(arg == streams.escaped(arg) for arg in args)
+    tyro._experimental_options["ansi_codes"] = coloured
+    with streams.unguarded() if coloured else contextlib.nullcontext():
+        return tyro.cli(kind, args=args, prog=prog, description=description)
 
 
 def fail(error: InputError) -> int:
@@ -255,13 +277,16 @@ def fail(error: InputError) -> int:
 
 
 def call(commands: Mapping[str, Callable[..., int]], default: Callable[..., int]) -> int:
-    """Call the command that the first argument names, else `default`, with the flags made of its parameters."""
-    name = sys.argv[1] if sys.argv[1:] and sys.argv[1] in commands else ""
+    """Call the command that the first argument names, else `default`, with the flags made of its parameters, and
+    `--no-color`."""
+    prepare_terminal()
+    args = [arg for arg in sys.argv[1:] if arg not in streams.NO_COLOR]
+    name = args[0] if args and args[0] in commands else ""
     program = Path(sys.argv[0]).name
-    escape_unprintable()
+    tyro._experimental_options["ansi_codes"] = False  # the command itself is called from within tyro
     try:
         if name:
-            return tyro.cli(commands[name], prog=f"{program} {name}", args=sys.argv[2:])
-        return tyro.cli(default, prog=program)
+            return tyro.cli(commands[name], prog=f"{program} {name}", args=args[1:])
+        return tyro.cli(default, prog=program, args=args)
     except InputError as error:
         return fail(error)

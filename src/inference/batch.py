@@ -14,6 +14,7 @@ from src.configs.training import Accelerator
 from src.inference import predictor
 from src.resources.files import atomic_write
 from src.runs.predictions import predictions_csv
+from src.terminal.streams import unguarded
 from src.training.trainer import quieten
 
 
@@ -57,14 +58,12 @@ def write(
         raise InputError(f"--out {out}: a folder. Name a file in it.")
     text, failed, notes = predict(run, inputs, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
     if out is None:
-        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-            sys.stdout.reconfigure(encoding="utf-8")  # what is redirected to a file is as --out would write it
-        print(text, end="", flush=True)
+        to_stdout(text)
     else:
         try:
             atomic_write(out, text)
         except OSError as error:
-            print(text, end="", flush=True)
+            to_stdout(text)
             raise InputError(
                 f"--out {out}: cannot be written ({error.strerror or error}); the predictions went to standard output."
             ) from error
@@ -72,3 +71,14 @@ def write(
     for line in (f"{rows} rows, {failed} with an error{f', in {out}' if out else ''}", *notes):
         print(line, file=sys.stderr)
     return 0
+
+
+def to_stdout(text: str) -> None:
+    """Print a CSV: what is redirected to a file is as --out would write it, a terminal gets no control characters."""
+    if sys.stdout.isatty():
+        print(text, end="", flush=True)
+        return
+    with unguarded():
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        print(text, end="", flush=True)

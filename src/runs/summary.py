@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from src.configs import shown
-from src.runs import hints, records, state
+from src.runs import hints, records, result_tables, state
+from src.terminal import console
 
 PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
 MOST_CLASSES = 10
@@ -36,7 +37,7 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
     """Print the resolved plan of a run; `folder` is None for a dry run."""
     fields, data, model = record["fields"], record["data"], record["model"]
     module, _, name = record["experiment"].rpartition(".")
-    _print(f"{name}, seed {record['seed']}  ({module})")
+    _title(f"{name}, seed {record['seed']}  ({module})")
     _line("data", f"{data['source']}; splits {data['split']}")
     for split, size in data["sizes"].items():
         counts = data["class_counts"].get(split, {})
@@ -111,13 +112,12 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
             _line(split, "  ".join(f"{name} {shown.metric(value)}" for name, value in found.items()))
     if others := {name: value for name, value in metrics.items() if not name.startswith(("val/", "test/"))}:
         _line("metrics", "  ".join(f"{name} {shown.metric(value)}" for name, value in others.items()))
-    for line in of_classes(record):
-        _line("", line)
+    _classes(record)
     if found := record.get("calibration"):
         _line("calibrated", of_calibration(found))
     speed = f", {record['samples_per_s']:.3g} samples/s while training" if record["samples_per_s"] else ""
-    for line in table(record):
-        _line("", line)
+    if record.get("baselines"):
+        _table(result_tables.beside_baselines(record))
     _line("time", f"{record['wall_s']:.1f} s{speed}")
     if spent := record.get("time"):
         _line("", "training: " + ", ".join(f"{PARTS.get(part, part)} {share:.0%}" for part, share in spent.items()))
@@ -131,7 +131,7 @@ def after(record: Mapping[str, Any], folder: Path) -> None:
     if not record["tests_read"] and "test" in record["data"]["sizes"]:
         commands.append(f"{installed('python')} scripts/run.py --resume {_quoted(folder)} --test")
     for number, command in enumerate(commands):
-        _line("" if number else "next", command)
+        _command("" if number else "next", command)
 
 
 def show_curves(folder: Path) -> list[str]:
@@ -163,29 +163,11 @@ def of_calibration(found: Mapping[str, Any]) -> str:
     return f"temperature {found['temperature']:.3f}, {ece}{cut}"
 
 
-def of_classes(record: Mapping[str, Any]) -> list[str]:
-    """Return a line for each class that has examples, the rarest first, at most `MOST_CLASSES`, from the figures of
-    test, or of val."""
-    splits = record.get("per_class", {})
-    found = splits.get("test") or splits.get("val")
-    if not found:
-        return []
-    there = [(name, row) for name, row in found["classes"].items() if row["support"]]
-    order = sorted(there, key=lambda item: item[1]["support"])
-    lines = [["", "recall", "precision", "f1", "examples"]]
-    for name, row in order[:MOST_CLASSES]:
-        shown = (f"{row[key]:.4f}" for key in ("recall", "precision", "f1"))
-        lines.append([name, *shown, f"{row['support']:.0f}"])
-    more = len(order) - MOST_CLASSES
-    return rows_as_lines(lines) + ([f"{more} more classes in run.json"] if more > 0 else [])
-
-
 def after_folds(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished cross-validation."""
     of_what = f"each tested on what it has not seen: mean and deviation{_stand_in(record)}"
-    _print(f"\n{record['folds']} folds, {of_what}")
-    for line in table(record) or rows_as_lines(rows(record)):
-        _line("", line)
+    _title(f"\n{record['folds']} folds, {of_what}")
+    _table(result_tables.beside_baselines(record))
     _line("time", f"{record['wall_s']:.1f} s")
     _line("run", f"{folder}; out-of-fold predictions in predictions_folds.csv")
 
@@ -193,68 +175,32 @@ def after_folds(record: Mapping[str, Any], folder: Path) -> None:
 def after_ensemble(record: Mapping[str, Any], folder: Path) -> None:
     """Print the result of a finished ensemble."""
     of_what = f"of the seeds from {record['seed']} on, averaged{_stand_in(record)}"
-    _print(f"\n{record['ensemble']} members, {of_what}")
-    for line in rows_as_lines(rows_of_ensemble(record)) + of_classes(record) + table(record):
-        _line("", line)
+    _title(f"\n{record['ensemble']} members, {of_what}")
+    _table(result_tables.of_ensemble(record))
+    _classes(record)
+    if record.get("baselines"):
+        _table(result_tables.beside_baselines(record))
     if found := record.get("calibration"):
         _line("calibrated", of_calibration(found))
     _line("time", f"{record['wall_s']:.1f} s")
     _line("run", str(folder))
     for command in predict_files(record, folder):
-        _line("next", command)
+        _command("next", command)
 
 
 def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
     """Print mean and sample standard deviation of each final metric over runs that differ in the seed alone."""
     seeds = ", ".join(str(record["seed"]) for record in found)
     name = found[0]["experiment"].rpartition(".")[2]
-    _print(f"\n{name}, seeds {seeds}: mean and deviation{_stand_in(found[0])}")
-    lines = [
+    _title(f"\n{name}, seeds {seeds}: mean and deviation{_stand_in(found[0])}")
+    rows = [
         [metric, f"{shown.metric(statistics.mean(values))} ± {shown.metric(statistics.stdev(values))}"]
         for metric in found[0]["metrics"]
         if all(metric in record["metrics"] for record in found)
         for values in [[record["metrics"][metric] for record in found]]
     ]
-    for line in rows_as_lines(lines):
+    for line in console.rows_as_lines(rows):
         _line("", line)
-
-
-def rows_of_ensemble(record: Mapping[str, Any]) -> list[list[str]]:
-    """Return a header and a row for each metric: the members' mean and deviation, the ensemble's, the gain."""
-    mean, spread = record["members"]["mean"], record["members"]["spread"]
-    return [["", "members", "ensemble", "gain"]] + [
-        [name, f"{mean[name]:.4g} ± {spread[name]:.2g}", f"{value:.4g}", f"{record['gain'][name]:+.2g}"]
-        for name, value in record["metrics"].items()
-    ]
-
-
-def rows(record: Mapping[str, Any]) -> list[list[str]]:
-    """Return a header and a row for the run and for each baseline, with the metrics of test, or of val without it."""
-    shown = [name for name in record["metrics"] if name.startswith("test/") and not name.endswith("/loss")]
-    shown = shown or [name for name in record["metrics"] if name.startswith("val/") and not name.endswith("/loss")]
-    baselines, spreads = record.get("baselines", {}), record.get("baselines_spread", {})
-    name = record["experiment"].rpartition(".")[2]
-    lines = [(name, record["metrics"], record.get("spread", {}))]
-    lines += [(other, found, spreads.get(other, {})) for other, found in baselines.items()]
-    found = [["", *shown]]
-    for label, values, spread in lines:
-        cells = (
-            f"{values[key]:.4g}" + (f" ± {spread[key]:.2g}" if key in spread else "") if key in values else ""
-            for key in shown
-        )
-        found.append([label, *cells])
-    return found
-
-
-def table(record: Mapping[str, Any]) -> list[str]:
-    """Return the lines that show the run beside its baselines; none where it has no baselines."""
-    return rows_as_lines(rows(record)) if record.get("baselines") else []
-
-
-def rows_as_lines(found: list[list[str]]) -> list[str]:
-    # rich takes 4 ms and four times the code for the same lines
-    widths = [max(map(len, column)) for column in zip(*found, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in found]
 
 
 def interrupted(folder: Path) -> None:
@@ -263,7 +209,7 @@ def interrupted(folder: Path) -> None:
         said = f"saved; go on with: {installed('python')} scripts/run.py --resume {_quoted(folder)}"
     else:
         said = f"before the first step was saved; nothing to go on with in {folder}"
-    print(f"{'stopped':<10} {said}", flush=True)
+    console.command("stopped", said)
 
 
 def comparable(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
@@ -286,10 +232,29 @@ def _stand_in(record: Mapping[str, Any]) -> str:
     return "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
 
 
-def _line(label: str, text: str) -> None:
-    _print(f"{label:<10} {text}")
-
-
-def _print(text: str) -> None:
+def _title(text: str) -> None:
     if not _SILENT.get():
-        print(text, flush=True)
+        console.title(text)
+
+
+def _line(label: str, text: str) -> None:
+    if not _SILENT.get():
+        console.line(label, text)
+
+
+def _command(label: str, text: str) -> None:
+    if not _SILENT.get():
+        console.command(label, text)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    if not _SILENT.get():
+        console.table(rows)
+
+
+def _classes(record: Mapping[str, Any]) -> None:
+    """Print the figures of the rarest classes."""
+    if rows := result_tables.of_classes(record):
+        _table(rows[: MOST_CLASSES + 1])
+        if (more := len(rows) - 1 - MOST_CLASSES) > 0:
+            _line("", f"{more} more classes in run.json")

@@ -13,7 +13,7 @@ import pandas as pd
 from src.callbacks import Evaluation
 from src.datamodules import DataModule
 from src.experiment import Experiment
-from src.runs import records, summary
+from src.runs import records, result_tables, summary
 from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
 from src.studies.multi_run import child, mean_and_spread, parent
@@ -94,7 +94,7 @@ def finish(experiment: Experiment, record: Record, children: Sequence[Path], spl
         result["per_class"] = per_class
     record.update(**result)
     if tensorboard:
-        tensorboard.log_table("ensemble", summary.rows_of_ensemble(record))
+        tensorboard.log_table("ensemble", result_tables.of_ensemble(record))
         tensorboard.log_run(*summary.comparable(record, record.folder))
     summary.after_ensemble(record, record.folder)
 

@@ -14,6 +14,7 @@ from src.datamodules import DataModule, Fold, Tensors
 from src.datamodules.split_names import SPLITS
 from src.experiment import ClassificationExperiment, Experiment
 from src.tasks import Task
+from src.terminal import console
 from src.training.features import cache_features
 from src.training.plain import require_parts
 
@@ -133,8 +134,8 @@ def prepare_features(
     # Validate the solved head in full: it may be the best.
     trainer.num_sanity_val_steps = 0 if resumed else float("inf")
     cached = cache_features(task, datamodule, trainer, SPLITS if all_frozen and test else ("train", "val"))
-    if not resumed and (line := task.start_from_features(cached)) and trainer.is_global_zero:
-        print(f"head       {line}", flush=True)
+    if not resumed and (said := task.start_from_features(cached)) and trainer.is_global_zero:
+        console.line("head", said)
     if not all_frozen:
         return None
     tensors = Tensors(

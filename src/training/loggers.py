@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from src.configs.errors import InputError
 from src.experiment import Experiment
-from src.runs import summary
+from src.runs import result_tables, summary
 from src.runs.metrics_csv import MetricsCsv
 from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
@@ -128,7 +128,7 @@ def log_result(loggers: Sequence[Logger], record: Record) -> None:
         if isinstance(logger, TensorBoard):
             logger.log_run(fields, metrics)
             if "baselines" in record:
-                logger.log_table("baselines", summary.rows(record))
+                logger.log_table("baselines", result_tables.beside_baselines(record))
         elif isinstance(logger, WandbLogger | MLFlowLogger):
             logger.log_hyperparams(fields)
             logger.log_metrics(metrics)

@@ -15,7 +15,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator, XLAAccelerator
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from src.callbacks import (
@@ -29,11 +29,13 @@ from src.callbacks import (
     KnownMonitor,
     OnlyWriter,
     StepSeeds,
+    TerminalBar,
     TimeShares,
     TrainingImages,
     TrainingTexts,
     Validations,
     WholeCheckpointIO,
+    terminal_bar,
 )
 from src.callbacks.stopwatch import Stopwatch
 from src.configs.errors import InputError
@@ -102,8 +104,8 @@ def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Ev
         TrainingTexts(),
         Forecast(experiment.validations),
     ]
-    if sys.stderr.isatty():
-        callbacks.append(TQDMProgressBar(leave=False))
+    if terminal_bar.wanted():
+        callbacks.append(TerminalBar())
     if experiment.validations > 1:
         callbacks.append(Validations(experiment.validations))
     if experiment.patience is not None:

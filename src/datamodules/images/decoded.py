@@ -18,6 +18,7 @@ import numpy as np
 from src.datamodules.images.decoding import UNREADABLE, decode, open_regular, why_unreadable
 from src.resources.cache import cache_dir, once
 from src.resources.files import write_json
+from src.terminal import console
 
 CHUNK = 4096
 """Files that are in the hands of the decoding threads at a time."""
@@ -115,7 +116,7 @@ def _fill(part: Path, folder: Path, files: Sequence[Path], size: int, keep: bool
     where = f", {space / 1e6:.0f} MB in {folder.parent}" if kept else ""
     if keep and not kept:
         where = f", and each time they are needed: {space / 1e6:.0f} MB are too much for {folder.parent}"
-    print(f"decoding   {len(files)} images once{where}", flush=True)
+    console.line("decoding", f"{len(files)} images once{where}")
     part.mkdir()
     found = _pass(files, size, part / "pixels.npy" if kept else None)
     index = {

@@ -19,7 +19,9 @@ from src.runs.compare.bootstrap import RESAMPLES, Paired, paired
 from src.runs.compare.caution import cautions
 from src.runs.compare.groups import compare, flat, shown_value
 from src.runs.compare.runs import Run, read
-from src.runs.compare.table import console, number
+from src.runs.compare.table import number
+from src.terminal import console
+from src.terminal.streams import escaped
 
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -31,7 +33,7 @@ def show(first: Path, second: Path) -> int:
         InputError: one of them is no run, or its record is damaged.
     """
     one, two = read(first), read(second)
-    out = console()
+    out = console.current()
     for name, run in (("A", one), ("B", two)):
         out.print(Text.assemble((name, "bold"), f"  {run.path}  {run.experiment}, seed {run.seed}, {run.state}"))
     sections = {
@@ -106,7 +108,7 @@ def _section(out: Console, title: str, rows: list[tuple[str, str, str]]) -> None
     if rows:
         found = Table(box=None, padding=(0, 2), show_header=False)
         for row in rows:
-            found.add_row(*row)
+            found.add_row(*map(escaped, row))
         out.print(found)
 
 
@@ -117,7 +119,7 @@ def _metrics(out: Console, one: Run, two: Run) -> None:
     for name in dict.fromkeys([*values[0], *values[1]]):
         a, b = (side.get(name) for side in values)
         both = number(a - b) if a is not None and b is not None else ""
-        found.add_row(name, *("" if value is None else number(value) for value in (a, b)), both)
+        found.add_row(escaped(name), *("" if value is None else number(value) for value in (a, b)), both)
     out.print(found)
 
 

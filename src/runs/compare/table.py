@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -14,21 +13,15 @@ from rich.text import Text
 from src.runs.compare.caution import split_of
 from src.runs.compare.groups import Block, Estimate, Group, shown_value
 from src.runs.compare.runs import Run
+from src.terminal import console
+from src.terminal.streams import escaped
 
 MOST_LINES = 20
-LOUD = "bold white on red"
-
-
-def console() -> Console:
-    """Return the terminal; into a pipe or a file, lines are as long as they are."""
-    return Console(
-        width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False, emoji=False, soft_wrap=False
-    )
 
 
 def show(blocks: Sequence[Block], cautions: Sequence[str], skipped: Sequence[str]) -> None:
     """Print a table for each set of data, then what is not done, then what to beware of."""
-    out = console()
+    out = console.current()
     for block in blocks:
         out.print(heading(block))
         out.print(table(block))
@@ -41,7 +34,7 @@ def show(blocks: Sequence[Block], cautions: Sequence[str], skipped: Sequence[str
 def heading(block: Block) -> Text:
     if not block.data:
         return Text("ended before the data were read", style="bold")
-    loud = [(" STAND-IN ", LOUD), " "] if block.fallback else []
+    loud = [(" STAND-IN ", console.LOUD), " "] if block.fallback else []
     return Text.assemble(*loud, (block.data["source"], "bold"), f"; splits {split_of(block)}")
 
 
@@ -50,15 +43,15 @@ def table(block: Block) -> Table:
     found = Table(box=SIMPLE_HEAD, pad_edge=False)
     found.add_column("experiment", overflow="fold")
     for name in block.columns:
-        found.add_column(name, overflow="fold")
+        found.add_column(escaped(name), overflow="fold")
     found.add_column("runs")
     found.add_column("n", justify="right")
     for name in block.main_metrics:
-        found.add_column(f"{name}{' (STAND-IN)' if block.fallback else ''}")
+        found.add_column(f"{escaped(name)}{' (STAND-IN)' if block.fallback else ''}")
     for group in block.groups:
         columns = [shown_value(group.settings[name]) if name in group.settings else "" for name in block.columns]
         cells = [shown(group.estimates.get(name), len(group.counted)) for name in block.main_metrics]
-        found.add_row(block.title(group), *columns, states(group), str(len(group.counted)), *cells)
+        found.add_row(*map(escaped, (block.title(group), *columns)), states(group), str(len(group.counted)), *cells)
     return found
 
 
