@@ -248,9 +248,9 @@ def compare(*places: str | Path) -> pd.DataFrame:
     """Return a row for each group of runs that differ in the seed alone, the best first among those on the same data.
 
     The columns are the experiment, the settings that differ, the data, how many runs are done, failed and so on, and
-    for each metric `_mean`, `_sd`, `_n`, `_low` and `_high`, the last two the 95 % interval of the mean. Rows with
-    another `fingerprint` or `split` cannot be compared. `frame.attrs["warnings"]` says what else to beware of, and
-    `frame.attrs["skipped"]` which runs could not be read.
+    for each metric `_mean`, `_sd`, `_n`, `_low` and `_high`, the last two the 95 % interval of the mean, from
+    three runs on. Rows with another `fingerprint` or `split` cannot be compared. `frame.attrs["warnings"]` says what
+    else to beware of, and `frame.attrs["skipped"]` which runs could not be read.
 
     Args:
         *places: run directories, or folders to search for them; by default all runs.

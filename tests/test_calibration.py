@@ -22,7 +22,7 @@ from experiments.tables import TableClassification, TableRegression
 from src.experiment import InputError
 from src.inference.batch import predict
 from src.resources.files import write_json
-from src.runs import records
+from src.runs import records, summary
 from src.tasks.objectives.calibration import (
     calibrate,
     calibration_error,
@@ -110,6 +110,40 @@ def test_the_threshold_is_the_best_of_all() -> None:
 )
 def test_thresholds_by_hand(score: list[float], target: list[int], expected: float | None) -> None:
     assert choose_threshold(np.array(score), np.array(target)) == (expected and pytest.approx(expected))
+
+
+def misled(count: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that are right as often as they say, but for a few mistakes they are all but sure of: these alone
+    make the loss ask for a higher temperature."""
+    rng = np.random.default_rng(4)
+    score = np.full(count, 0.9)
+    target = (rng.permutation(count) >= count // 10).astype(int)
+    score[np.flatnonzero(target == 0)[:6]] = 1 - 1e-9
+    return np.stack([1 - score, score], 1), target
+
+
+def test_a_temperature_that_makes_it_worse_is_not_taken() -> None:
+    prob, target = misled()
+    found = calibrate(prob, target)
+    assert found["temperature"] == 1
+    assert found["temperature_tried"] == pytest.approx(fit_temperature(prob, target))
+    assert found["ece_tried"] > found["ece_before"], "the premise"
+    assert found["ece_tried"] == calibration_error(with_temperature(prob, found["temperature_tried"]), target)
+    assert found["ece_after"] == found["ece_before"]
+    assert found["threshold"] == choose_threshold(prob[:, 1], target), "of the probabilities as they are"
+    assert "temperature_tried" not in calibrate(*overconfident(3.0))
+
+
+def test_the_summary_says_that_a_temperature_makes_it_worse() -> None:
+    found = calibrate(*misled())
+    tried, before, after = (found[name] for name in ("temperature_tried", "ece_before", "ece_tried"))
+    assert summary.of_calibration(found).startswith(
+        f"not: the temperature stays 1, since {tried:.3f} makes it worse, val/ece {before:.4f} -> {after:.4f}"
+    )
+    chosen = calibrate(*overconfident(3.0))
+    worse = chosen | {"test": {"ece_before": 0.01, "ece_after": 0.02}}
+    assert summary.of_calibration(worse).endswith("test/ece 0.0100 -> 0.0200 (worse)")
+    assert "worse" not in summary.of_calibration(chosen)
 
 
 def test_only_two_classes_have_a_threshold() -> None:

@@ -21,13 +21,16 @@ from hypothesis import strategies as st
 from made_runs import FIELDS, make_run, make_seeds, record_of, write_labels
 from scipy import stats
 
-from src.experiment import InputError
+from src.configs.spec import Target
+from src.experiment import DataSpec, InputError
 from src.runs import state
 from src.runs.compare import command, files, runs, table
 from src.runs.compare.caution import cautions
-from src.runs.compare.groups import Block, Estimate, compare, differing, estimate
+from src.runs.compare.groups import SHARES, Block, Estimate, compare, differing, estimate
 from src.runs.compare.groups import settings as settings_of
 from src.runs.compare.runs import KINDS, Run, find
+from src.runs.compare.runs import Run, find
+from src.tasks.objectives import default_objective
 
 CATS, DOGS = "experiments.cats.Cats", "experiments.cats.Dogs"
 
@@ -49,7 +52,66 @@ def test_a_single_run_has_no_interval() -> None:
     assert estimate([0.9]) == Estimate(1, 0.9, None, None, None)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12))
+@pytest.mark.parametrize("share", [False, True])
+def test_of_two_runs_there_are_the_values_and_no_interval(share: bool) -> None:
+    found = estimate([0.9, 0.8], share=share)
+    assert (found.n, found.mean, found.sd) == (2, pytest.approx(0.85), pytest.approx(np.std([0.8, 0.9], ddof=1)))
+    assert (found.low, found.high, found.pair) == (None, None, (pytest.approx(0.8), pytest.approx(0.9)))
+    assert estimate([0.9]).pair is None
+    assert estimate([0.9, 0.8, 0.7]).pair is None
+
+
+def test_the_interval_of_shares_by_hand() -> None:
+    """0.8, 0.9, 1.0: half of it is 0.2484 / (0.9 * 0.1) = 2.7602 on the logit scale, around log 9 = 2.1972."""
+    found = estimate([0.8, 0.9, 1.0], share=True)
+    assert (found.mean, found.sd) == (pytest.approx(0.9), pytest.approx(0.1))
+    assert found.low == pytest.approx(1 / (1 + math.exp(2.7602 - 2.1972)), abs=1e-4)
+    assert found.high == pytest.approx(1 / (1 + math.exp(-2.7602 - 2.1972)), abs=1e-4)
+
+
+@given(st.lists(st.floats(0, 1) | st.sampled_from([0.0, 1.0, 1 - 1e-16, 5e-324]), min_size=3, max_size=12))
+@settings(deadline=None)
+def test_intervals_of_shares_are_shares(values: list[float]) -> None:
+    found = estimate(values, share=True)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+
+
+def test_intervals_of_like_shares_are_students() -> None:
+    values = [0.50, 0.501, 0.499, 0.5005]
+    plain, logit = estimate(values), estimate(values, share=True)
+    assert (logit.low, logit.high) == (pytest.approx(plain.low, abs=1e-6), pytest.approx(plain.high, abs=1e-6))
+
+
+def test_a_metric_of_that_name_beyond_1_is_no_share() -> None:
+    assert estimate([80.0, 90.0, 100.0], share=True) == estimate([80.0, 90.0, 100.0])
+
+
+@pytest.mark.usefixtures("quiet")
+def test_shares_are_the_metrics_that_lie_between_0_and_1() -> None:
+    target = {"single_label": 3, "multi_label": 3, "regression": 0}
+    found: dict[str, bool] = {"coverage": True}  # the mean of what lies within
+    for kind, count in target.items():
+        spec = DataSpec(classes=tuple("abc"[:count]), target=Target(kind=kind))  # pyright: ignore[reportArgumentType]
+        for name, metric in default_objective(spec).metrics().items():
+            found[name] = (metric.plot_lower_bound, metric.plot_upper_bound) == (0, 1)
+    assert {name for name, bounded in found.items() if bounded} == set(SHARES)
+
+
+def test_a_group_knows_which_of_its_metrics_are_shares(tmp_path: Path) -> None:
+    found = [
+        make_run(tmp_path / str(seed), record_of(seed, metrics={"val/acc": value, "val/rmse": value}))
+        for seed, value in enumerate((0.97, 0.99, 1.0))
+    ]
+    estimates = only(compare(found)).groups[0].estimates
+    assert estimates["val/acc"] == estimate([0.97, 0.99, 1.0], share=True)
+    assert estimates["best val/acc"].high is not None
+    assert estimates["best val/acc"].high <= 1
+    assert estimates["val/rmse"] == estimate([0.97, 0.99, 1.0])
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=12))
 @settings(deadline=None)
 def test_estimate_is_scipys(values: list[float]) -> None:
     found = estimate(values)
@@ -66,7 +128,7 @@ def test_runs_that_differ_in_the_seed_alone_are_a_group(tmp_path: Path) -> None:
     found = make_seeds(tmp_path / "a", [0.8, 0.9, 1.0]) + make_seeds(tmp_path / "b", [0.5], fields={"batch_size": 16})
     block = only(compare(found))
     assert [len(group.runs) for group in block.groups] == [3, 1]
-    assert block.groups[0].estimates["best val/acc"] == estimate([0.8, 0.9, 1.0])
+    assert block.groups[0].estimates["best val/acc"] == estimate([0.8, 0.9, 1.0], share=True)
     assert block.columns == ["batch_size"]
     assert [block.label(group) for group in block.groups] == ["Cats, batch_size 32", "Cats, batch_size 16"]
 
@@ -314,7 +376,7 @@ def test_table_shows_only_columns_that_differ(tmp_path: Path, capsys: pytest.Cap
     out = shown(found, capsys)
     header = next(line for line in out.splitlines() if line.strip().startswith("experiment"))
     assert header.split() == ["experiment", "batch_size", "runs", "n", "best", "val/acc"]
-    assert "0.8500 ± 0.0707  [0.2147, 1.4853]" in out
+    assert "0.8500 ± 0.0707  (0.8000, 0.9000)" in out
     assert "WARNING" not in out
 
 
@@ -354,7 +416,8 @@ def test_number(value: float, text: str) -> None:
 def test_a_metric_that_few_runs_have_says_of_how_many_it_is() -> None:
     assert table.shown(estimate([0.5]), 3) == "0.5000  (n 1)"
     assert table.shown(estimate([0.5]), 1) == "0.5000"
-    assert table.shown(estimate([0.5, 0.5]), 3).endswith("]  (n 2)")
+    assert table.shown(estimate([0.5, 0.5]), 3).endswith(")  (n 2)")
+    assert table.shown(estimate([0.5, 0.5, 0.5]), 4).endswith("]  (n 3)")
     assert table.shown(None, 3) == ""
 
 
@@ -404,7 +467,7 @@ def test_csv_round_trip(tmp_path: Path) -> None:
     first, second = csv.DictReader(io.StringIO(files.as_csv(compare(found))))
     assert (first["experiment"], first["batch_size"], second["batch_size"]) == (CATS, "32", "16")
     assert "max_epochs" not in first
-    wanted = estimate(values)
+    wanted = estimate(values, share=True)
     for part in ("mean", "sd", "n", "low", "high"):
         assert float(first[f"best val/acc_{part}"]) == getattr(wanted, part)
     assert (second["val/acc_mean"], second["val/acc_sd"], second["val/acc_low"]) == ("0.5", "", "")

@@ -14,6 +14,7 @@ import pytest
 from conftest import Tiny, own_home
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
 
 from experiments.imdb_bert import ImdbBertFewShot8
 from experiments.tables import TableClassification, TableLinear, TableRegression
@@ -104,7 +105,11 @@ def test_figures_are_those_of_the_average(averaged: Averaged) -> None:
     assert record["baselines"] == found[0]["baselines"]
     assert "baselines" not in found[1], "fitted once"
     events = EventAccumulator(str(averaged.run)).Reload()
-    assert {f"best/{name}" for name in record["metrics"]} <= set(events.Tags()["scalars"])
+    assert events.Tags()["scalars"] == [], "a parent has no curves"
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+    for name, value in record["metrics"].items():
+        assert hparams[f"best/{name}"].number_value == pytest.approx(value)
 
 
 def test_it_predicts_as_one_run(averaged: Averaged) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 import statistics
 import sys
@@ -44,12 +46,10 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]
     """Records of a command with two seeds, and its output."""
     home = tmp_path_factory.mktemp("seeds")
     experiments = [OwnData(seed=seed, max_epochs=1) for seed in (3, 4)]
-    with own_home(home), pytest.MonkeyPatch.context() as patch:
-        lines: list[str] = []
-        patch.setattr(summary, "print", lambda *text, **_: lines.append(" ".join(text)), raising=False)
+    with own_home(home), contextlib.redirect_stdout(io.StringIO()) as out:
         assert run_all(experiments, cli.RunFlags(seeds=(3, 4))) == 0
     found = [records.load(path.parent) for path in home.glob("runs/*/*/run.json")]
-    return sorted(found, key=lambda record: record["seed"]), "\n".join(lines)
+    return sorted(found, key=lambda record: record["seed"]), out.getvalue()
 
 
 def test_seeds_end_with_mean_and_deviation(seeds: tuple[list[dict[str, Any]], str]) -> None:

@@ -159,8 +159,16 @@ def of_calibration(found: Mapping[str, Any]) -> str:
         gain = f"val/f1_macro {found['f1_macro_before']:.4f} -> {found['f1_macro_thresholds']:.4f}"
         return f"thresholds {', '.join(shown[:MOST_CLASSES])}{more}, {gain}"
     cut = f", threshold {found['threshold']:.3f}" if found["threshold"] is not None else ""
-    ece = f"val/ece {found['ece_before']:.4f} -> {found['ece_after']:.4f}"
-    return f"temperature {found['temperature']:.3f}, {ece}{cut}"
+    if "temperature_tried" in found:
+        worse = f"val/ece {found['ece_before']:.4f} -> {found['ece_tried']:.4f}"
+        return f"not: the temperature stays 1, since {found['temperature_tried']:.3f} makes it worse, {worse}{cut}"
+    errors = [("val", found), *([("test", found["test"])] if "test" in found else [])]
+    shown = ", ".join(
+        f"{split}/ece {of['ece_before']:.4f} -> {of['ece_after']:.4f}" + of_worse
+        for split, of in errors
+        for of_worse in [" (worse)" if of["ece_after"] > of["ece_before"] else ""]
+    )
+    return f"temperature {found['temperature']:.3f}, {shown}{cut}"
 
 
 def after_folds(record: Mapping[str, Any], folder: Path) -> None:

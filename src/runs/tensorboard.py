@@ -33,6 +33,12 @@ class TensorBoard(TensorBoardLogger):
         self.experiment.flush()
 
     @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log all but the epoch, which Lightning adds: the first card would be a straight line."""
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+
+    @override
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing, also for a module that saves hyperparameters: `log_run` fills the tab once, at the end."""
 
@@ -45,16 +51,18 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_run(self, fields: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Fill the HPARAMS tab, once, at the end: flat fields, and the metrics to compare runs by."""
+        """Fill the HPARAMS tab, once, at the end: flat fields, and the 'best/' of the metrics among them.
+
+        As metrics of the tab they would have to be scalars, of one point each, and the first cards that one sees. The
+        last value of each curve is in the tab anyway.
+        """
         shown = {
             name: value if isinstance(value, bool | int | float) else printable(str(value))
             for name, value in fields.items()
         }
-        writer = self.experiment
-        for name, value in metrics.items():
-            writer.add_scalar(name, value)
+        shown |= {name: value for name, value in metrics.items() if name.startswith("best/")}
         # The first of the three says which columns the tab has. TensorBoard believes one run for all, and those of
         # other experiments be missing; without any it takes every run's fields, those that differ first.
-        for summary in hparams(shown, dict(metrics))[1:]:
-            writer._get_file_writer().add_summary(summary)
-        writer.flush()
+        for summary in hparams(shown, {})[1:]:
+            self.experiment._get_file_writer().add_summary(summary)
+        self.experiment.flush()

@@ -28,7 +28,8 @@ from src.terminal.streams import Escaped, escaped
 LABEL = 10
 """Characters that a label has room for."""
 LOUD = "bold white on red"
-STYLES = {"STAND-IN": LOUD, "WRONG": LOUD, "CACHE": LOUD, "NOTE": "bold yellow", "warning": "bold yellow", "note": "bold yellow"}
+QUIET = "bold yellow"
+STYLES = {"STAND-IN": LOUD, "WRONG": LOUD, "CACHE": LOUD, "NOTE": QUIET, "note": QUIET, "warning": QUIET}
 OTHERS = "cyan"
 """Styles of labels."""
 MOST_WHOLE = 30
@@ -73,7 +74,9 @@ def line(label: str, text: str) -> None:
     line break here."""
     text = escaped(text).replace("\n", r"\n")
     if in_terminal():
-        _print(label, _lines(text, _room(label)))
+        room = _room(label)
+        parts = [Text(part) for part in _lines(text, room)]
+        _print(label, [row for part in parts for row in part.wrap(current(), room, overflow="fold")])
     else:
         print(f"{label:<{LABEL}} {text}", flush=True)
 
@@ -89,7 +92,7 @@ def command(label: str, text: str) -> None:
             lines.append(word)
         else:
             lines[-1] = joined
-    return _print(label, [*(f"{part} \\" for part in lines[:-1]), lines[-1]])
+    return _print(label, [*(Text(f"{part} \\") for part in lines[:-1]), Text(lines[-1])])
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
@@ -143,15 +146,14 @@ def _lines(text: str, room: int) -> list[str]:
     return lines
 
 
-def _print(label: str, lines: Sequence[str]) -> None:
-    out, room, label = current(), _room(label), escaped(label)
+def _print(label: str, lines: Sequence[Text]) -> None:
+    label = escaped(label)
     head = Text.assemble((label, STYLES.get(label, OTHERS)), " " * max(LABEL - cell_len(label), 0), " ")
     margin = Text(" " * cell_len(head.plain))
-    bodies = [row for part in lines for row in Text(part).wrap(out, room, overflow="fold")] or [Text()]
-    for number, body in enumerate(bodies):
+    for body in lines:
         body.highlight_regex(METRIC, "dim")
-        bodies[number] = (margin if number else head) + body
-    out.print(Text("\n").join(bodies), no_wrap=True, overflow="ignore", crop=False)
+    rows = [(margin if number else head) + body for number, body in enumerate(lines)]
+    current().print(Text("\n").join(rows), no_wrap=True, overflow="ignore", crop=False)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Table:

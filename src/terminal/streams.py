@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and line feed, DEL, C1
@@ -65,7 +65,7 @@ def guard_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-            setattr(sys, name, cast("TextIO", Escaped(stream)))
+        setattr(sys, name, Escaped(stream))
 
 
 @contextlib.contextmanager

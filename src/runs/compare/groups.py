@@ -11,13 +11,18 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtrit
 
 from src.runs.compare.runs import Run
 
 LOWER_IS_BETTER = ("loss", "rmse", "mae", "ece")
 MAIN = ("acc", "rmse")
 """The metrics of a split that the terminal has room for; files and the page have all."""
+SHARES = (
+    *("acc", "balanced_acc", "precision", "recall", "f1", "auroc", "ece"),
+    *("f1_micro", "f1_macro", "map", "exact_match", "hamming", "coverage"),
+)
+"""Metrics that lie between 0 and 1, whose mean does too."""
 LEVEL = 0.95
 STATES = ("done", "failed", "interrupted", "running", "died")
 
@@ -30,18 +35,49 @@ class Estimate(NamedTuple):
     sd: float | None
     """Sample standard deviation; None for a single run."""
     low: float | None
-    """Lower end of the 95 % interval of the mean, by Student's t; None for a single run."""
+    """Lower end of the 95 % interval of the mean; None for one run, or two: with one degree of freedom it would be 13
+    times as wide as the two are apart, and say nothing."""
     high: float | None
 
+    @property
+    def pair(self) -> tuple[float, float] | None:
+        """The values of two runs, the lesser first; None for any other number of runs."""
+        if self.n != 2 or self.sd is None:
+            return None
+        half = self.sd / math.sqrt(2)
+        return self.mean - half, self.mean + half
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Return mean, deviation and interval of at least one value, of independent runs."""
+
+def estimate(values: Sequence[float], *, share: bool = False) -> Estimate:
+    """Return mean, deviation and interval of at least one value, of independent runs.
+
+    The interval is Student's t. That of the mean of shares is Student's t on the logit scale, its standard error by the
+    delta method, as for proportions of surveys (R's `survey::svyciprop(method="logit")`, Stata's `proportion,
+    citype(logit)`): it stays within 0 and 1, and single values of 0 or 1 do it no harm. Where the mean itself is 0 or 1
+    so are all values, and the interval is that value.
+
+    Args:
+        values: of a metric, one a run.
+        share: whether the metric lies between 0 and 1. Where a value does not, it is taken for another one.
+    """
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Estimate(1, mean, None, None, None)
     sd = float(np.std(values, ddof=1))
+    if n == 2:
+        return Estimate(2, mean, sd, None, None)
     half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * sd / math.sqrt(n)
-    return Estimate(n, mean, sd, mean - half, mean + half)
+    if not (share and all(0 <= value <= 1 for value in values)):
+        return Estimate(n, mean, sd, mean - half, mean + half)
+    if not 0 < mean < 1:
+        return Estimate(n, mean, sd, mean, mean)
+    centre, half = float(logit(mean)), half / (mean * (1 - mean))
+    low, high = float(expit(centre - half)), float(expit(centre + half))
+    return Estimate(n, mean, sd, min(low, mean), max(high, mean))  # of like values, they differ by rounding
+
+
+def is_share(metric: str) -> bool:
+    return metric.rpartition("/")[2] in SHARES
 
 
 def lower_is_better(metric: str) -> bool:
@@ -85,7 +121,7 @@ class Group:
                 values[f"best {run.best['name']}"].append(run.best["value"])
             for name, value in run.metrics.items():
                 values[name].append(value)
-        return {name: estimate(found) for name, found in values.items()}
+        return {name: estimate(found, share=is_share(name)) for name, found in values.items()}
 
     @cached_property
     def monitored(self) -> str:

@@ -60,13 +60,16 @@ def states(group: Group) -> str:
 
 
 def shown(found: Estimate | None, runs: int) -> str:
-    """Return 'mean ± sd  [low, high]'; how many runs have it is said where not all of `runs` do."""
+    """Return 'mean ± sd  [low, high]', of two runs 'mean ± sd  (value, value)'; how many runs have it is said where not
+    all of `runs` do."""
     if found is None:
         return ""
     few = f"  (n {found.n})" if found.n < runs else ""
-    if found.sd is None or found.low is None or found.high is None:
+    if found.sd is None:
         return number(found.mean) + few
-    return f"{number(found.mean)} ± {number(found.sd)}  [{number(found.low)}, {number(found.high)}]{few}"
+    low, high = map(number, found.pair or (found.low, found.high))  # pyright: ignore[reportArgumentType]
+    values = f"({low}, {high})" if found.pair else f"[{low}, {high}]"
+    return f"{number(found.mean)} ± {number(found.sd)}  {values}{few}"
 
 
 def number(value: float) -> str:

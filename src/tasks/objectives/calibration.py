@@ -90,14 +90,21 @@ def labels(prob: np.ndarray, threshold: float | None = None) -> np.ndarray:
 def calibrate(prob: np.ndarray, target: np.ndarray) -> dict[str, Any]:
     """Return what the record keeps of a validation: temperature, calibration error before and after it, and, for two
     classes, the threshold on the probability after it.
+
+    The temperature stays 1 where the one of least loss makes the calibration error greater; 'temperature_tried' and
+    'ece_tried' then say so.
     """
     temperature = fit_temperature(prob, target)
     after = with_temperature(prob, temperature)
+    tried: dict[str, float] = {}
+    if (error := calibration_error(after, target)) > calibration_error(prob, target):
+        tried = {"temperature_tried": temperature, "ece_tried": error}
+        temperature, after = 1.0, prob
     chosen = {
         "temperature": temperature,
         "threshold": choose_threshold(after[:, 1], target) if prob.shape[1] == 2 else None,
     }
-    return chosen | judge(prob, target, chosen)
+    return chosen | judge(prob, target, chosen) | tried
 
 
 def judge(prob: np.ndarray, target: np.ndarray, chosen: Mapping[str, Any]) -> dict[str, float]:
