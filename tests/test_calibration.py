@@ -187,7 +187,7 @@ def test_the_record_and_the_board_have_it(run: Path, capsys: pytest.CaptureFixtu
     assert kept["test"]["ece_before"] == pytest.approx(metrics["test/ece"], abs=1e-4)
     assert kept["test"]["balanced_acc_before"] == pytest.approx(metrics["test/balanced_acc"], abs=1e-5)
     events = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
-    assert {"val/reliability", "test/reliability"} <= set(events.Tags()["images"])
+    assert {"visuals/val/reliability", "visuals/test/reliability"} <= set(events.Tags()["images"])
 
 
 def test_predictions_are_calibrated_and_labels_are_not(run: Path, houses: Path, tmp_path: Path) -> None:

@@ -627,13 +627,14 @@ def test_tensorboard_scalars(done: Path, events: EventAccumulator) -> None:
 
 def test_tensorboard_pictures(done: Path, events: EventAccumulator) -> None:
     tags = set(events.Tags()["images"])
-    assert {"train/images", "val/confusion", "test/confusion"} <= tags
+    assert {"visuals/train/images", "visuals/val/confusion", "visuals/test/confusion"} <= tags
+    assert {tag.partition("/")[0] for tag in tags} == {"visuals"}, "which comes after the curves"
     for split in ("val", "test"):
         wrong = any(row["label"] != row["target"] for row in table(done / f"predictions_{split}.csv"))
-        assert (f"{split}/worst" in tags) == wrong
-    assert {"val/worst", "test/worst"} & tags, "the premise: three tiny epochs leave a mistake somewhere"
-    assert len(events.Images("train/images")) == 2, "the first two epochs"
-    grid = events.Images("train/images")[0]
+        assert (f"visuals/{split}/worst" in tags) == wrong
+    assert {"visuals/val/worst", "visuals/test/worst"} & tags, "the premise: three tiny epochs leave a mistake"
+    assert len(events.Images("visuals/train/images")) == 2, "the first two epochs"
+    grid = events.Images("visuals/train/images")[0]
     assert (grid.width, grid.height) == (4 * 34 + 2, 34 + 2), "four images of 32 pixels in a row"
 
 

@@ -232,7 +232,7 @@ def test_after_an_interruption_the_time_before_the_process_began_is_no_training(
 
 # -------------------------------------------------------------------------------------------------------- TensorBoard
 def test_tensorboard_has_the_lengths_of_the_training_texts_once(done: Path, events: EventAccumulator) -> None:
-    (histogram,) = events.Histograms("train/length")
+    (histogram,) = events.Histograms("visuals/train/length")
     value = histogram.histogram_value
     split = json.loads((done / "split.json").read_text())
     tokenizer, texts = Tokenizer.from_file(str(done / "tokenizer" / "tokenizer.json")), texts_of(ROWS)
@@ -243,7 +243,7 @@ def test_tensorboard_has_the_lengths_of_the_training_texts_once(done: Path, even
 
 
 def test_tensorboard_has_the_confusion_matrix(events: EventAccumulator) -> None:
-    (image,) = events.Images("val/confusion")
+    (image,) = events.Images("visuals/val/confusion")
     assert image.encoded_image_string.startswith(b"\x89PNG")
 
 

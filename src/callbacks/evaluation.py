@@ -15,11 +15,12 @@ from src.datamodules.capabilities import ShowsExamples
 from src.resources.files import atomic_write
 from src.runs.predictions import predictions_csv
 from src.runs.records import Record
-from src.runs.tensorboard import TensorBoard
+from src.runs.tensorboard import VISUALS, TensorBoard
 from src.tasks import Objective
 from src.tasks.objectives.figures import draw_images, write_texts
 
-MOST_MISTAKES = 16
+MOST_MISTAKES, MOST_IMAGES = 16, 8
+"""Texts that are shown, and images: more could not be seen on a card of TensorBoard."""
 
 
 class Evaluation(Callback):
@@ -112,12 +113,12 @@ class Evaluation(Callback):
         """Draw the objective's figures and show the worst mistakes in TensorBoard."""
         objective = self.objective
         for name, figure in objective.figures(columns, target, calibration):
-            writer.add_figure(f"{split}/{name}", figure)
+            writer.add_figure(f"{VISUALS}/{split}/{name}", figure)
         worst, titles = objective.mistakes(columns, target, MOST_MISTAKES)
         if len(worst) and isinstance(self.datamodule, ShowsExamples):
             examples = self.datamodule.examples(split, [index[i] for i in worst])
             if isinstance(examples, Tensor):
-                writer.add_figure(f"{split}/worst", draw_images(examples, titles))
+                writer.add_figure(f"{VISUALS}/{split}/worst", draw_images(examples[:MOST_IMAGES], titles[:MOST_IMAGES]))
             else:
                 writer.add_text(f"{split}/worst", write_texts(examples, titles))
 

@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 
 from src.resources.files import atomic_write
 from src.runs.metrics_csv import MetricsCsv
-from src.runs.tensorboard import TensorBoard
+from src.runs.tensorboard import VISUALS, TensorBoard
 from src.terminal import console
 
 
 class LossSurface(Callback):
     """For a linear model of one number: draws the squared error over weight and bias, and the steps of the training.
 
-    `loss_surface.png` in the run directory and 'train/loss_surface' in TensorBoard; prints the prediction for one x.
+    `loss_surface.png` in the run directory and 'visuals/train/loss_surface' in TensorBoard; prints the prediction for
+    one x.
 
     Args:
         at: that x, as the model sees it.
@@ -61,7 +62,7 @@ class LossSurface(Callback):
                 figure.savefig(file, format="png", dpi=120)
                 atomic_write(logger.run / "loss_surface.png", file.getvalue())
             elif isinstance(logger, TensorBoard):
-                logger.experiment.add_figure("train/loss_surface", figure)
+                logger.experiment.add_figure(f"{VISUALS}/train/loss_surface", figure)
         with torch.no_grad():
             found = task.objective.unscaled(task.model(torch.tensor([[self.at]])))[0, 0].item()
         weight, bias = path[-1]

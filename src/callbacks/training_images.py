@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchvision.utils import make_grid
 
-from src.runs.tensorboard import TensorBoard
+from src.runs.tensorboard import VISUALS, TensorBoard
 
 
 class TrainingImages(Callback):
@@ -21,4 +21,5 @@ class TrainingImages(Callback):
         if batch_idx == 0 and trainer.current_epoch < 2 and isinstance(batch, Mapping) and "image" in batch:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoard):
-                    logger.experiment.add_image("train/images", make_grid(batch["image"][:32]), trainer.global_step)
+                    grid = make_grid(batch["image"][:32])
+                    logger.experiment.add_image(f"{VISUALS}/train/images", grid, trainer.global_step)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from src.runs.tensorboard import TensorBoard
+from src.runs.tensorboard import VISUALS, TensorBoard
 
 
 class TrainingTexts(Callback):
@@ -65,4 +65,4 @@ class TrainingTexts(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step - 1)
             if isinstance(logger, TensorBoard) and trainer.current_epoch == 0:
-                logger.experiment.add_histogram("train/length", lengths, trainer.global_step)
+                logger.experiment.add_histogram(f"{VISUALS}/train/length", lengths, trainer.global_step)

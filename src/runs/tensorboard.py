@@ -13,6 +13,10 @@ from typing_extensions import override
 
 from src.resources.files import printable
 
+VISUALS = "visuals"
+"""Group of all figures, images and histograms. TensorBoard orders groups by name: after train and val, whose curves it
+so opens on."""
+
 
 class TensorBoard(TensorBoardLogger):
     """Lightning's TensorBoardLogger writing into the run directory itself, without its `hparams.yaml`.
