@@ -29,7 +29,6 @@ from src.runs.compare.caution import cautions
 from src.runs.compare.groups import SHARES, Block, Estimate, compare, differing, estimate
 from src.runs.compare.groups import settings as settings_of
 from src.runs.compare.runs import KINDS, Run, find
-from src.runs.compare.runs import Run, find
 from src.tasks.objectives import default_objective
 
 CATS, DOGS = "experiments.cats.Cats", "experiments.cats.Dogs"

@@ -154,8 +154,8 @@ def test_in_a_real_terminal_bar_and_lines_are_apart() -> None:
 class Talks(Callback):
     """Prints to both streams while the bar is drawn."""
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        if args[-1] == 2:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 2:
             print("a note in two ", end="")
             print(f"parts, [red]{HOSTILE}", flush=True)
             print("warns of it", file=sys.stderr)

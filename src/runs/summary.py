@@ -214,10 +214,10 @@ def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped, silent or not."""
     if (folder / "checkpoints" / "last.ckpt").exists() or state.children(folder):
-        said = f"saved; go on with: {installed('python')} scripts/run.py --resume {_quoted(folder)}"
+        command = f"{installed('python')} scripts/run.py --resume {_quoted(folder)}"
+        console.command("stopped", f"saved; go on with: {command}")
     else:
-        said = f"before the first step was saved; nothing to go on with in {folder}"
-    console.command("stopped", said)
+        console.line("stopped", f"before the first step was saved; nothing to go on with in {folder}")
 
 
 def comparable(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, float]]:

@@ -86,7 +86,7 @@ def command(label: str, text: str) -> None:
     if not in_terminal():
         return line(label, text)
     lines, room = [""], _room(label) - 2
-    for word in re.findall(r"(?:'[^']*'|\S)+", escaped(text)):
+    for word in re.findall(r"(?:--\S+ )?(?:'[^']*'|\S)+", escaped(text)):
         joined = f"{lines[-1]} {word}".strip()
         if lines[-1] and cell_len(joined) > room:
             lines.append(word)

@@ -16,7 +16,7 @@ MOST_LETTERS = 1000
 MOST_NAMES = 50
 """Classes up to which a confusion matrix is labelled, and kept in the record."""
 CARD = (5.2, 3.0)
-"""Inches. TensorBoard scales a figure to a card of 370 x 215 pixels, where letters of ten points then have ten pixels."""
+"""Inches. TensorBoard scales a figure to a card of 370 x 215 pixels, where ten points then are ten pixels."""
 DPI = 200
 """For who looks at it in its actual size."""
 
