@@ -49,6 +49,12 @@ def board(three: list[Path]) -> Iterator[str]:
 def test_curves_and_hparams_show_every_run(board: str, three: list[Path], tmp_path: Path) -> None:
     chromium_or_skip()
     names = [str(run.relative_to(run.parents[1])) for run in three]
+    with Chromium(tmp_path / "profile-0", width=1400, height=1000) as browser:
+        browser.open(board)
+        text = browser.wait_for(*names, "train /loss", "visuals")
+        groups = re.findall(r"(\w+) \d+ cards", text)
+        assert groups == ["train", "val", "visuals"], "curves come first, and nothing of one point"
+        print("kept", browser.screenshot(tmp_path / "first.png"))
     with Chromium(tmp_path / "profile", width=1400, height=1000) as browser:
         browser.open(f"{board}?tagFilter=^(train|val)/(loss|acc)$#timeseries")
         browser.wait_for(
@@ -57,7 +63,7 @@ def test_curves_and_hparams_show_every_run(board: str, three: list[Path], tmp_pa
         print("kept", browser.screenshot(tmp_path / "scalars.png"))
     with Chromium(tmp_path / "profile-2", width=4200, height=1000) as browser:
         browser.open(f"{board}#hparams")
-        text = browser.wait_for(*names, "best/val/acc", "best/val/rmse", "final/val/acc", "weights_source")
-        for run in three[:2]:  # the table begins with five metrics; the regression's are ticked in the list beside it
+        text = browser.wait_for(*names, "best/val/acc", "best/val/rmse", "val/acc", "weights_source")
+        for run in three[:2]:  # the table begins with five fields; the regression's are ticked in the list beside it
             assert f"{records.load(run)['metrics']['val/acc']:#.5g}" in text, text
         print("kept", browser.screenshot(tmp_path / "hparams.png"))

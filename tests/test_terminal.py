@@ -61,7 +61,7 @@ class Screen:
                 self.row += 1
                 self.lines += [""] * (self.row == len(self.lines))
             elif part.endswith("A") and part.startswith("\x1b"):
-                self.row -= int(part[2:-1])
+                self.row -= int(part[2:-1] or 1)
             elif part.startswith("\x1b"):
                 self.lines[self.row] = "" if part == "\x1b[2K" else self.lines[self.row]
             else:
@@ -142,9 +142,9 @@ def test_in_a_real_terminal_bar_and_lines_are_apart() -> None:
     assert all(re.match(r"epoch \d/3  train/loss [\d.]+  train/acc [\d.]+  val/loss [\d.]+", line) for line in epochs)
     assert max(cell_len(line) for line in screen.lines) <= 80
     labels = {line[:10].strip() for line in screen.lines if not line.startswith(("SoftmaxRegression", "epoch"))}
-    assert labels == {"", "data", "STAND-IN", "model", "weights", "recipe", "device", "run", "best", "val"} | {
-        "calibrated", "time", "next"
-    }  # fmt: skip
+    on_a_slow_machine = {"expected", "NOTE"}
+    before = {"data", "STAND-IN", "model", "weights", "recipe", "device", "run"}
+    assert labels - on_a_slow_machine == {"", *before, "best", "val", "calibrated", "time", "next"}
     assert "\x1b[36mdata\x1b[0m" in written, "coloured"
     assert written.rstrip().endswith("--test"), "commands come last"
     assert written.rfind("\x1b[?25h") > written.rfind("\x1b[?25l"), "the cursor is there again"

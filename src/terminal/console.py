@@ -66,7 +66,7 @@ def title(text: str) -> None:
     if in_terminal():
         current().print(Text(escaped(text), "bold"))
     else:
-        print(text, flush=True)
+        print(escaped(text), flush=True)
 
 
 def line(label: str, text: str) -> None:
