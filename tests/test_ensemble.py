@@ -179,8 +179,6 @@ def test_a_cross_validation_predicts_the_mean_of_its_folds(houses: Path) -> None
     expected = np.mean([frame["prediction"] for frame in found[1:]], axis=0)
     assert found[0]["prediction"].to_numpy() == pytest.approx(expected, rel=1e-5)
     assert list(found[0]["id"]) == list(found[1]["id"])
-    command = cli.parse(["--reproduce", str(run)])
-    assert commands.run_all(command.experiments, command.flags) == 1
 
 
 def test_members_that_would_be_validated_on_other_examples_are_not_trained(tiny: Tiny) -> None:

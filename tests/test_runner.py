@@ -198,6 +198,7 @@ def test_run_directory(done: Path, asked: CatsDogsScratch) -> None:
     assert names - events - {"uncommitted.diff"} == {
         "run.json",
         "heartbeat",
+        "lock",
         "split.json",
         "metrics.csv",
         "checkpoints/best.ckpt",

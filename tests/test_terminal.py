@@ -448,3 +448,16 @@ def test_the_bar_of_a_download_is_left_alone() -> None:
     streams.Escaped(out).write("\rmodel 10%")
     streams.Escaped(out).write("a\rb")
     assert out.getvalue() == "\rmodel 10%a\\rb"
+
+
+def test_a_reader_that_goes_away_ends_nothing() -> None:
+    """`run.py | head -1` trains on; what is still in the buffer goes nowhere too."""
+    reads, writes = os.pipe()
+    with open(writes, "w", encoding="utf-8") as pipe:
+        stream = streams.Escaped(pipe)
+        print("the one line that is read", file=stream, flush=True)
+        os.close(reads)
+        with pytest.raises(BrokenPipeError):
+            os.write(writes, b"the premise")
+        for _ in range(3):
+            print("x" * 100_000, file=stream, flush=True)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from typing_extensions import override
 
@@ -22,62 +22,7 @@ from src.experiment import Experiment
 from src.resources.files import atomic_write, write_json
 from src.runs import state
 from src.runs.provenance import git_state, versions
-
-
-class Values(TypedDict, total=False):
-    """The names in `run.json`, and their types."""
-
-    experiment: str
-    fields: dict[str, Any]
-    asked: dict[str, Any]
-    """Fields as requested, where they had to be replaced."""
-    sized: dict[str, Any]
-    """Training rows, and fields as they were before their number changed them, if it did."""
-    seed: int
-    state: str
-    """running, done, failed or interrupted."""
-    reason: str
-    """Why the run ended."""
-    host: str
-    pid: int
-    pid_started: float | None
-    """Seconds from the machine's start to the process's."""
-    started: str
-    command: list[str]
-    git: dict[str, Any]
-    versions: dict[str, str]
-    tests_read: int
-    data: dict[str, Any]
-    spec: dict[str, Any]
-    weights: dict[str, Any]
-    model: dict[str, Any]
-    device: str
-    precision: str
-    precision_speeds: dict[str, float]
-    reproducible: str
-    steps: int
-    fold: dict[str, int]
-    metrics: dict[str, float]
-    best: dict[str, Any]
-    still_improving: list[float]
-    """Last values of `monitor`, where it was still improving when the training ended."""
-    per_class: dict[str, Any]
-    calibration: dict[str, Any]
-    baselines: dict[str, dict[str, float]]
-    samples_per_s: float | None
-    time: dict[str, float]
-    wall_s: float
-    mlflow_run_id: str
-    reproduction: dict[str, Any]
-    folds: int
-    """Of a parent run: this and what follows."""
-    ensemble: int
-    with_test: bool
-    with_baselines: bool
-    spread: dict[str, float]
-    baselines_spread: dict[str, dict[str, float]]
-    members: dict[str, dict[str, float]]
-    gain: dict[str, float]
+from src.runs.values import Values
 
 
 def runs_dir() -> Path:

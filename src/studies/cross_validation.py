@@ -14,7 +14,7 @@ from src.datamodules import Fold
 from src.experiment import Experiment
 from src.resources.files import atomic_write
 from src.runs import records, summary
-from src.runs.records import Values
+from src.runs.values import Values
 from src.studies.multi_run import child, mean_and_spread, parent
 from src.training.options import RunOptions
 from src.training.ranks import is_rank_zero

@@ -28,7 +28,8 @@ def escaped(text: str) -> str:
 class Escaped:
     r"""A text stream that writes control characters as escapes, in a pipe too, which may end in a terminal.
 
-    A carriage return that a write begins with stays: with it the bar of a download is drawn over the last.
+    Where the reader of a pipe goes away, as in `run.py | head`, the rest goes nowhere: a line of output must not end a
+    training. A carriage return that a write begins with stays: with it the bar of a download is drawn over the last.
 
     Args:
         stream: where the text goes.
@@ -39,8 +40,23 @@ class Escaped:
 
     def write(self, text: str) -> int:
         start = text[: text.startswith("\r")]
-        self.stream.write(start + escaped(text[len(start) :]))
+        try:
+            self.stream.write(start + escaped(text[len(start) :]))
+        except BrokenPipeError:
+            self._close_pipe()
         return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        """Write what follows, and what is still in the buffer, to nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -21,7 +21,8 @@ from src.datamodules.capabilities import KnowsColumns, PredictsFiles
 from src.experiment import Experiment
 from src.runs import records
 from src.runs.hints import LAST_SHOWN, still_improving
-from src.runs.records import Record, Values
+from src.runs.records import Record
+from src.runs.values import Values
 from src.tasks import Objective, Task
 from src.tasks.objectives import default_objective
 from src.training.loggers import tensorboard_of

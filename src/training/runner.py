@@ -21,7 +21,8 @@ from src.experiment import Experiment
 from src.resources.files import write_json
 from src.runs import records, state, summary
 from src.runs.only_writer import only_writer
-from src.runs.records import Record, TakenOver, Values
+from src.runs.records import Record, TakenOver
+from src.runs.values import Values
 from src.tasks import Task
 from src.training.build import build_task, make_datamodule, prepare_features, set_up
 from src.training.evaluate import changes, describe, evaluate, improving, training_figures

@@ -1,0 +1,61 @@
+"""What `run.json` says of a run."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Values(TypedDict, total=False):
+    """The names in `run.json`, and their types."""
+
+    experiment: str
+    fields: dict[str, Any]
+    asked: dict[str, Any]
+    """Fields as requested, where they had to be replaced."""
+    sized: dict[str, Any]
+    """Training rows, and fields as they were before their number changed them, if it did."""
+    seed: int
+    state: str
+    """running, done, failed or interrupted."""
+    reason: str
+    """Why the run ended."""
+    host: str
+    pid: int
+    pid_started: float | None
+    """Seconds from the machine's start to the process's."""
+    started: str
+    command: list[str]
+    git: dict[str, Any]
+    versions: dict[str, str]
+    tests_read: int
+    data: dict[str, Any]
+    spec: dict[str, Any]
+    weights: dict[str, Any]
+    model: dict[str, Any]
+    device: str
+    precision: str
+    precision_speeds: dict[str, float]
+    reproducible: str
+    steps: int
+    fold: dict[str, int]
+    metrics: dict[str, float]
+    best: dict[str, Any]
+    still_improving: list[float]
+    """Last values of `monitor`, where it was still improving when the training ended."""
+    per_class: dict[str, Any]
+    calibration: dict[str, Any]
+    baselines: dict[str, dict[str, float]]
+    samples_per_s: float | None
+    time: dict[str, float]
+    wall_s: float
+    mlflow_run_id: str
+    reproduction: dict[str, Any]
+    folds: int
+    """Of a parent run: this and what follows."""
+    ensemble: int
+    with_test: bool
+    with_baselines: bool
+    spread: dict[str, float]
+    baselines_spread: dict[str, dict[str, float]]
+    members: dict[str, dict[str, float]]
+    gain: dict[str, float]
