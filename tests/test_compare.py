@@ -239,6 +239,24 @@ def test_best_first_whichever_way_is_better(tmp_path: Path) -> None:
         assert best.best["value"] == wanted
 
 
+@pytest.mark.parametrize(("mode", "wanted"), [("min", 0.1), ("max", 0.9)])
+def test_the_record_says_which_way_is_better(tmp_path: Path, mode: str, wanted: float) -> None:
+    """Of a metric of any name, such as perplexity, and against what its name would say."""
+    for monitor in ("val/perplexity", "val/loss", "val/acc"):
+        folder = tmp_path / monitor
+        found = [
+            make_run(folder / f"{value}", record_of(seed, best={"name": monitor, "mode": mode, "value": value}))
+            for seed, value in enumerate((0.5, 0.9, 0.1))
+        ]
+        best = only(compare(found)).groups[0].best
+        assert best
+        assert best.best["value"] == wanted, monitor
+        for run in found:
+            run.record["fields"] = run.record["fields"] | {"batch_size": run.seed}
+        groups = only(compare(found)).groups
+        assert [group.runs[0].best["value"] for group in groups] == sorted((0.1, 0.5, 0.9), reverse=mode == "max")
+
+
 def test_best_run_of_a_group(tmp_path: Path) -> None:
     block = only(compare(make_seeds(tmp_path, [0.5, 0.9, 0.7])))
     assert block.groups[0].best
@@ -302,6 +320,8 @@ def with_entry(record: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
         json.dumps(record_of() | {"fields": 3}),
         json.dumps(record_of() | {"metrics": {"val/acc": "high"}}),
         json.dumps(record_of() | {"best": {"name": "val/acc"}}),
+        json.dumps(record_of() | {"best": {"name": "val/acc", "value": 0.5, "mode": "least"}}),
+        json.dumps(record_of() | {"best": {"name": None, "value": 0.5}}),
         json.dumps(record_of() | {"data": {"source": "x"}}),
         "\xff",
         '{"experiment": "a.B", "fields": {}, "state": "done", "git": ' + '{"a":' * 400 + "1" + "}" * 401,

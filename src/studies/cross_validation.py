@@ -62,6 +62,7 @@ def together(children: Sequence[Mapping[str, Any]]) -> Values:
     names = children[0].get("baselines", {})
     baselines = {name: mean_and_spread([child["baselines"][name] for child in children]) for name in names}
     best = [child["best"] for child in children]
+    monitored = {name: best[0][name] for name in ("name", "mode") if name in best[0]}
     first = children[0]
     return {
         "state": "done",
@@ -70,7 +71,7 @@ def together(children: Sequence[Mapping[str, Any]]) -> Values:
         "spread": spread,
         "baselines": {name: found[0] for name, found in baselines.items()},
         "baselines_spread": {name: found[1] for name, found in baselines.items()},
-        "best": {"name": best[0]["name"], "value": statistics.mean(one["value"] for one in best)},
+        "best": monitored | {"value": statistics.mean(one["value"] for one in best)},
         "data": first["data"] | {"split": f"{len(children)} folds", "sizes": {}, "class_counts": {}},
         "weights": first["weights"],
         "wall_s": round(sum(child["wall_s"] for child in children), 1),

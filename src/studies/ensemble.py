@@ -75,7 +75,7 @@ def finish(experiment: Experiment, record: Record, children: Sequence[Path], spl
         evaluation.leave(split, columns)
     found = [records.load(one) for one in children]
     mean, spread = mean_and_spread([one["metrics"] for one in found])
-    first, name = found[0], found[0]["best"]["name"]
+    first, best = found[0], found[0]["best"]
     result: Any = {part: first[part] for part in ("data", "spec", "weights", "model", "device", "precision")}
     result |= {
         "state": "done",
@@ -86,8 +86,9 @@ def finish(experiment: Experiment, record: Record, children: Sequence[Path], spl
         "wall_s": round(sum(one["wall_s"] for one in found), 1),
         "tests_read": max(one["tests_read"] for one in found),
     }
-    if name in metrics:  # the average has no loss, of which every task has its own
-        result["best"] = {"name": name, "value": metrics[name]}
+    if best["name"] in metrics:  # the average has no loss, of which every task has its own
+        monitored = {name: best[name] for name in ("name", "mode") if name in best}
+        result["best"] = monitored | {"value": metrics[best["name"]]}
     if "baselines" in first:
         result["baselines"] = first["baselines"]
     if per_class := {split: found for split in splits if (found := report(record.folder, split, objective))}:

@@ -15,7 +15,6 @@ from scipy.special import expit, logit, stdtrit
 
 from src.runs.compare.runs import Run
 
-LOWER_IS_BETTER = ("loss", "rmse", "mae", "ece")
 MAIN = ("acc", "rmse")
 """The metrics of a split that the terminal has room for; files and the page have all."""
 SHARES = (
@@ -80,10 +79,6 @@ def is_share(metric: str) -> bool:
     return metric.rpartition("/")[2] in SHARES
 
 
-def lower_is_better(metric: str) -> bool:
-    return metric.rpartition("/")[2] in LOWER_IS_BETTER
-
-
 @dataclass(frozen=True)
 class Group:
     """Runs with the same settings."""
@@ -134,7 +129,7 @@ class Group:
         done = [run for run in self.counted if run.best and not math.isnan(run.best["value"])]
         if not done:
             return None
-        return (min if lower_is_better(self.monitored) else max)(done, key=lambda run: run.best["value"])
+        return (min if done[0].mode == "min" else max)(done, key=lambda run: run.best["value"])
 
 
 @dataclass(frozen=True)
@@ -214,9 +209,9 @@ def compare(runs: Iterable[Run]) -> list[Block]:
 def settings(run: Run) -> dict[str, Any]:
     """Return all that a group's runs have in common, flat.
 
-    The metric that chose the best checkpoint is read from there: `monitor` was not always a field. The precision is
-    the one that was used, which `--precision auto` leaves to the machine; folds are those of a cross-validation,
-    whose numbers are means over them; of an ensemble's members those of their average.
+    The metric that chose the best checkpoint, and which way it is better, are read from there: `monitor` was not always
+    a field. The precision is the one that was used, which `--precision auto` leaves to the machine; folds are those of
+    a cross-validation, whose numbers are means over them; of an ensemble's members those of their average.
     """
     record, data = run.record, run.data
     found = {
@@ -227,7 +222,8 @@ def settings(run: Run) -> dict[str, Any]:
         "precision_used": record.get("precision"),
         "folds": record.get("folds"),
         "ensemble": record.get("ensemble"),
-        "monitor": record.get("best", {}).get("name"),
+        "monitor": run.best.get("name"),
+        "mode": run.mode if run.best else None,
     }
     return _asked(run) | {name: value for name, value in found.items() if value is not None}
 
@@ -284,4 +280,4 @@ def _best_first(group: Group) -> tuple[bool, str, float, str]:
     if group.best is None:
         return True, "", 0.0, group.name
     mean = group.estimates[f"best {group.monitored}"].mean
-    return False, group.monitored, mean if lower_is_better(group.monitored) else -mean, group.name
+    return False, group.monitored, mean if group.best.mode == "min" else -mean, group.name

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from src.configs.errors import InputError
 from src.runs import records, state
@@ -37,6 +37,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 """What the entries of a record are, where they are there: a run that failed early has not all of them."""
 NEEDED = {"best": {"name", "value"}, "data": {"source", "split", "fingerprint"}}
 """What an entry has, if it has anything."""
+LOWER_IS_BETTER = ("loss", "rmse", "mae", "ece")
+"""Metrics of records from before a record said so itself."""
 WRITTEN = ("done", "failed", "interrupted", "running")
 
 
@@ -64,8 +66,16 @@ class Run:
 
     @property
     def best(self) -> dict[str, Any]:
-        """Name and value of the monitored metric at its best; empty before the end of the training."""
+        """Name, value and mode of the monitored metric at its best; empty before the end of the training."""
         return self.record.get("best", {})
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Whether less or more of the monitored metric is better; of an old record, which does not say so, by its name."""
+        mode = self.best.get("mode")
+        if mode is None:
+            mode = "min" if self.best.get("name", "").rpartition("/")[2] in LOWER_IS_BETTER else "max"
+        return mode
 
     @property
     def data(self) -> dict[str, Any]:
@@ -118,6 +128,7 @@ def read(path: Path) -> Run:
     if not wrong:
         wrong += ["state"] if record["state"] not in WRITTEN else []
         wrong += [name for name, value in record.get("metrics", {}).items() if not isinstance(value, int | float)]
+        wrong += ["best.mode"] if record.get("best", {}).get("mode", "min") not in ("min", "max") else []
         wrong += [name for name, needed in NEEDED.items() if record.get(name) and not needed <= record[name].keys()]
     if wrong:
         raise InputError(f"{path / 'run.json'}: damaged record ({', '.join(wrong)}).")
