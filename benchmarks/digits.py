@@ -68,7 +68,7 @@ def expert(experiment: FashionCNN) -> Train:
         by_hand(
             model,
             batches,
-            build_optimizer(model.layer_groups(), experiment.optim),
+            build_optimizer(model.layer_groups(), experiment.optim, model),
             turns,
             bf16=choose_precision(experiment) == "bf16-mixed",
         )

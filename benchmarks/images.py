@@ -95,7 +95,7 @@ def expert(folder: Path, experiment: Whole) -> Train:
             return whole.float().div_(255), torch.stack([target for _, target in some])
 
         model = models.ResNet(experiment.backbone, 2).to(memory_format=torch.channels_last)  # pyright: ignore
-        optimizer = build_optimizer(model.layer_groups(), experiment.optim)
+        optimizer = build_optimizer(model.layer_groups(), experiment.optim, model)
         loader: Any = DataLoader(pairs, experiment.batch_size, shuffle=True, drop_last=True, collate_fn=collate)  # pyright: ignore[reportArgumentType]
         by_hand(model, lambda: loader, optimizer, turns, bf16=choose_precision(experiment) == "bf16-mixed")
 

@@ -60,7 +60,7 @@ def expert(experiment: TextData) -> Train:
                 yield tokens, torch.arange(tokens.shape[1]) < lengths[:, None], targets[rows]
 
         model: Any = task.model
-        optimizer = build_optimizer(model.layer_groups(), experiment.optim)
+        optimizer = build_optimizer(model.layer_groups(), experiment.optim, model)
         assert experiment.max_epochs is not None
         steps = len(order) * experiment.max_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))

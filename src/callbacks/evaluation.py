@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, distributed
 
 from src.datamodules import DataModule
 from src.datamodules.capabilities import ShowsExamples
@@ -137,14 +137,23 @@ class Evaluation(Callback):
 
 
 def gather(rows: Sequence[dict[str, Tensor]], world_size: int) -> dict[str, np.ndarray]:
-    """Join the batches of all devices, in the order of 'index'; {} where no step returned predictions."""
+    """Join the batches of all devices in the first process, in the order of 'index'; {} in the others, and where no
+    step returned predictions."""
     parts = [{name: torch.cat([row[name] for row in rows]) for name in rows[0]}] if rows else []
     if world_size > 1:
-        everyone: list[Any] = [None] * world_size
-        torch.distributed.all_gather_object(everyone, parts)
-        parts = [part for shard in everyone for part in shard]
+        parts = gathered(parts)
     if not parts:
         return {}
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     order = joined["index"].argsort()
     return {name: column[order].numpy() for name, column in joined.items()}
+
+
+def gathered(parts: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """Return the parts of all processes in the first, nothing in the others, which would have no use for them."""
+    first = distributed.get_rank() == 0
+    everyone: list[list[dict[str, Tensor]]] = [[]] * distributed.get_world_size()
+    group = distributed.new_group(backend="gloo")  # they are on the CPU; NCCL would copy all to the GPU first
+    distributed.gather_object(parts, everyone if first else None, dst=0, group=group)
+    distributed.destroy_process_group(group)
+    return [part for shard in everyone for part in shard]

@@ -19,9 +19,11 @@ from src.configs.optim import Optim
 from src.configs.spec import DataSpec
 from src.configs.training import Imbalance
 from src.models.heads import require_finite
+from src.tasks.epoch_so_far import hand_out, joined, require_joinable
 from src.tasks.inputs import Input
 from src.tasks.objectives import Objective
-from src.tasks.optim import OneCycle, build_optimizer, is_decayed, rate_factor, require_optimizer
+from src.tasks.optim import OneCycle, build_optimizer, decayed, rate_factor, require_optimizer
+from src.tasks.unfreezing import ByDepth, by_depth, unfreeze
 
 Batch = dict[str, Any]
 Stage = Literal["train", "val", "test"]
@@ -87,6 +89,7 @@ class Task(LightningModule):
         metrics = objective.metrics()
         self.metrics = nn.ModuleDict({stage: metrics.clone(prefix=f"{stage}/") for stage in ("val", "test")})
         self._sums = torch.zeros(2)  # losses and examples of the epoch so far
+        self._by_depth: ByDepth = {}
         self._last_loss = torch.zeros(())
 
     @property
@@ -118,7 +121,7 @@ class Task(LightningModule):
         return joined[:, None] if joined.ndim == 1 else joined
 
     def _network_dtype(self) -> torch.dtype:
-        return cast(torch.dtype, self.dtype)
+        return next((p.dtype for p in self.model.parameters()), torch.float32)  # `dtype` is the whole task's
 
     def features(self, batch: Batch) -> Tensor:
         """Return what the frozen part of the network makes of a batch, [batch, num_features]."""
@@ -215,12 +218,22 @@ class Task(LightningModule):
         for logger in self.loggers:
             logger.log_metrics(numbers, step=step)
 
+    def on_fit_start(self) -> None:
+        require_joinable(self.train_metrics, self.trainer.world_size)
+
     def on_train_start(self) -> None:
         self._sums = self._sums.to(self.device)
+        self._unfreeze()
 
     def on_train_epoch_start(self) -> None:
         self._sums = torch.zeros(2, device=self.device)
         self.train_metrics.reset()
+        self._unfreeze()
+
+    def _unfreeze(self) -> None:
+        if self.optim.unfreeze:  # torch's DDP waits for every gradient
+            alone = self.trainer.world_size == 1
+            unfreeze(self.model, self._by_depth, self.current_epoch, spare_gradients=alone)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch or self.trainer.should_stop:
@@ -239,12 +252,8 @@ class Task(LightningModule):
         self._sums.zero_()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's means in progress, summed over all processes."""
-        states = {
-            name: {part: self._of_all(value) for part, value in metric.metric_state.items()}
-            for name, metric in self.train_metrics.items(keep_base=True, copy_state=False)
-        }
-        checkpoint["epoch_so_far"] = {"sums": self._of_all(self._sums), "metrics": states}
+        """Keep the epoch's means in progress, of all processes together."""
+        checkpoint["epoch_so_far"] = {"sums": self._of_all(self._sums), "metrics": joined(self.train_metrics)}
 
     def _of_all(self, value: Any) -> Tensor:
         """Return the sum over all processes."""
@@ -252,12 +261,12 @@ class Task(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         so_far = checkpoint.get("epoch_so_far")
-        if so_far is None or self.trainer.state.fn != "fit" or not self.trainer.is_global_zero:  # one has it for all
+        if so_far is None or self.trainer.state.fn != "fit":
             return
-        self._sums = so_far["sums"]
-        for name, metric in self.train_metrics.items(keep_base=True, copy_state=False):
-            for part, value in so_far["metrics"][name].items():
-                setattr(metric, part, value)
+        first = self.trainer.is_global_zero
+        if first:  # one has the sums for all
+            self._sums = so_far["sums"]
+        hand_out(so_far["metrics"], self.train_metrics, first=first)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._step(batch, "val")
@@ -267,10 +276,12 @@ class Task(LightningModule):
 
     def decayed(self) -> list[nn.Parameter]:
         """Return the trained matrices and kernels: all that weight decay and L1 act on."""
-        return [p for p in self.parameters() if p.requires_grad and is_decayed(p)]
+        return [p for p in decayed(self.model) if p.requires_grad]
 
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
-        optimizer = build_optimizer(self.layer_groups(), self.optim)
+        groups = self.layer_groups()
+        optimizer = build_optimizer(groups, self.optim, self.model)
+        self._by_depth = by_depth(groups)
         if self.optim.schedule == "constant" and not self.optim.warmup and not self.optim.unfreeze:
             return {"optimizer": optimizer}
         total = self.trainer.estimated_stepping_batches  # inf where neither epochs nor steps end the training

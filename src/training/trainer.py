@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator, XLAAccelerator
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.precision import HalfPrecision
 
 from src.callbacks import (
     Averaging,
@@ -41,6 +42,7 @@ from src.callbacks.stopwatch import Stopwatch
 from src.configs.errors import InputError
 from src.experiment import Experiment
 from src.runs.records import Record
+from src.training.half import HalfNetwork
 
 QUIET = (
     ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
@@ -183,6 +185,8 @@ def build_trainer(
         values = ((name, getattr(experiment, name)) for name in flags)
         requested = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values if value is not None)
         raise InputError(f"{requested}: {error} This machine has: {has}.") from error
+    if type(trainer.precision_plugin) is HalfPrecision:  # not FSDP's and the like, which are other classes
+        trainer.strategy.precision_plugin = HalfNetwork(trainer.precision_plugin.precision)
     if isinstance(trainer.accelerator, CPUAccelerator):
         keep_memory()
     return trainer

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,7 +104,7 @@ def fit(model: nn.Module, optim: Optim, **arguments: Any) -> Watch:
 def step(model: Small, optim: Optim, gradient: float) -> dict[str, Tensor]:
     """Take one step with the same gradient everywhere and return by how much each parameter fell."""
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = build_optimizer(model.layer_groups(), optim)
+    optimizer = build_optimizer(model.layer_groups(), optim, model)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, gradient) if parameter.requires_grad else None
     optimizer.step()
@@ -118,12 +121,32 @@ def test_weight_decay_shrinks_matrices_and_kernels_only(name: Any) -> None:
     assert still == {"conv.bias", "norm.weight", "norm.bias", "linear.bias"}
 
 
-def test_weight_decay_spares_what_timm_says() -> None:
-    model = ResNet("test_vit", 2)
+def spared_matrices(model: nn.Module, groups: list[list[nn.Parameter]]) -> set[str]:
+    """Return what of more than one dimension the optimiser decays not."""
     names = {id(p): name for name, p in model.named_parameters()}
-    groups = build_optimizer(model.layer_groups(), Optim(weight_decay=0.1)).param_groups
-    spared = {names[id(p)] for group in groups if not group["weight_decay"] for p in group["params"] if p.ndim > 1}
-    assert spared == {"backbone.cls_token", "backbone.pos_embed"}
+    found = build_optimizer(groups, Optim(weight_decay=0.1), model).param_groups
+    return {names[id(p)] for group in found if not group["weight_decay"] for p in group["params"] if p.ndim > 1}
+
+
+@pytest.mark.parametrize("moved", [lambda model: model, copy.deepcopy, lambda model: model.to("meta")])
+def test_weight_decay_spares_what_timm_says(moved: Callable[[ResNet], ResNet]) -> None:
+    model = moved(ResNet("test_vit", 2))
+    assert spared_matrices(model, model.layer_groups()) == {"backbone.cls_token", "backbone.pos_embed"}
+
+
+def test_weight_decay_spares_what_any_network_names() -> None:
+    """A network of timm's by itself, too, and what it names with a wildcard."""
+    vit = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32, num_classes=2, depth=1)
+    assert spared_matrices(vit, [list(vit.parameters())]) == {"cls_token", "pos_embed"}
+    swin = timm.create_model(
+        "swin_tiny_patch4_window7_224", pretrained=False, img_size=56, depths=(1, 1), num_classes=2
+    )
+    tables = {name for name, _ in swin.named_parameters() if name.endswith("relative_position_bias_table")}
+    assert len(tables) == 2, "the premise"
+    assert spared_matrices(swin, [list(swin.parameters())]) == tables
+    swin.no_weight_decay = lambda: {"*.qkv.*"}
+    kernels = {name for name, p in swin.named_parameters() if ".qkv." in name and p.ndim > 1}
+    assert spared_matrices(swin, [list(swin.parameters())]) == kernels
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -153,7 +176,7 @@ def test_layers_further_from_the_head_learn_slower(name: Any) -> None:
 def test_frozen_parameters_are_not_the_optimisers() -> None:
     model = small()
     model.conv.requires_grad_(False)
-    optimizer = build_optimizer(model.layer_groups(), Optim())
+    optimizer = build_optimizer(model.layer_groups(), Optim(), model)
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in (*model.norm.parameters(), *model.linear.parameters())}
     fallen = step(model, Optim(lr=0.1, weight_decay=0.5), gradient=1.0)
@@ -165,7 +188,8 @@ def test_frozen_parameters_are_not_the_optimisers() -> None:
 def test_momentum_of_sgd_is_read(momentum: float) -> None:
     model = small()
     before = model.linear.bias.detach().clone()
-    optimizer = build_optimizer(model.layer_groups(), Optim(name="sgd", lr=0.1, weight_decay=0.0, momentum=momentum))
+    optim = Optim(name="sgd", lr=0.1, weight_decay=0.0, momentum=momentum)
+    optimizer = build_optimizer(model.layer_groups(), optim, model)
     for _ in range(2):
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
@@ -301,7 +325,8 @@ def test_the_task_tells_where_the_weights_came_from() -> None:
 @pytest.mark.parametrize("name", ["lamb", "lion", "nadamw", "muon"])
 def test_timms_optimisers_take_groups_rates_and_decay(name: str) -> None:
     optim = Optim(name=name, lr=0.1, weight_decay=0.2, layer_decay=0.5)
-    groups = build_optimizer(small().layer_groups(), optim).param_groups
+    model = small()
+    groups = build_optimizer(model.layer_groups(), optim, model).param_groups
     assert {(group["lr"], group["weight_decay"]) for group in groups} == {
         (rate, decay) for rate in (0.1, 0.05, 0.025) for decay in ((0.0,) if rate == 0.05 else (0.0, 0.2))
     }
@@ -320,7 +345,7 @@ def test_an_unknown_optimiser(name: str, said: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="can be had there")
 def test_an_optimiser_that_wants_a_gpu() -> None:
     with pytest.raises(InputError, match=r"--optim.name fusedlamb: not available here: "):
-        build_optimizer(small().layer_groups(), Optim(name="fusedlamb"))
+        small_task(small(), Optim(name="fusedlamb")).configure_optimizers()
 
 
 class Momenta(Watch):
@@ -381,3 +406,38 @@ def test_one_more_layer_group_each_epoch(name: str, accumulated: int) -> None:
     changed = Changed()
     fit(small(), Optim(name=name, lr=0.01, schedule="constant"), max_epochs=1, callbacks=[changed])
     assert changed.epochs == [every]
+
+
+class Held(Watch):
+    """Keeps of each epoch the statistics of the norm, and which layers have gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means: list[Tensor] = []
+        self.with_gradients: list[set[str]] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        if trainer.global_step % 4 == 0:
+            found = {name.split(".")[0] for name, p in pl_module.model.named_parameters() if p.grad is not None}
+            self.with_gradients.append(found)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.means.append(pl_module.model.norm.running_mean.clone())
+
+
+def test_what_waits_for_its_epoch_has_no_gradient_and_its_norms_stand_still() -> None:
+    held, model = Held(), small()
+    fit(model, Optim(lr=0.01, unfreeze=True), max_epochs=3, callbacks=[held])
+    assert held.with_gradients == [{"linear"}, {"linear", "norm"}, {"linear", "norm", "conv"}]
+    assert torch.equal(held.means[0], torch.zeros_like(held.means[0])), "as it was made"
+    assert not torch.equal(held.means[1], held.means[0])
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_frozen_part_stays_frozen_when_the_rest_thaws() -> None:
+    model = small()
+    model.conv.requires_grad_(False)
+    before = model.conv.weight.clone()
+    fit(model, Optim(lr=0.01, unfreeze=True), max_epochs=4)
+    assert not model.conv.weight.requires_grad
+    assert torch.equal(model.conv.weight, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,7 @@ from src.datamodules import Tensors
 from src.experiment import DataSpec, Optim, Recurrent
 from src.models import LSTM, Bert
 from src.tasks import Task, TextClassification
-from src.tasks.optim import build_optimizer
+from src.tasks.optim import build_optimizer, decayed
 from src.tasks.task import Batch, HasLayerGroups
 from src.training.trainer import quieten
 
@@ -129,7 +130,7 @@ def rates(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, float
 def test_layer_decay_lowers_the_rate_from_the_head_to_the_embedding(name: str, encoder: str) -> None:
     model, _ = network(name, encoder)
     optim = Optim(lr=0.8, layer_decay=0.5)
-    found = rates(build_optimizer(cast(HasLayerGroups, model).layer_groups(), optim), model)
+    found = rates(build_optimizer(cast(HasLayerGroups, model).layer_groups(), optim, model), model)
     assert set(found) == {key for key, p in model.named_parameters() if p.requires_grad}
     if name == "LSTM":  # the upper layer is of the head's group
         expected = {
@@ -155,12 +156,14 @@ def test_layer_wise_rates_reach_the_training(name: str, encoder: str) -> None:
     model, _ = network(name, encoder)
     optim = Optim(lr=0.8, layer_decay=0.5)
     optimizer = optimizer_of(TextClassification(model, SPEC, optim), batch_of())
-    assert rates(optimizer, model) == rates(build_optimizer(cast(HasLayerGroups, model).layer_groups(), optim), model)
+    assert rates(optimizer, model) == rates(
+        build_optimizer(cast(HasLayerGroups, model).layer_groups(), optim, model), model
+    )
 
 
 def test_what_is_frozen_is_not_in_the_optimiser(encoder: str) -> None:
     model, _ = network("Bert", encoder, frozen=1)
-    optimizer = build_optimizer(cast(HasLayerGroups, model).layer_groups(), Optim(lr=0.8, layer_decay=0.5))
+    optimizer = build_optimizer(cast(HasLayerGroups, model).layer_groups(), Optim(lr=0.8, layer_decay=0.5), model)
     found = rates(optimizer, model)
     assert {key.split(".")[-1] for key in found if key.startswith("head")} == {"weight", "bias"}
     assert all(key.startswith(("head.", "encoder.encoder.layer.1.")) for key in found)
@@ -169,7 +172,20 @@ def test_what_is_frozen_is_not_in_the_optimiser(encoder: str) -> None:
 
 def test_norms_and_biases_are_not_decayed(encoder: str) -> None:
     model, _ = network("Bert", encoder)
-    optimizer = build_optimizer(cast(HasLayerGroups, model).layer_groups(), Optim(weight_decay=0.3))
+    optimizer = build_optimizer(cast(HasLayerGroups, model).layer_groups(), Optim(weight_decay=0.3), model)
     for group in optimizer.param_groups:
         parameters: list[Tensor] = group["params"]
         assert {p.ndim > 1 for p in parameters} == {group["weight_decay"] == 0.3}
+
+
+def test_biases_of_relative_positions_are_not_decayed(tmp_path: Path) -> None:
+    """They are a matrix; transformers' own Trainer spares them by their name."""
+    config = transformers.MPNetConfig(
+        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    config.save_pretrained(tmp_path)
+    model = Bert(str(tmp_path), DataSpec(input_shape=(8,), vocab_size=20), 2)
+    matrices = {name for name, p in model.named_parameters() if p.ndim > 1}
+    shrunk = {id(p) for p in decayed(model)}
+    spared = {name for name, p in model.named_parameters() if name in matrices and id(p) not in shrunk}
+    assert spared == {"encoder.encoder.relative_attention_bias.weight"}

@@ -49,9 +49,6 @@ class ResNet(nn.Module):
         network, self.weights_source = create_backbone(backbone, weights, drop_path)
         self.backbone: nn.Module = network
         config = network.pretrained_cfg
-        spared = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
-        for name, parameter in network.named_parameters():
-            parameter._no_weight_decay = name in spared  # pyright: ignore[reportAttributeAccessIssue]  # see is_decayed
         self.register_buffer("mean", torch.tensor(config["mean"])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(config["std"])[:, None, None], persistent=False)
         num_features = getattr(network, "head_hidden_size", network.num_features)  # MobileNets widen them after pooling
@@ -76,6 +73,11 @@ class ResNet(nn.Module):
         """Return the parameters by depth, from the input to the head."""
         named = dict(self.backbone.named_parameters())
         return [*([named[name] for name in names] for names in self.groups.values()), list(self.head.parameters())]
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of the parameters that timm has no weight decay act on, such as position embeddings."""
+        of_timm = getattr(self.backbone, "no_weight_decay", set)
+        return {f"backbone.{name}" for name in of_timm()}
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode, but keep frozen modules and, with `fixed_norm`, every norm in evaluation mode."""

@@ -103,6 +103,10 @@ class Bert(nn.Module):
                 (last if reached else first).append(parameter)
         return [first, *(list(layer.parameters()) for layer in layers), [*last, *self.head.parameters()]]
 
+    def no_weight_decay(self) -> set[str]:
+        """Return the patterns by which transformers' own Trainer spares matrices: biases of relative positions."""
+        return {"*bias*"}
+
     def train(self, mode: bool = True) -> Self:
         """Set training mode, but keep frozen modules, and so their dropout, in evaluation mode."""
         super().train(mode)

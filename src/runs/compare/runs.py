@@ -71,11 +71,9 @@ class Run:
 
     @property
     def mode(self) -> Literal["min", "max"]:
-        """Whether less or more of the monitored metric is better; of an old record, which does not say so, by its name."""
-        mode = self.best.get("mode")
-        if mode is None:
-            mode = "min" if self.best.get("name", "").rpartition("/")[2] in LOWER_IS_BETTER else "max"
-        return mode
+        """Whether less or more of the monitored metric is better; by its name where an old record does not say so."""
+        by_name = "min" if self.best.get("name", "").rpartition("/")[2] in LOWER_IS_BETTER else "max"
+        return self.best.get("mode", by_name)
 
     @property
     def data(self) -> dict[str, Any]:

@@ -15,13 +15,13 @@ FOCUS = 2.0
 def class_weights(counts: Tensor) -> Tensor:
     """Return the weight of each class [classes], inverse to its examples and of mean 1 over all examples."""
     # compute_class_weight wants a label for each example (1.3 ms for 0.02) and refuses a class that has none
-    there = counts > 0
+    there, counts = counts > 0, counts.float()
     return torch.where(there, counts.sum() / (there.sum() * counts.clamp_min(1)), 0.0)
 
 
 def log_prior(counts: Tensor) -> Tensor:
     """Return the logarithm of each class's share of the examples [classes]; one that has none counts as having one."""
-    counts = counts.clamp_min(1)
+    counts = counts.clamp_min(1).float()
     return (counts / counts.sum()).log()
 
 

@@ -74,14 +74,15 @@ class MultiLabel(Objective):
         """Return F1 over all decisions (micro) and as the labels' mean (macro), the mean average precision, the share
         of examples whose labels are all right, and the share of wrong decisions.
 
-        A label without examples is left out of map and, unless it is predicted, of f1_macro.
+        A label without examples is left out of map and, unless it is predicted, of f1_macro. Above a million
+        probabilities map is near, not exact: see `ranking.py`.
         """
         count = self.num_outputs
         return MetricCollection(
             {
                 "f1_micro": MultilabelF1Score(count, average="micro"),
                 "f1_macro": MeanF1(count, average="none"),
-                "map": MeanAveragePrecision(count, average="none"),
+                "map": MeanAveragePrecision(count),
                 "exact_match": MultilabelExactMatch(count),
                 "hamming": MultilabelHammingDistance(count),
             }

@@ -86,7 +86,7 @@ class Regression(Objective):
                 return F.gaussian_nll_loss(outputs[:, 0], target, outputs[:, 1].exp())
             case "quantile":
                 rest = (1 - self.interval) / 2
-                share = torch.tensor([rest, 0.5, 1 - rest], device=target.device)
+                share = torch.tensor([rest, 0.5, 1 - rest], device=target.device, dtype=target.dtype)
                 error = target[:, None] - outputs
                 return torch.maximum(share * error, (share - 1) * error).mean()
 
@@ -123,10 +123,10 @@ class Regression(Objective):
         Spearman's take the distances from the middle of the targets, in units of their deviation."""
         found, target = {name: in_float64(values) for name, values in predicted.items()}, in_float64(target)
         middle, above = self.unscaled(torch.tensor([0.0, 1.0])).tolist()
-        kept = metrics["rmse"]
+        device = metrics["rmse"].device
 
         def count(name: str, *values: Tensor) -> None:
-            metrics[name].update(*(each.to(kept.dtype).to(kept.device) for each in values))
+            metrics[name].update(*(each.to(metrics_dtype()).to(device) for each in values))
 
         error = found["prediction"] - target
         for name in ("rmse", "mae"):
@@ -226,8 +226,13 @@ def regression_metrics(*, with_interval: bool) -> MetricCollection:
     if with_interval:
         metrics["coverage"] = MeanMetric()
     collection = MetricCollection(metrics, compute_groups=False)
-    collection.set_dtype(torch.float32 if torch.backends.mps.is_available() else torch.float64)
+    collection.set_dtype(metrics_dtype())
     return collection
+
+
+def metrics_dtype() -> torch.dtype:
+    """Return what metrics are kept in. They do not know: after a move torchmetrics' `dtype` is torch's default."""
+    return torch.float32 if torch.backends.mps.is_available() else torch.float64
 
 
 def in_float64(values: Tensor) -> Tensor:

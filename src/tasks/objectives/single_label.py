@@ -64,7 +64,8 @@ class SingleLabel(Objective):
                 "spec; wrap its data sets in datamodules.Plain."
             )
         self.num_outputs, self.label_smoothing = spec.num_classes, label_smoothing
-        self.register_buffer("class_counts", torch.tensor(spec.class_counts, dtype=torch.float32), persistent=False)
+        counts = torch.tensor(spec.class_counts, dtype=torch.int64)  # whole: float16 ends at 65 504
+        self.register_buffer("class_counts", counts, persistent=False)
 
     @override
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class SingleLabel(Objective):
     def training_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         if self.imbalance in ("none", "sampler"):
             return self.loss(outputs, target)
-        return imbalanced_loss(self.imbalance, outputs, target, self.class_counts.float(), self.label_smoothing)
+        return imbalanced_loss(self.imbalance, outputs, target, self.class_counts, self.label_smoothing)
 
     @override
     def predictions(self, outputs: Tensor) -> dict[str, Tensor]:
@@ -123,7 +124,7 @@ class SingleLabel(Objective):
         """Return metrics that are macro-averaged but for acc; ece has 15 bins (Guo et al. 2017).
 
         A class without examples is left out of balanced_acc, recall and auroc, and, unless it is predicted, of
-        precision and f1.
+        precision and f1. Above a million probabilities auroc is near, not exact: see `ranking.py`.
         """
         count = self.num_outputs
         return MetricCollection(
@@ -133,7 +134,7 @@ class SingleLabel(Objective):
                 "precision": MulticlassPrecision(count, average="macro"),
                 "recall": MeanRecall(count, average="none"),
                 "f1": MulticlassF1Score(count, average="macro"),
-                "auroc": MeanAUROC(count, average="none"),
+                "auroc": MeanAUROC(count),
                 "ece": MulticlassCalibrationError(count, n_bins=15),
             }
         )
