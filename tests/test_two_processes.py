@@ -57,6 +57,11 @@ def test_ranks_of_a_process_that_merges_and_one_that_does_not(found: list[dict[s
     assert [float(process["auroc"]) for process in found] == pytest.approx([expected] * 2, abs=1e-3)
 
 
+def test_one_process_scores_alone_what_is_there(found: list[dict[str, Any]]) -> None:
+    """As the first process does with an ensemble's average; it would wait for the others for ever."""
+    assert float(found[0]["scored"]) == 0.5
+
+
 class Nested(Metric):
     """A metric that has another."""
 

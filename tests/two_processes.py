@@ -73,13 +73,15 @@ def scores(rank: int) -> tuple[Any, Any]:
 
 
 def main(folder: Path) -> None:
+    import numpy as np
     import torch
     from torch import distributed
     from torchmetrics import MetricCollection
 
     from src.callbacks.evaluation import gather
+    from src.configs.spec import DataSpec
     from src.tasks.epoch_so_far import hand_out, joined
-    from src.tasks.objectives import ranking
+    from src.tasks.objectives import SingleLabel, ranking
     from src.tasks.objectives.present import MeanAUROC
 
     distributed.init_process_group("gloo")
@@ -98,7 +100,10 @@ def main(folder: Path) -> None:
     auroc = MeanAUROC(3)
     for prob, target in zip(*(part.split(100) for part in scores(rank)), strict=True):
         auroc.update(prob, target)
+    objective = SingleLabel(DataSpec(classes=("a", "b"), class_counts=(1, 1)))
+    prob, target = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32), np.array([0, 1])
     found = {
+        "scored": torch.tensor(rank == 0 and objective.score({"prob": prob}, target)["acc"]),
         "merged": torch.tensor(auroc.merged),
         "auroc": auroc.compute(),
         "states": states["all"],

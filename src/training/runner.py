@@ -30,6 +30,7 @@ from src.training.failures import explain
 from src.training.guards import check, refuse_changed, refuse_data, refuse_parts, refuse_replaced, require_space
 from src.training.loggers import connect, cut, log_result, open_loggers
 from src.training.options import RunOptions
+from src.training.peers import Peers
 from src.training.plain import SPLIT_SEED
 from src.training.precision import faster, measured_speeds
 from src.training.ranks import is_rank_zero
@@ -63,16 +64,22 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
         elif main and record["state"] != "done":
             record.go_on()
         started = time.monotonic()
+        peers = Peers(lambda error: record_failure(record, before, error, time.monotonic() - started))
         try:
             with state.heartbeat(folder) if main else contextlib.nullcontext():
-                _run(requested, options, record, before)
-        except BaseException as error:
+                _run(requested, options, record, before, peers)
+        except BaseException as own:
+            error = peers.cause(own)
             if main:
                 with contextlib.suppress(OSError):  # a full disk is so for the record too; `state_of` sees that it died
                     record_failure(record, before, error, time.monotonic() - started)
                 if isinstance(error, Interrupted) and options.child is None:
                     summary.interrupted(record.folder)
-            raise
+            if error is own:
+                raise
+            raise error from own
+        finally:
+            peers.leave()
     return record.folder
 
 
@@ -90,7 +97,9 @@ def record_failure(record: Record, before: Mapping[str, Any], error: BaseExcepti
     record.update(state=ended, reason=explain(error), wall_s=wall_s)
 
 
-def _run(requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any]) -> None:
+def _run(
+    requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers
+) -> None:
     started = time.monotonic()
     finished = before.get("state") == "done"
     if finished and not (options.test or options.baselines):
@@ -108,6 +117,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
         own = isinstance(datamodule, DataModule)
         build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own)
         trainer = build(resolved, callbacks, precision=known)
+        peers.join(trainer)
         main = trainer.is_global_zero
         if main and not options.resume:
             record.update(**records.head(requested, resolved))
@@ -150,7 +160,9 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
             if isinstance(task, Task) and isinstance(datamodule, DataModule):
                 features = prepare_features(task, datamodule, trainer, resumed=last.exists(), test=options.test)
                 data = features or datamodule
+            peers.agree()
             reason = fit(resolved, trainer, task, data, last)
+        peers.agree()
         metrics, per_class = evaluate(trainer, task, datamodule, data, record, test=options.test)
         if main:
             if finished:  # what was measured before stays

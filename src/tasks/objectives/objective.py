@@ -105,7 +105,7 @@ class Objective(nn.Module):
 
     def score(self, predicted: Predicted, target: np.ndarray) -> dict[str, float]:
         """Return the metrics, without the loss, of predictions that are there already, such as an ensemble's."""
-        metrics = self.metrics()
+        metrics = of_one_process(self.metrics())
         self.update(
             metrics, {name: torch.from_numpy(values) for name, values in predicted.items()}, torch.from_numpy(target)
         )
@@ -180,3 +180,10 @@ class Objective(nn.Module):
             usable: whether there is a prediction, for each input.
         """
         return []
+
+
+def of_one_process(metrics: MetricCollection) -> MetricCollection:
+    """Return metrics that one process computes alone; else they would wait for the others of a run."""
+    for metric in metrics.values():
+        metric.distributed_available_fn = lambda: False
+    return metrics

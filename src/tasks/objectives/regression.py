@@ -19,7 +19,7 @@ from src.configs.errors import InputError
 from src.configs.labels import is_number
 from src.configs.spec import DataSpec
 from src.tasks.objectives.figures import draw_regression
-from src.tasks.objectives.objective import Mistakes, Objective, Predicted
+from src.tasks.objectives.objective import Mistakes, Objective, Predicted, of_one_process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ class Regression(Objective):
     @override
     def score(self, predicted: Predicted, target: np.ndarray) -> dict[str, float]:
         """Return the metrics of predictions; 'coverage' where they have an interval."""
-        metrics = regression_metrics(with_interval="lower" in predicted)
+        metrics = of_one_process(regression_metrics(with_interval="lower" in predicted))
         columns = {name: torch.from_numpy(values) for name, values in predicted.items()}
         self.update(metrics, columns, torch.from_numpy(target))
         return {name: float(value) for name, value in metrics.compute().items()}

@@ -1,0 +1,47 @@
+"""One of two processes fails alone: both end soon, and the record says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import two_processes
+
+FILE = Path(__file__).with_name("failing.py")
+SAID = {"setup": "process 1: no disk there", "step": "process 1: RuntimeError: no memory left"}
+LONGEST = 60.0
+"""Seconds for both to start, on two slow cores, and to end. The other would wait for half an hour."""
+
+
+@pytest.mark.parametrize(
+    ("launcher", "where"),
+    [
+        ("torchrun", "setup"),
+        ("lightning", "step"),
+        pytest.param("lightning", "setup", marks=pytest.mark.slow),
+        pytest.param("torchrun", "step", marks=pytest.mark.slow),
+    ],
+)
+def test_both_end_and_the_record_says_why(launcher: str, where: str, houses: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    if launcher == "torchrun":
+        processes = two_processes.start([FILE, houses, where])
+    else:  # starts the second itself
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes = [
+            subprocess.Popen([sys.executable, FILE, houses, where], env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+        ]
+    try:
+        said = [process.communicate(timeout=LONGEST)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert time.monotonic() - started < LONGEST
+    assert all(process.returncode for process in processes), said
+    (record,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/run.json")]
+    assert (record["state"], record["reason"]) == ("failed", SAID[where]), said
