@@ -14,8 +14,8 @@ import two_processes
 
 FILE = Path(__file__).with_name("failing.py")
 SAID = {"setup": "process 1: no disk there", "step": "process 1: RuntimeError: no memory left"}
-LONGEST = 60.0
-"""Seconds for both to start, on two slow cores, and to end. The other would wait for half an hour."""
+LONGEST = 30.0
+"""Seconds from the failure to the end of both. The other would wait for half an hour."""
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,6 @@ LONGEST = 60.0
     ],
 )
 def test_both_end_and_the_record_says_why(launcher: str, where: str, houses: Path, tmp_path: Path) -> None:
-    started = time.monotonic()
     if launcher == "torchrun":
         processes = two_processes.start([FILE, houses, where])
     else:  # starts the second itself
@@ -37,11 +36,13 @@ def test_both_end_and_the_record_says_why(launcher: str, where: str, houses: Pat
             subprocess.Popen([sys.executable, FILE, houses, where], env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
         ]
     try:
-        said = [process.communicate(timeout=LONGEST)[1] for process in processes]
+        said = [process.communicate(timeout=280)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert time.monotonic() - started < LONGEST
+    ended = time.time()
     assert all(process.returncode for process in processes), said
-    (record,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/run.json")]
+    (path,) = (tmp_path / "runs").glob("*/*/run.json")
+    record = json.loads(path.read_text())
     assert (record["state"], record["reason"]) == ("failed", SAID[where]), said
+    assert ended - path.stat().st_mtime < LONGEST, "it was written when one had failed"

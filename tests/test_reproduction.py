@@ -155,6 +155,24 @@ def test_a_difference_of_one_bit_is_seen(table: Path, tmp_path: Path) -> None:
     assert differences(run, other) == [f"1 of {len(state['state_dict'])} tensors of weights, {name} first"]
 
 
+def test_where_additions_have_no_order_a_tolerance_is_stated(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runner.run(Drifts(data_dir=table, max_epochs=1))
+    records.Record.read(run).update(reproducible="up to rounding: cuda adds in any order")
+    capsys.readouterr()
+    assert reproduce(run) == 0
+    assert "metrics are equal within 5% or 0.01; cpu adds in any order, so that weights, predictions and losses" in (
+        capsys.readouterr().out
+    )
+    (other,) = others(run)
+    record = records.Record.read(other)
+    metrics = {name: value * (1.2 if name == "val/rmse" else 1.0001) for name, value in record["metrics"].items()}
+    record.update(metrics=metrics)
+    (found,) = differences(run, other)
+    assert found.startswith("val/rmse ")
+    records.Record.read(run).update(reproducible=record["reproducible"])
+    assert len(differences(run, other)) > 1, "the premise: to the bit, all differ"
+
+
 def test_two_processes_learn_what_one_does_but_for_rounding(table: Path) -> None:
     """The same examples a step, the same dropout-free network: only sums are added in another order."""
     plain = Numbers(

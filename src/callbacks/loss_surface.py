@@ -64,7 +64,8 @@ class LossSurface(Callback):
             elif isinstance(logger, TensorBoard):
                 logger.experiment.add_figure(f"{VISUALS}/train/loss_surface", figure)
         with torch.no_grad():
-            found = task.objective.unscaled(task.model(torch.tensor([[self.at]])))[0, 0].item()
+            at = next(task.model.parameters()).new_tensor([[self.at]])  # on its device, in its arithmetic
+            found = task.objective.unscaled(task.model(at))[0, 0].item()
         weight, bias = path[-1]
         console.line("line", f"weight {weight:.4f}, bias {bias:.4f}; for x = {self.at:g} it predicts {found:.4f}")
 

@@ -24,8 +24,12 @@ from src.training.runner import run
 
 OF_TIME = ("train/samples_per_s", "train/tokens_per_s")
 """Metrics that say how fast it went."""
-ROUNDING = 1e-2
-"""Relative difference of metrics that rounding in another order explains: TOBEFILLED"""
+ROUNDING, SHARE = 0.05, 0.01
+"""Relative difference of metrics, and absolute one for those near 0, that rounding in another order explains. With one
+thread and two, which add in another order, 8 epochs of DigitsCNN on the CPU differed by 3 % of a loss, and by 0.004 in
+accuracy and calibration error."""
+OF_A_BATCH = ("train/loss_step",)
+"""Metrics that rounding moves too far to be compared."""
 
 
 def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunOptions()) -> bool:
@@ -99,7 +103,8 @@ def differences(one: Path, other: Path) -> list[str]:
         {(name, epoch, step): value for epoch, step, name, value in records.metrics(run) if name not in OF_TIME}
         for run in (one, other)
     )
-    unequal = [key for key in first.keys() | second.keys() if not same(first.get(key), second.get(key), within)]
+    keys = {key for key in first.keys() | second.keys() if not (within and key[0] in OF_A_BATCH)}
+    unequal = [key for key in keys if not same(first.get(key), second.get(key), within)]
     if unequal:
         name, epoch, step = min(unequal, key=lambda key: (key[2], key[0]))
         values = f"{first.get((name, epoch, step))} then, {second.get((name, epoch, step))} now"
@@ -123,14 +128,18 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def tolerance(*runs: Path) -> float:
-    """Return the relative difference of metrics that is none: 0 on the CPU, `ROUNDING` where the order of additions, on
-    a GPU, is another each time."""
+    """Return the relative difference of metrics that counts as none: 0 on the CPU, `ROUNDING` where the order of
+    additions is another each time, as on a GPU."""
     exact = all(records.load(run)["reproducible"].startswith("to the bit") for run in runs)
     return 0.0 if exact else ROUNDING
 
 
 def same(one: float | None, other: float | None, within: float = 0.0) -> bool:
-    """Return whether two values are the same, to the bit or within a relative difference, NaN too."""
+    """Return whether two values are the same, NaN too: to the bit, or `within` a relative difference, or `SHARE`."""
     if one is None or other is None:
         return one is other
-    return one == other or (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=within)
+    return (
+        one == other
+        or (math.isnan(one) and math.isnan(other))
+        or math.isclose(one, other, rel_tol=within, abs_tol=SHARE if within else 0.0)
+    )

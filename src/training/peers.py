@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import traceback
@@ -131,6 +132,8 @@ class Peers:
                 self.on_failure(self.failure)
                 self._store.set(HEARD, "yes")
             if not self._left.wait(GRACE):
+                if self.first:
+                    print(f"error: {said}", file=sys.stderr, flush=True)
                 os._exit(1)  # the main thread waits for the other process, in a collective that nothing else ends
             return
 
