@@ -84,6 +84,7 @@ OBJECTIVES: list[tuple[Objective, Tensor]] = [
     *(
         (Regression(DataSpec(target=Target(kind="regression", mean=3.0, std=2.0)), loss=loss), torch.rand(6).double())
         for loss in OUTPUTS
+        if loss != "gaussian"  # torch's own looks at the values, and on `meta` there are none
     ),
     (MultiLabel(DataSpec(classes=("a", "b"))), torch.ones(6, 2)),
 ]

@@ -137,6 +137,13 @@ class Peers:
                 os._exit(1)  # the main thread waits for the other process, in a collective that nothing else ends
             return
 
+    def part(self) -> None:
+        """Wait for all to have ended well: what the first has still to write may fail too."""
+        if self._store is not None:
+            distributed.barrier(group=self._group)
+            self.leave()
+            distributed.destroy_process_group(self._group)
+
     def leave(self) -> None:
         """Listen no more."""
         self._left.set()

@@ -68,6 +68,7 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
         try:
             with state.heartbeat(folder) if main else contextlib.nullcontext():
                 _run(requested, options, record, before, peers)
+                peers.part()
         except BaseException as own:
             error = peers.cause(own)
             if main:
