@@ -18,7 +18,7 @@ class Optim:
     lr: float = 1e-3
     """Peak learning rate: that of the head where `layer_decay` lowers it for the layers below."""
     weight_decay: float = 0.01
-    """Decay of weight matrices and kernels; norms and biases are never decayed."""
+    """Decay of weight matrices and kernels; norms, biases and what a network's no_weight_decay() names have none."""
     momentum: float = 0.9
     """Momentum of sgd and of those of timm's that have one; adam and adamw do not read it."""
     layer_decay: float = 1.0
