@@ -110,7 +110,8 @@ def test_a_checkpoints_metrics_go_where_the_metrics_are() -> None:
     metrics = MetricCollection({"acc": MulticlassAccuracy(2)})
     states = joined(metrics)
     hand_out(states, metrics.to("meta"), first=True)
-    assert {value.device.type for value in metrics["acc"].metric_state.values()} == {"meta"}
+    found: dict[str, Any] = metrics["acc"].metric_state
+    assert {value.device.type for value in found.values()} == {"meta"}
 
 
 def test_a_line_is_asked_in_the_arithmetic_and_on_the_device_of_its_weights(

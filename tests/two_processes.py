@@ -42,6 +42,8 @@ def metric() -> Any:
     from torchmetrics import Metric
 
     class Everything(Metric):
+        cat: Any
+
         def __init__(self) -> None:
             super().__init__()
             for name, default in STATES.items():

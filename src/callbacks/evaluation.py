@@ -153,7 +153,7 @@ def gathered(parts: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
     """Return the parts of all processes in the first, nothing in the others, which would have no use for them."""
     first = distributed.get_rank() == 0
     everyone: list[list[dict[str, Tensor]]] = [[]] * distributed.get_world_size()
-    group = distributed.new_group(backend="gloo")  # they are on the CPU; NCCL would copy all to the GPU first
+    group: Any = distributed.new_group(backend="gloo")  # they are on the CPU; NCCL would copy all to the GPU first
     distributed.gather_object(parts, everyone if first else None, dst=0, group=group)
     distributed.destroy_process_group(group)
     return [part for shard in everyone for part in shard]

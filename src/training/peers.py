@@ -14,6 +14,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from src.configs.errors import InputError
 from src.training.failures import explain
@@ -43,6 +44,7 @@ class Peers:
         self.agreeing = False
         self.failure: Elsewhere | None = None
         self._store: Any = None
+        self._group: Any = None
         self._left = threading.Event()
 
     def join(self, trainer: Trainer) -> None:
@@ -61,10 +63,10 @@ class Peers:
     def _meet(self) -> Any:
         """Return a store of this run's own: the group's is torch's, and private."""
         host = os.environ["MASTER_ADDR"]
-        store = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.first else None
         port: list[Any] = [store.port if store else None]
         distributed.broadcast_object_list(port, src=0, group=self._group)
-        return store or distributed.TCPStore(host, port[0], is_master=False, wait_for_workers=False)
+        return store or TCPStore(host, port[0], is_master=False, wait_for_workers=False)
 
     def agree(self, error: BaseException | None = None) -> None:
         """Wait for all to be ready to train; raise an error where one is not.
