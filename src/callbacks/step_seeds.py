@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from typing import Any
 
@@ -43,5 +44,8 @@ class StepSeeds(Callback):
         random.seed(number)
         np.random.seed(number)
         torch.default_generator.manual_seed(number)  # torch.manual_seed costs a stack trace where there is no GPU
-        if pl_module.device.type != "cpu":
-            torch.get_device_module(pl_module.device).manual_seed(number)
+        device = pl_module.device
+        if device.type == "xla":  # torch has no module of that name
+            importlib.import_module("torch_xla.core.xla_model").set_rng_state(number, str(device))
+        elif device.type != "cpu":
+            torch.get_device_module(device).manual_seed(number)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from joblib import cpu_count
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
@@ -160,8 +161,7 @@ class DataModule(LightningDataModule):
             on_gpu = torch.cuda.is_available()
         workers = self.num_workers
         if workers is None:
-            alone = self.in_memory or not on_gpu
-            workers = 0 if alone else min(8, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()))
+            workers = 0 if self.in_memory or not on_gpu else min(8, cores_of_gpu())
         return DataLoader(
             dataset,
             sampler=batches,
@@ -187,8 +187,9 @@ class DataModule(LightningDataModule):
             return {**self.transfer_batch_to_device(rest, device, dataloader_idx), "target": batch["target"]}
         if not isinstance(batch, dict) or not all(isinstance(value, FLAT) for value in batch.values()):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        at_once = device.type == "cuda"  # elsewhere the copy may be read before it is whole (pytorch#83015, on MPS)
         return {
-            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            name: value.to(device, non_blocking=at_once) if isinstance(value, torch.Tensor) else value
             for name, value in batch.items()
         }
 
@@ -211,6 +212,14 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         self.require_test()
         return self.loader("test")
+
+
+def cores_of_gpu() -> int:
+    """Return the cores that a process has for each GPU, of those that affinity and cgroup leave it.
+
+    Slurm's tasks train on one GPU each, and have their cores to themselves.
+    """
+    return cpu_count() // (1 if SLURMEnvironment.detect() else max(1, torch.cuda.device_count()))
 
 
 def count_classes(targets: torch.Tensor, num_classes: int) -> torch.Tensor:

@@ -49,6 +49,26 @@ def test_workers_and_pinned_memory(data: Tensors, images: Path, there: bool, mon
     assert (loader.num_workers, loader.pin_memory) == (0, False), "trained on the CPU of a machine with a GPU"
 
 
+@pytest.mark.parametrize(
+    ("cores", "gpus", "slurm", "workers"),
+    [(4, 1, False, 4), (16, 4, False, 4), (64, 1, False, 8), (4, 4, True, 4), (1, 2, False, 0)],
+    ids=["container", "shared", "large", "Slurm", "no core to spare"],
+)
+def test_workers_follow_the_cores_that_the_process_may_use(
+    images: Path, cores: int, gpus: int, slurm: bool, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each task of Slurm has a GPU and cores of its own, however many GPUs it sees."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(cores))
+    if slurm:
+        monkeypatch.setenv("SLURM_NTASKS", "4")
+    folder = ImageFolder(images, image_size=16)
+    folder.setup("fit")
+    assert folder.loader("train").num_workers == workers
+
+
 def test_evaluation_gives_every_row_once_in_order(data: Tensors) -> None:
     batches = list(data.val_dataloader())
     assert [len(batch["target"]) for batch in batches] == [3, 2]
@@ -130,6 +150,16 @@ def test_a_batch_of_any_make_is_moved(data: Tensors, batch: Any) -> None:
     assert after[1] == before[1], "its structure stays"
     for old, new in zip(before[0], after[0], strict=True):
         assert new.is_meta if isinstance(old, Tensor) else new == old
+
+
+@pytest.mark.parametrize(("device", "asynchronous"), [("cuda", True), ("mps", False), ("xla", False)])
+def test_only_a_copy_to_cuda_is_not_waited_for(
+    data: Tensors, device: str, asynchronous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(Tensor, "to", lambda self, to, *, non_blocking=False: asked.append(non_blocking))
+    data.transfer_batch_to_device({"x": torch.ones(2), "name": "flat"}, torch.device(device), 0)
+    assert asked == [asynchronous]
 
 
 def test_the_data_set_pickles_for_workers(data: Tensors) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import cpu_count
 
 from src.datamodules.images.decoding import UNREADABLE, decode, open_regular, why_unreadable
 from src.resources.cache import cache_dir, once
@@ -155,7 +156,7 @@ def _pass(files: Sequence[Path], size: int, to: Path | None) -> Decoded:
         if pixels is not None:
             pixels[position] = image
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         for start in range(0, len(files), CHUNK):  # a job for each of a million files would take a gigabyte
             list(pool.map(one, range(start, min(start + CHUNK, len(files)))))
     if pixels is not None:
