@@ -31,7 +31,7 @@ from benchmarks.turns import Contender, Turns
 from experiments.fashion import FashionCNN
 from src.tasks.optim import build_optimizer
 from src.training import build
-from src.training.trainer import choose_precision
+from src.training.devices import choose_precision
 
 TRAIN, TEST = 60_000, 10_000
 

@@ -44,7 +44,8 @@ from src.models.pretrained import PACKAGED_BACKBONE
 from src.runs.records import Record
 from src.tasks.optim import build_optimizer
 from src.training import build
-from src.training.trainer import build_callbacks, build_trainer, choose_precision, keep_memory, quieten
+from src.training.devices import choose_precision
+from src.training.trainer import build_callbacks, build_trainer, keep_memory, quieten
 
 SCORE_EPOCHS, SCORE_SIDE = 20, 64
 """Of the race for the score, in which 5 epochs of 400 pictures of 224 pixels left all of them at chance."""

@@ -36,7 +36,8 @@ from src.experiment import ClassificationExperiment, TextPrep, Vocabulary
 from src.resources import hub
 from src.tasks.optim import build_optimizer
 from src.training import build
-from src.training.trainer import choose_precision, quieten
+from src.training.devices import choose_precision
+from src.training.trainer import quieten
 
 BERT_LENGTH = 256
 

@@ -9,16 +9,7 @@ import inspect
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import FunctionType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Literal,
-    Self,
-    dataclass_transform,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transform, get_origin, get_type_hints
 
 from src.configs.errors import InputError, did_you_mean
 from src.configs.image import Augment, Views
@@ -27,7 +18,7 @@ from src.configs.optim import Optim
 from src.configs.spec import DataSpec, Target, TargetKind
 from src.configs.table import Columns, Csv, Perceptron, TablePrep
 from src.configs.text import Recurrent, TextPrep, Vocabulary
-from src.configs.training import Accelerator, Averaging, Imbalance, Logger, Precision
+from src.configs.training import Accelerator, Averaging, Imbalance, Logger, MatmulPrecision, Precision
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -72,10 +63,17 @@ class Experiment:
     num_nodes: int = 1
     """Machines."""
     strategy: str = "auto"
-    """How several devices share the work: auto, ddp, ddp_spawn, fsdp, deepspeed, ..."""
+    """How several devices share the work: auto, ddp, ddp_spawn, ..."""
     precision: Precision = "auto"
     """Arithmetic; auto takes bf16-mixed where the device has it in hardware, else 32-true; on a CPU whose flags do not
     tell, what a few steps show to be faster."""
+    matmul_precision: MatmulPrecision | None = None
+    """How exactly what stays in float32 is multiplied: highest, high (TF32: a mantissa of 10 bits) or medium
+    (bfloat16). None: high on a GPU, else highest."""
+    deterministic: bool | None = None
+    """Only algorithms that give the same numbers each time, at their price. None: as torch is set."""
+    benchmark: bool | None = None
+    """Let cuDNN try its algorithms at each new shape, for batches of one shape. None: as torch is set."""
     grad_clip: float | None = None
     """Greatest norm of the gradient."""
     accumulate: int = 1
@@ -144,8 +142,6 @@ class Experiment:
             value = getattr(self, name, 0.0)
             if isinstance(value, int | float) and not 0 <= value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: from 0 to below 1.")
-        if self.averaging != "none" and self.strategy.startswith(("fsdp", "deepspeed")):
-            raise InputError(f"--averaging {self.averaging}: --strategy {self.strategy} divides the weights.")
         if self.averaging == "swa" and self.max_epochs is not None and self.max_epochs < 4:
             raise InputError(
                 f"--averaging swa: averages the last quarter of the epochs; {self.max_epochs} are too few. "

@@ -157,7 +157,7 @@ def test_experiment_file(
     ],
 )
 def test_devices(run_py: RunPy, images: Path, flags: tuple[str, ...], said: tuple[str, ...]) -> None:
-    from src.training.trainer import accelerators
+    from src.training.devices import accelerators
 
     if flags[0] == "--accelerator" and flags[1] != "cpu" and accelerators()[flags[1]]:
         pytest.skip(f"this machine has {flags[1]}")

@@ -27,12 +27,13 @@ class SignalsItself(tasks.ImageClassification):
     """Sends its process a signal in step `at`, `signals` times."""
 
     at = 8
+    number = signal.SIGINT
     signals = 1
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.global_step == self.at:
             for _ in range(self.signals):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self.number)
         return super().training_step(batch, batch_idx)
 
 
@@ -51,10 +52,12 @@ class Interrupts(CatsDogsScratch):
 
     at: int = 8
     """Step in which it gets the signal."""
+    number: int = signal.SIGINT
+    """Which signal."""
 
     def task(self, spec: DataSpec) -> tasks.ImageClassification:
         task = SignalsItself(super().task(spec).model, spec, self.optim)
-        task.at = self.at
+        task.at, task.number = self.at, signal.Signals(self.number)
         return task
 
 
@@ -69,7 +72,7 @@ class InterruptedSetup(Interrupts):
     """Stops before there is anything to save."""
 
     def datamodule(self) -> datamodules.CatsDogs:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), self.number)
         return super().datamodule()
 
 
@@ -168,8 +171,21 @@ def test_a_second_signal_does_not_wait(images: Path) -> None:
     assert last_step(run) == 6, "the epoch before"
 
 
-def test_interrupted_before_training(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run_all([InterruptedSetup(data_dir=images)], cli.RunFlags()) == 143
+def test_slurms_warning_ends_a_run_as_the_others_do(images: Path) -> None:
+    """`sbatch --signal USR1@120`; Lightning would requeue the job from its own checkpoint."""
+    asked = Interrupts(data_dir=images, number=signal.SIGUSR1)
+    assert commands.run_all([asked], cli.RunFlags()) == 128 + signal.SIGUSR1
+    run = only_run()
+    assert records.load(run)["state"] == "interrupted"
+    assert records.load(run)["reason"] == "Interrupted: SIGUSR1"
+    assert last_step(run) == 9
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_interrupted_before_training(
+    number: signal.Signals, exit_code: int, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run_all([InterruptedSetup(data_dir=images, number=number)], cli.RunFlags()) == exit_code
     run = only_run()
     assert records.load(run)["state"] == "interrupted"
     assert not list(run.glob("checkpoints/*"))
@@ -177,9 +193,10 @@ def test_interrupted_before_training(images: Path, capsys: pytest.CaptureFixture
 
 
 def test_signals_are_as_before_afterwards(images: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
     commands.run_all([Interrupts(data_dir=images, max_epochs=1)], cli.RunFlags())
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_a_failed_run_goes_on_too(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,7 +229,6 @@ def test_what_a_network_fails_on_besides_is_left_to_the_training() -> None:
         ({"frozen": 2.0}, "--frozen 2.0: a share from 0 to 1"),
         ({"frozen": -1.0}, "--frozen -1.0"),
         ({"averaging": "swa", "max_epochs": 3}, "--averaging swa: .* 3 are too few"),
-        ({"averaging": "ema", "strategy": "fsdp"}, "--averaging ema: --strategy fsdp"),
     ],
     ids=str,
 )

@@ -490,6 +490,7 @@ def test_fields_reach_the_trainer() -> None:
         limit_test_batches=7,
         max_time="01:02:03:04",
         max_epochs=8,
+        benchmark=False,
     )
     trainer = build_trainer(asked, [], logger=False)
     assert type(trainer.accelerator).__name__ == "CPUAccelerator"

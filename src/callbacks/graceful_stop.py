@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and end as interrupted."""
+"""Ctrl-C, SIGTERM and SIGUSR1, which Slurm sends before the time is over: finish the step, save, and end as interrupted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from src.callbacks.checkpoints import is_safe_to_checkpoint
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Windows has no SIGUSR1."""
 
 
 class Interrupted(BaseException):
@@ -70,7 +71,7 @@ class GracefulStop(Callback):
 
 @contextlib.contextmanager
 def handling(receive: Callable[[int, Any], None]) -> Iterator[None]:
-    """Handle SIGINT and SIGTERM with `receive`, as far as this is the main thread; afterwards as before."""
+    """Handle `SIGNALS` with `receive`, as far as this is the main thread; afterwards as before."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, receive) for number in SIGNALS} if main else {}
     try:

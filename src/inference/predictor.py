@@ -178,6 +178,7 @@ def outputs(run: Path, inputs: Sequence[PredictionInput], accelerator: Accelerat
         replace(experiment, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto"),
         [],
         logger=False,
+        folder=run,
         precision=record["precision"] if "precision_speeds" in record else None,  # flags do not tell what was measured
     )
     errors = [""] * len(ids)

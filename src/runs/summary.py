@@ -68,7 +68,11 @@ def before(record: Mapping[str, Any], folder: Path | None) -> None:
         _line("", f"for {found['rows']} training rows: {differences(found['was'], fields)}")
     speeds = [f"{name} {speed:.3g}" for name, speed in record.get("precision_speeds", {}).items()]
     measured = f" (measured in examples/s: {', '.join(speeds)})" if speeds else ""
-    _line("device", f"{record['device']}, precision {record['precision']}{measured}")
+    chosen = {"matmul_precision": record.get("matmul_precision")} | {
+        name: fields.get(name) for name in ("deterministic", "benchmark")
+    }
+    also = "".join(f", {name} {value}" for name, value in chosen.items() if value not in (None, "highest"))
+    _line("device", f"{record['device']}, precision {record['precision']}{measured}{also}")
     _line("run", str(folder) if folder else "none (dry run)")
 
 

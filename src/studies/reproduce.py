@@ -65,7 +65,7 @@ def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunO
     else:
         count = sum(len(records.metrics(one)) for one, _ in runs)
         what = f"{count} logged values, weights and predictions are equal to the bit"
-        if within := tolerance(original, folder):
+        if within := tolerance(*runs[0]):
             what = f"metrics are equal within {within:.0%} or {SHARE}; additions have no order there, so that weights, "
             what += "predictions and losses of single batches are not compared"
         print(f"reproduced {original}: {what}", flush=True)

@@ -122,6 +122,7 @@ def describe(
         },
         "device": f"{trainer.strategy.root_device.type} x {trainer.world_size}",
         "precision": str(trainer.precision),
+        "matmul_precision": torch.get_float32_matmul_precision(),
         "reproducible": reproducible(trainer),
         "steps": planned_steps(experiment, batches),
     }
@@ -163,7 +164,7 @@ def reproducible(trainer: Trainer) -> str:
     """Return how near the same numbers a second run comes."""
     kind = trainer.strategy.root_device.type
     if kind != "cpu" and not torch.are_deterministic_algorithms_enabled():
-        return f"up to rounding: {kind} adds in any order, unless trainer_kwargs() sets deterministic=True"
+        return f"up to rounding: {kind} adds in any order, unless --deterministic True"
     return f"to the bit with these versions, on this kind of processor, with {torch.get_num_threads()} threads"
 
 

@@ -116,7 +116,7 @@ def _run(
         callbacks = build_callbacks(resolved, record, options.checkpoint_every)
         datamodule = make_datamodule(resolved, options.fold)
         own = isinstance(datamodule, DataModule)
-        build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own)
+        build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own, folder=record.folder)
         trainer = build(resolved, callbacks, precision=known)
         peers.join(trainer)
         main = trainer.is_global_zero

@@ -8,13 +8,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator, XLAAccelerator
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import HalfPrecision
@@ -29,6 +30,7 @@ from src.callbacks import (
     GracefulStop,
     KnownMonitor,
     OnlyWriter,
+    SamePrecision,
     StepSeeds,
     TerminalBar,
     TimeShares,
@@ -42,6 +44,7 @@ from src.callbacks.stopwatch import Stopwatch
 from src.configs.errors import InputError
 from src.experiment import Experiment
 from src.runs.records import Record
+from src.training.devices import accelerators, choose_precision, matmul_precision, on_tpu, refuse_strategy, slurm
 from src.training.half import HalfNetwork
 
 QUIET = (
@@ -54,6 +57,7 @@ QUIET = (
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # said in the runner's own words
     ".*Glyph .* missing from font.*",  # of a script that matplotlib's has not: boxes, in images for TensorBoard
     ".*could be decompression bomb.*",  # Pillow, at half of what it refuses: datamodules/images/decoding.py
+    ".*The `srun` command is available on your system but is not used.*",  # as on every login node
     ".*module.s. in eval mode at the start of training.*",  # the frozen part and its norms: models/resnet.py
 )
 """Warnings of libraries that tell a user of Leyden nothing."""
@@ -68,12 +72,12 @@ def quieten() -> None:
     """Set what a process that trains or predicts needs and importing must not set.
 
     Keeps Lightning's chatter and the warnings of `QUIET` from the user; errors and other warnings still show. Where
-    there is no GPU, says so to torch once. Has tokenizers keep their threads when workers are forked.
+    there is no GPU, lets torch remember so. Has tokenizers keep their threads when workers are forked.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, it is kept without a warning
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    if not torch.cuda.is_available():  # else torch's optimisers look for a driver in each step, which takes 0.5 ms
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    if not torch.cuda.is_available():  # Lightning sets this; torch's optimisers then look for a driver in each step
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
 
@@ -98,6 +102,7 @@ def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Ev
     callbacks: list[Callback] = [
         OnlyWriter(record),
         TimeShares(record),  # before the others: their work at a validation's start is of the validation
+        SamePrecision(),
         StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
         KnownMonitor(experiment.monitor),
@@ -132,6 +137,7 @@ def build_trainer(
     logger: list[Logger] | Literal[False],
     precision: str | None = None,
     distributed_sampler: bool = False,
+    folder: Path | None = None,
 ) -> Trainer:
     """Return Lightning's Trainer with the experiment's fields and its `trainer_kwargs`, whose loggers and callbacks are
     added in training alone. On a CPU the process keeps its memory from then on.
@@ -143,6 +149,7 @@ def build_trainer(
         precision: what was found out for 'auto'; None: what the hardware says.
         distributed_sampler: whether Lightning shards the data over processes. Leyden's data modules do so themselves,
             and repeat no example in validation.
+        folder: the run directory, where Lightning looks for checkpoints and leaves what it writes of its own accord.
 
     Raises:
         InputError: the accelerator, device, strategy or precision is not to be had here.
@@ -150,12 +157,15 @@ def build_trainer(
     given = experiment.trainer_kwargs()
     added = {name: as_list(given.pop(name, None)) for name in ("callbacks", "logger", "plugins")}
     callbacks = with_added(callbacks, added["callbacks"]) if callbacks else []
+    strategy = given.get("strategy", experiment.strategy)
+    refuse_strategy(strategy)
     arguments: dict[str, Any] = {
         "accelerator": experiment.accelerator,
         "devices": int(experiment.devices) if experiment.devices.isdigit() else experiment.devices,
         "num_nodes": experiment.num_nodes,
         "strategy": experiment.strategy,
-        "precision": precision or choose_precision(experiment),
+        "deterministic": experiment.deterministic,
+        "benchmark": experiment.benchmark,
         "max_epochs": -1 if experiment.max_epochs is None else experiment.max_epochs,  # None before the data are known
         "max_time": experiment.max_time,
         "limit_train_batches": experiment.limit_train_batches,
@@ -174,10 +184,13 @@ def build_trainer(
         "logger": [*logger, *added["logger"]] if logger else False,
         "profiler": Stopwatch(),
         "plugins": added["plugins"],
+        "default_root_dir": folder,
     }
     if not on_tpu(experiment) and not any(isinstance(plugin, CheckpointIO) for plugin in added["plugins"]):
         arguments["plugins"].append(WholeCheckpointIO())  # XLA brings its own
     try:
+        arguments["precision"] = precision or choose_precision(experiment)
+        arguments["plugins"] += slurm(added["plugins"], strategy)
         trainer = Trainer(**arguments | given)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         has = ", ".join(name for name, there in accelerators().items() if there)
@@ -185,6 +198,8 @@ def build_trainer(
         values = ((name, getattr(experiment, name)) for name in flags)
         requested = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values if value is not None)
         raise InputError(f"{requested}: {error} This machine has: {has}.") from error
+    refuse_strategy(trainer.strategy)  # as 'auto' has chosen it
+    torch.set_float32_matmul_precision(matmul_precision(experiment, trainer.strategy.root_device))
     if type(trainer.precision_plugin) is HalfPrecision:  # not FSDP's and the like, which are other classes
         trainer.strategy.precision_plugin = HalfNetwork(trainer.precision_plugin.precision)
     if isinstance(trainer.accelerator, CPUAccelerator):
@@ -205,28 +220,3 @@ def with_added(callbacks: list[Callback], added: list[Callback]) -> list[Callbac
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     at = next((i for i, callback in enumerate(callbacks) if isinstance(callback, GracefulStop)), len(callbacks))
     return [*callbacks[:at], *added, *callbacks[at:]]
-
-
-def accelerators() -> dict[str, bool]:
-    """Return which accelerators this machine has."""
-    kinds = {"gpu": CUDAAccelerator, "mps": MPSAccelerator, "tpu": XLAAccelerator}
-    return {"cpu": True} | {name: bool(kind.is_available()) for name, kind in kinds.items()}
-
-
-def on_tpu(experiment: Experiment) -> bool:
-    return experiment.accelerator == "tpu" or (experiment.accelerator == "auto" and accelerators()["tpu"])
-
-
-def choose_precision(experiment: Experiment) -> str:
-    """Return the experiment's precision; for 'auto' bf16-mixed where the device multiplies bfloat16 in hardware."""
-    if experiment.precision != "auto":
-        return experiment.precision
-    there = accelerators()
-    if on_tpu(experiment):
-        return "bf16-true"
-    if experiment.accelerator != "cpu" and there["gpu"]:
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if experiment.accelerator == "mps" or (experiment.accelerator == "auto" and there["mps"]):
-        return "32-true"
-    cpu = torch.cpu.get_capabilities()
-    return "bf16-mixed" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else "32-true"
