@@ -153,7 +153,7 @@ def test_strategies_that_are_not_right_yet_are_refused(fields: dict[str, Any], s
 
 
 def test_several_cores_of_a_tpu_are_refused_however_they_were_chosen() -> None:
-    with pytest.raises(InputError, match="--strategy XLAStrategy: .*--devices 1"):
+    with pytest.raises(InputError, match=r"--strategy XLAStrategy: .*--devices 1"):
         devices.refuse_strategy(object.__new__(XLAStrategy))
     for offered in ("auto", "ddp", "ddp_spawn", "single_xla", "dpp", DDPStrategy()):
         devices.refuse_strategy(offered)

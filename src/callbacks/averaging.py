@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_avg_fn
 from typing_extensions import override
 
+from src.callbacks.lightning_private import average_of, keep_average_on
+
 DECAY = 0.999
 """Of the exponential average: Lightning's and torch's own."""
 SWA_START = 0.75
@@ -39,7 +41,7 @@ class Averaging(WeightAveraging):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._device = trainer.strategy.root_device
+        keep_average_on(self, trainer.strategy.root_device)
         super().setup(trainer, pl_module, stage)
 
     @override
@@ -52,8 +54,8 @@ class Averaging(WeightAveraging):
     ) -> None:
         self.epoch_over = trainer.is_last_batch
         self.too_early = self.kind == "swa" and trainer.current_epoch < SWA_START * (trainer.max_epochs or 0)
-        if self.too_early and self._average_model is not None:
-            self._average_model.n_averaged.zero_()  # the next update copies
+        if self.too_early and (average := average_of(self)) is not None:
+            average.n_averaged.zero_()  # the next update copies
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     # What a run evaluates after its training is a checkpoint, whose weights are averaged already.

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1, which Slurm sends before the time is over: finish the step, save, and end as interrupted."""
+"""Ctrl-C, SIGTERM, or SIGUSR1 before Slurm's time is over: finish the step, save, and end as interrupted."""
 
 from __future__ import annotations
 

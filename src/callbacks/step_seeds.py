@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from src.callbacks.lightning_private import restart_loader
 from src.datamodules import DataModule
 
 
@@ -34,7 +35,7 @@ class StepSeeds(Callback):
         self._seed([self.seed, trainer.current_epoch], pl_module)
         fit_loop: Any = trainer.fit_loop
         if fit_loop.is_resuming and not isinstance(trainer.datamodule, DataModule):  # pyright: ignore[reportAttributeAccessIssue]
-            iter(fit_loop._data_fetcher)
+            restart_loader(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._seed([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank], pl_module)

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from src.callbacks.lightning_private import is_connected
 from src.configs.errors import InputError
 from src.experiment import Experiment
 from src.runs import result_tables, summary
@@ -53,7 +54,7 @@ def open_loggers(experiment: Experiment, record: Record, purge_step: int | None)
         status = "success"
     finally:
         for logger in loggers:
-            if isinstance(logger, WandbLogger) and logger._experiment is not None:  # else the next run writes into this
+            if isinstance(logger, WandbLogger) and is_connected(logger):  # else the next run writes into this
                 logger.experiment.finish(exit_code=int(status == "failed"))
             elif isinstance(logger, MLFlowLogger | TensorBoard):  # TensorBoard has a thread, which would stay
                 logger.finalize(status)
