@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from src.configs.errors import InputError
@@ -117,6 +119,19 @@ def build_task(experiment: Experiment, datamodule: LightningDataModule) -> Light
         task.require_outputs(next(iter(datamodule.loader("val"))))
     elif imbalance != "none":
         raise InputError(f"--imbalance {imbalance}: {type(task).__name__} is a module of your own. Leave the flag out.")
+    return task
+
+
+def compiled(task: LightningModule) -> Any:
+    """Return the task with torch.compile applied to what trains: the network, or its head where only that runs.
+
+    Sizes that vary are variables in the compiled code from the start. A module of one's own is compiled as Lightning
+    does: its steps. Either before DDP wraps it, whose buckets torch then follows.
+    """
+    if not isinstance(task, Task):
+        return torch.compile(task)
+    trained = task.head if task.cached_features == "probe" else task.model
+    trained.compile(dynamic=task.input.varies or None)
     return task
 
 

@@ -24,7 +24,7 @@ from src.runs.only_writer import only_writer
 from src.runs.records import Record, TakenOver
 from src.runs.values import Values
 from src.tasks import Task
-from src.training.build import build_task, make_datamodule, prepare_features, set_up
+from src.training.build import build_task, compiled, make_datamodule, prepare_features, set_up
 from src.training.evaluate import changes, describe, evaluate, improving, training_figures
 from src.training.failures import explain
 from src.training.guards import check, refuse_changed, refuse_data, refuse_parts, refuse_replaced, require_space
@@ -192,8 +192,7 @@ def fit(
     experiment: Experiment, trainer: Trainer, task: LightningModule, datamodule: LightningDataModule, last: Path
 ) -> str:
     """Train, from `last` if that is there; return why the training ended."""
-    if experiment.compile:
-        (task.model if isinstance(task, Task) else task).compile()
+    module = compiled(task) if experiment.compile else task
     # Whether features were cached or computed. What a data module of one's own draws in `setup` does not depend on the
     # seed; each epoch and step is seeded by itself.
     seed = experiment.seed if isinstance(datamodule, DataModule) else SPLIT_SEED
@@ -201,7 +200,7 @@ def fit(
     if last.exists() and trainer.is_global_zero:
         print(f"resume     from {last}", flush=True)
     try:
-        trainer.fit(task, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     except RuntimeError as error:
         if not str(error).startswith("Early stopping conditioned on metric"):
             raise

@@ -40,7 +40,8 @@ def attention(
     Returns:
         [batch, length, heads, width of a head].
     """
-    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    # Compiled, the number of parts would differ with every length, and with it the code.
+    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
     asked = options.get("is_causal")
     causal = attention_mask is None and (getattr(module, "is_causal", True) if asked is None else asked)
     more = dropout or causal or any(options.get(name) is not None for name in ("position_bias", "softcap", "cache"))

@@ -17,6 +17,8 @@ class Input:
 
     resizes: bool = False
     """Whether the inputs grow during the training."""
+    varies: bool = False
+    """Whether the inputs of nearly every batch have another size."""
 
     def tensors(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return what the network takes of a batch; floats have the network's own `dtype`."""

@@ -12,6 +12,8 @@ from src.tasks.inputs.input import Batch, Input
 class TextInput(Input):
     """Texts as 'tokens' [batch, length] and 'mask' [batch, length], True where a token is."""
 
+    varies = True
+
     @override
     def tensors(self, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         return batch["tokens"], batch["mask"]
