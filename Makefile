@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow lint bench bench-full tensorboard clean
+.PHONY: run test test-slow test-gpu lint bench bench-full bench-gpu tensorboard clean
 
 run: .venv/installed
 	$(BIN)/python scripts/run.py experiments/cats_dogs_finetune.py
@@ -12,6 +12,9 @@ test: lint
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu -rs
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -23,6 +26,9 @@ bench: .venv/bench
 
 bench-full: .venv/bench
 	$(BIN)/python benchmarks/run.py --full
+
+bench-gpu: .venv/bench
+	$(BIN)/python benchmarks/gpu.py
 
 tensorboard: .venv/installed
 	$(BIN)/tensorboard --logdir runs

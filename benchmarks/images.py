@@ -32,12 +32,13 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from benchmarks import report
-from benchmarks.loops import Train, by_hand, last_score, ours, tutorial
+from benchmarks.loops import DEVICE, Train, by_hand, last_score, ours, tutorial
 from benchmarks.pictures import MEAN, STD, photographs, tutorial_loader
 from benchmarks.turns import Contender, Steps, Turns
 from experiments.cats_dogs_finetune import CatsDogsFinetune, CatsDogsProbe
 from src import models, tasks
 from src.datamodules import ImageFolder
+from src.datamodules.base import cores_of_gpu
 from src.datamodules.synthetic.images import draw_folder
 from src.experiment import Augment, DataSpec, Experiment, Optim
 from src.models.pretrained import PACKAGED_BACKBONE
@@ -97,7 +98,17 @@ def expert(folder: Path, experiment: Whole) -> Train:
 
         model = models.ResNet(experiment.backbone, 2).to(memory_format=torch.channels_last)  # pyright: ignore
         optimizer = build_optimizer(model.layer_groups(), experiment.optim, model)
-        loader: Any = DataLoader(pairs, experiment.batch_size, shuffle=True, drop_last=True, collate_fn=collate)  # pyright: ignore[reportArgumentType]
+        gpu = DEVICE.type == "cuda"  # as Leyden: workers only where the cores have nothing else to do
+        loader: Any = DataLoader(
+            pairs,  # pyright: ignore[reportArgumentType]
+            experiment.batch_size,
+            shuffle=True,
+            drop_last=True,
+            collate_fn=collate,
+            num_workers=min(8, cores_of_gpu()) if gpu else 0,
+            persistent_workers=gpu,
+            pin_memory=gpu,
+        )
         by_hand(model, lambda: loader, optimizer, turns, bf16=choose_precision(experiment) == "bf16-mixed")
 
     return train
@@ -172,10 +183,10 @@ def timm_loop(folder: Path, epochs: int | None = None, side: int = 224) -> Calla
             data: Any = create_dataset("", str(folder / split))
             return create_loader(
                 data, (3, side, side), 128, is_training=split == "train",
-                hflip=0.5, color_jitter=0.4, num_workers=4, device=torch.device("cpu"),
+                hflip=0.5, color_jitter=0.4, num_workers=4, device=DEVICE,
             )  # fmt: skip
 
-        model: Any = timm.create_model("resnet18", num_classes=2)
+        model: Any = timm.create_model("resnet18", num_classes=2).to(DEVICE)
         optimizer = create_optimizer_v2(model, "sgd", lr=0.1 * 128 / 256, momentum=0.9, weight_decay=2e-5)
         scheduler = CosineLRScheduler(optimizer, t_initial=epochs or 1000)
         batches = loader("train")
@@ -255,7 +266,8 @@ def textbook_probe(folder: Path, epochs: int) -> Train:
                 tutorial(model, loaders["train"], optimizer, done, epochs=1)
                 model.eval()
                 with torch.no_grad():
-                    sum(int((model(images).argmax(1) == target).sum()) for images, target in loaders["val"])
+                    for images, target in loaders["val"]:
+                        int((model(images.to(DEVICE)).argmax(1) == target.to(DEVICE)).sum())
             turns.step(epochs * len(loaders["train"].dataset))  # pyright: ignore[reportArgumentType]
 
     return train

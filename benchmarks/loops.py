@@ -22,6 +22,8 @@ from src.runs.tensorboard import TensorBoard
 from src.training import build, runner
 from src.training.trainer import build_callbacks, build_trainer, quieten
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Of the loops by hand, as Leyden chooses."""
 LONG = 10_000
 """Epochs of a training that lasts as long as the race."""
 Train = Callable[[Turns], object]
@@ -70,10 +72,11 @@ def by_hand(
     label_smoothing: float = 0.0,
 ) -> None:
     """Train without end, as an expert's loop does: nothing is logged, nothing waits; batches are (*inputs, target)."""
-    model.train()
+    model.to(DEVICE).train()
     while True:
-        for *inputs, target in batches():
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        for batch in batches():
+            *inputs, target = (tensor.to(DEVICE, non_blocking=True) for tensor in batch)
+            with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bf16):
                 logits = model(*inputs)
             loss = F.cross_entropy(logits.float(), target, label_smoothing=label_smoothing)
             optimizer.zero_grad()
@@ -96,10 +99,12 @@ def tutorial(
 ) -> None:
     """Train as the common tutorials do: float32, the loss and the right answers read in each step."""
     criterion = nn.CrossEntropyLoss()
+    model.to(DEVICE)
     for _ in range(epochs):
         model.train()
         running_loss, running_corrects = 0.0, 0
-        for *inputs, target in batches:
+        for batch in batches:
+            *inputs, target = (tensor.to(DEVICE) for tensor in batch)
             optimizer.zero_grad()
             outputs = model(*inputs)
             _, preds = torch.max(outputs, 1)

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import report
-from benchmarks.loops import LONG, Train, ours
+from benchmarks.loops import DEVICE, LONG, Train, ours
 from benchmarks.turns import Contender, Steps, Turns
 from experiments.tables import TableRegression
 from src.experiment import Optim, Perceptron, TablePrep
@@ -76,9 +76,7 @@ def lightning_default(data: Data, folder: Path) -> Train:
         train_loader, val_loader = (
             DataLoader(TensorDataset(*data[s]), BATCH, shuffle=s == "train") for s in ("train", "val")
         )
-        trainer = lightning.Trainer(
-            accelerator="cpu", max_epochs=LONG, default_root_dir=folder, callbacks=[Steps(turns)]
-        )
+        trainer = lightning.Trainer(max_epochs=LONG, default_root_dir=folder, callbacks=[Steps(turns)])
         trainer.fit(Plain(), train_loader, val_loader)
 
     return train
@@ -96,17 +94,19 @@ def by_hand(data: Data, folder: Path, *, sliced: bool) -> Train:
             yield data["train"][0][rows], data["train"][1][rows]
 
     def train(turns: Turns) -> None:
-        model = network()
+        model = network().to(DEVICE)
+        val_x, val_y = (tensor.to(DEVICE) for tensor in data["val"])
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
         while True:
-            for x, y in batches():
+            for batch in batches():
+                x, y = (tensor.to(DEVICE, non_blocking=True) for tensor in batch)
                 loss = F.mse_loss(model(x)[:, 0], y)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 turns.step(len(y))
             with torch.no_grad():
-                F.mse_loss(model(data["val"][0])[:, 0], data["val"][1])
+                F.mse_loss(model(val_x)[:, 0], val_y)
             torch.save(model.state_dict(), folder / f"hand-{sliced}.pt")
 
     return train

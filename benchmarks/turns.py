@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback
 
 PROCESSES = multiprocessing.get_context("fork")
@@ -36,6 +37,8 @@ class Turns:
         self.amount += amount
         self.left -= 1
         if self.left == 0:
+            if torch.cuda.is_initialized():  # what is queued on the GPU is of this turn
+                torch.cuda.synchronize()
             self._its.send(self.amount)
             self.wait()
 
