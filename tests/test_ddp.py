@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Script
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
@@ -75,3 +76,16 @@ def test_two_processes(
         assert (run / "checkpoints" / "best.ckpt").is_file()
         assert (run / "checkpoints" / "last.ckpt").is_file()
         assert list(run.glob("events.*"))
+
+
+def test_averaged_norms_are_validated_as_they_are_saved(script: Script, images: Path, tmp_path: Path) -> None:
+    """Each process averages the running statistics of its own batches; those of rank 0 are validated and saved."""
+    done = script(
+        "run.py", TARGET, *FLAGS, "--data-dir", images, "--devices", "2", "--strategy", "ddp", "--averaging", "ema"
+    )
+    assert done.returncode == 0, done.stderr
+    ((run, record),) = recorded(tmp_path / "runs")
+    weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert any(name.endswith("running_var") for name in weights), "the premise: it has batch norms"
+    (seen,) = [value for _, _, name, value in records.metrics(run) if name == "val/loss"]
+    assert record["metrics"]["val/loss"] == pytest.approx(seen, rel=1e-5), "of the checkpoint, by all processes"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
 from src import cli, datamodules, tasks
+from src.callbacks.graceful_stop import handling, interrupt
 from src.cli import commands
 from src.experiment import DataSpec, InputError
 from src.runs import records
@@ -190,6 +194,60 @@ def test_interrupted_before_training(
     assert records.load(run)["state"] == "interrupted"
     assert not list(run.glob("checkpoints/*"))
     assert f"nothing to go on with in {run}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_all_processes_leaves_the_workers_at_work(images: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches them too, and Slurm's signals do. A dead worker would end the run as failed, its step unsaved."""
+    data = CatsDogsScratch(data_dir=images, image_size=32, batch_size=4, num_workers=1).datamodule()
+    data.setup("fit")
+    with handling(interrupt):
+        batches: Any = iter(data.loader("train", train=True))
+        next(batches)
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid
+        os.kill(worker.pid, number)
+        assert len(list(batches)) == 5, "24 images, of which 4 had been taken"
+        del batches
+        worker.join(10)
+    assert worker.exitcode == 0
+
+
+def test_a_worker_that_torch_has_not_shut_down_can_be_ended(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its end a process terminates what is left and waits for it."""
+    monkeypatch.setattr("src.datamodules.base.GRACE", 1)
+    data = CatsDogsScratch(data_dir=images, image_size=32, num_workers=1).datamodule()
+    data.setup("fit")
+    begin = data.loader("train").worker_init_fn
+    assert begin
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+
+    def work() -> None:
+        begin(0)
+        ready.set()
+        while True:
+            time.sleep(0.01)
+
+    worker = fork.Process(target=work, daemon=True)
+    worker.start()
+    assert ready.wait(10)
+    worker.terminate()
+    worker.join(0.5)
+    assert worker.is_alive()
+    worker.join(10)
+    assert worker.exitcode == 0, "else torch would say that it had failed"
+
+
+def test_workers_of_a_loader_of_ones_own_do_not_stop_the_run() -> None:
+    with handling(interrupt):
+        batches = iter(DataLoader(range(4), num_workers=1, multiprocessing_context="fork"))  # pyright: ignore[reportArgumentType]
+        next(batches)
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGUSR1)
+        assert [int(number) for number in batches] == [1, 2, 3]
 
 
 def test_signals_are_as_before_afterwards(images: Path) -> None:

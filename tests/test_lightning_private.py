@@ -26,6 +26,7 @@ OTHERS = {
         "_bin_labels",
         "_RESOURCES",
     },  # torchvision's
+    "src/datamodules/base.py": {"_exit"},  # of os
     "src/models/images/resnet.py": {"_no_weight_decay", "_BatchNorm"},  # ours, on parameters; torch's
     "src/models/texts/bert.py": {"_attn_implementation"},  # transformers'
     "src/runs/tensorboard.py": {"_get_file_writer"},  # torch's

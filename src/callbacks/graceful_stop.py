@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -72,8 +73,14 @@ class GracefulStop(Callback):
 @contextlib.contextmanager
 def handling(receive: Callable[[int, Any], None]) -> Iterator[None]:
     """Handle `SIGNALS` with `receive`, as far as this is the main thread; afterwards as before."""
+    process = os.getpid()
+
+    def here(number: int, frame: object) -> None:
+        if os.getpid() == process:  # a forked worker inherits the handler
+            receive(number, frame)
+
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, receive) for number in SIGNALS} if main else {}
+    before = {number: signal.signal(number, here) for number in SIGNALS} if main else {}
     try:
         yield
     finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from joblib import cpu_count
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +28,8 @@ from src.datamodules.split_names import SPLITS
 
 FLAT = (torch.Tensor, str, int, float)
 """Values of a batch in which there is nothing else to move."""
+GRACE = 30
+"""Seconds that the main process has to end a step, save and shut down its workers; as many as Slurm gives it."""
 
 
 class DataModule(LightningDataModule):
@@ -168,6 +173,7 @@ class DataModule(LightningDataModule):
             batch_size=None,
             collate_fn=_as_it_is,  # the default looks through every batch for what to convert
             num_workers=workers,
+            worker_init_fn=_ignore_signals,
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
             generator=torch.Generator().manual_seed(self.seed),  # of the workers' own seeds: leave the training's alone
@@ -237,6 +243,18 @@ def _in_float64(target: Any) -> bool:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _ignore_signals(worker: int) -> None:
+    """Have a worker outlive a signal that reaches all processes, as Ctrl-C and Slurm's do: the main one then stops.
+
+    SIGTERM ends it `GRACE` seconds later, for multiprocessing waits for a worker that it has terminated.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":  # has neither signal nor alarm
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
+        signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
 
 
 def fingerprint(items: Iterable[str]) -> str:

@@ -34,6 +34,7 @@ class Values(TypedDict, total=False):
     model: dict[str, Any]
     device: str
     precision: str
+    matmul_precision: str
     precision_speeds: dict[str, float]
     reproducible: str
     steps: int

@@ -98,9 +98,7 @@ def record_failure(record: Record, before: Mapping[str, Any], error: BaseExcepti
     record.update(state=ended, reason=explain(error), wall_s=wall_s)
 
 
-def _run(
-    requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers
-) -> None:
+def _run(requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers) -> None:
     started = time.monotonic()
     finished = before.get("state") == "done"
     if finished and not (options.test or options.baselines):
