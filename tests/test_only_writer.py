@@ -237,6 +237,27 @@ def test_a_link_out_of_a_run_is_not_followed(name: str, numbers: Numbers, killed
     assert before == (outside.read_bytes() if outside.is_file() else sorted(outside.iterdir()))
 
 
+def test_names_in_a_run_are_compared_and_not_opened(numbers: Numbers, killed: Path, tmp_path: Path) -> None:
+    ids = json.loads((killed / "split.json").read_text())
+    (killed / "split.json").write_text(json.dumps({split: ["../../outside", "/etc/passwd", None] for split in ids}))
+    resume(numbers, killed)
+    assert json.loads((killed / "split.json").read_text()) == ids
+    (killed / "split.json").write_text(json.dumps({"val": 3}))
+    with pytest.raises(InputError, match=r"split.json: damaged"):
+        runner.run(numbers, RunOptions(same_data_as=killed))
+
+
+def test_a_list_that_a_run_names_is_a_file(numbers: Numbers, killed: Path) -> None:
+    """One without an end would take all memory."""
+    from src.cli.parser import parse
+
+    record = records.load(killed)
+    records.write_json(killed / "run.json", record | {"fields": record["fields"] | {"quarantine": "/dev/zero"}})
+    (experiment,) = parse(["--resume", str(killed)]).experiments
+    with pytest.raises(InputError, match=r"--quarantine /dev/zero: no file"):
+        runner.run(experiment, RunOptions(resume=killed))
+
+
 @pytest.mark.parametrize("name", ["run.json", "metrics.csv"])
 def test_a_pipe_in_a_run_does_not_hang(name: str, numbers: Numbers, killed: Path) -> None:
     (killed / name).unlink()

@@ -33,6 +33,8 @@ def read(path: Path) -> list[Entry]:
     Raises:
         InputError: no such file, or one that is no list; the line is named.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"--quarantine {path}: no file.")
     try:
         text = path.read_bytes().decode("utf-8-sig")  # a line break within a quoted id stays as it is
     except FileNotFoundError:

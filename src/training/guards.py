@@ -95,9 +95,13 @@ def refuse_data(
 
 def require_same_examples(run: Path, datamodule: DataModule) -> None:
     """Raise an InputError where data are validated or tested on other examples than another run's."""
-    kept = json.loads((run / "split.json").read_text(encoding="utf-8"))
-    for split in [split for split in datamodule.sizes() if split != "train"]:
-        if strange := {*map(str, datamodule.ids(split))} - {*map(str, kept[split])}:
+    try:
+        kept = json.loads((run / "split.json").read_text(encoding="utf-8"))
+        names = {split: {*map(str, kept[split])} for split in datamodule.sizes() if split != "train"}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{run / 'split.json'}: damaged ({type(error).__name__}: {error}).") from error
+    for split, known in names.items():
+        if strange := {*map(str, datamodule.ids(split))} - known:
             raise InputError(
                 f"{run}: has no {split} example {min(strange)}, and this run has it. They need the same validation and "
                 "test examples; leave out what draws them with the seed (--labelled)."
