@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from src.configs.errors import InputError
 from src.resources.files import ROOT
+from src.terminal import console
 
 Made = TypeVar("Made")
 
@@ -58,10 +59,10 @@ def once(
                 f"{path}: cannot be kept ({error.strerror or error}). Free some space, or set LEYDEN_CACHE to another "
                 "folder."
             ) from error
-        print(
-            f"CACHE      {path.parent} cannot be written ({error.strerror or error}): {so}. Free some space, or set "
-            "LEYDEN_CACHE to another folder.",
-            flush=True,
+        console.line(
+            "CACHE",
+            f"{path.parent} cannot be written ({error.strerror or error}): {so}. Free some space, or set LEYDEN_CACHE "
+            "to another folder.",
         )
     return fallback()
 

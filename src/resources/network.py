@@ -15,6 +15,7 @@ from pathlib import Path
 
 from src.configs.errors import InputError
 from src.resources.cache import once, there
+from src.terminal import console
 
 PATIENCE = 3.0
 """Seconds that a process waits for servers, all of them together, before it does without."""
@@ -70,7 +71,7 @@ def download_once(
     """
 
     def fill(part: Path) -> Path:
-        print(f"data       downloading {name}{detail} to {path}", flush=True)
+        console.line("data", f"downloading {name}{detail} to {path}")
         for left in path.parent.glob(f".{path.name}-????????"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:

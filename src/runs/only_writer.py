@@ -78,7 +78,7 @@ def refuse_links(run: Path) -> None:
                     f"{path}: a link to {path.readlink()}, outside of the run, whose files are written. Put there "
                     "what it leads to."
                 )
-            if not (path.is_file() or path.is_dir() or path.is_symlink()):
+            if path.exists() and not (path.is_file() or path.is_dir()):
                 raise InputError(f"{path}: no file that can be written. Remove it.")
 
 

@@ -23,12 +23,11 @@ FIXED = ("batch_size", "accumulate", "averaging", "monitor", "mode")
 """Fields without which a checkpoint would mean something else: its position and schedule count steps."""
 
 
-def refuse_changed(resolved: Experiment, processes: int, before: Mapping[str, Any]) -> None:
-    """Raise an InputError where a run cannot go on from its checkpoint with what is asked for.
+def refuse_changed(resolved: Experiment, before: Mapping[str, Any]) -> None:
+    """Raise an InputError where a run cannot go on from its checkpoint with the fields that are asked for.
 
     Args:
-        resolved: how it is to go on.
-        processes: that would train.
+        resolved: how it is to go on, sized.
         before: the record of the run, which has trained.
     """
     found, kept = resolved.to_json(), before["fields"]
@@ -38,6 +37,10 @@ def refuse_changed(resolved: Experiment, processes: int, before: Mapping[str, An
                 f"--{name.replace('_', '-')} {found[name]}: the run was begun with {kept[name]}, and its checkpoint "
                 "means nothing without that. Leave the flag out, or start a new run."
             )
+
+
+def refuse_processes(resolved: Experiment, processes: int, before: Mapping[str, Any]) -> None:
+    """Raise an InputError where a run that has trained would go on in another number of processes."""
     began = int(before["device"].rpartition(" x ")[2])
     if processes != began:
         raise InputError(

@@ -24,10 +24,19 @@ from src.runs.only_writer import only_writer
 from src.runs.records import Record, TakenOver
 from src.runs.values import Values
 from src.tasks import Task
+from src.terminal import console
 from src.training.build import build_task, compiled, make_datamodule, prepare_features, set_up
 from src.training.evaluate import changes, describe, evaluate, improving, training_figures
 from src.training.failures import explain
-from src.training.guards import check, refuse_changed, refuse_data, refuse_parts, refuse_replaced, require_space
+from src.training.guards import (
+    check,
+    refuse_changed,
+    refuse_data,
+    refuse_parts,
+    refuse_processes,
+    refuse_replaced,
+    require_space,
+)
 from src.training.loggers import connect, cut, log_result, open_loggers
 from src.training.options import RunOptions
 from src.training.peers import Peers
@@ -86,9 +95,7 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
 
 def record_failure(record: Record, before: Mapping[str, Any], error: BaseException, seconds: float) -> None:
     """Write why a run ended early. One that was to go on and did not come to train stays as it was `before`."""
-    if isinstance(error, TakenOver):
-        return
-    if before.get("state") == "done":
+    if isinstance(error, TakenOver) or before.get("state") == "done":
         return
     if before and record["reason"] == state.SETTING_UP:
         record.give_back(before)
@@ -116,6 +123,9 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
         own = isinstance(datamodule, DataModule)
         build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own, folder=record.folder)
         trainer = build(resolved, callbacks, precision=known)
+        goes_on = step is not None and last.exists()
+        if goes_on:
+            refuse_processes(resolved, trainer.world_size, before)
         peers.join(trainer)
         main = trainer.is_global_zero
         if main and not options.resume:
@@ -124,8 +134,8 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
         reproduces = options.same_data_as is not None and options.child is None
         recorded = reproduces or ("data" in before and "sized" not in before)
         resolved = set_up(unsized, datamodule, resumed, devices=trainer.world_size, recorded=recorded)
-        if step is not None and last.exists():
-            refuse_changed(resolved, trainer.world_size, before)
+        if goes_on:
+            refuse_changed(resolved, before)
         if resolved != unsized:
             callbacks = build_callbacks(resolved, record, options.checkpoint_every)
             trainer = build(resolved, callbacks, precision=known)
@@ -196,7 +206,7 @@ def fit(
     seed = experiment.seed if isinstance(datamodule, DataModule) else SPLIT_SEED
     lightning.seed_everything(seed, workers=True, verbose=False)
     if last.exists() and trainer.is_global_zero:
-        print(f"resume     from {last}", flush=True)
+        console.line("resume", f"from {last}")
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     except RuntimeError as error:
