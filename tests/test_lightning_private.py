@@ -26,10 +26,13 @@ OTHERS = {
         "_bin_labels",
         "_RESOURCES",
     },  # torchvision's
+    "src/cli/parser.py": {"_experimental_options"},  # tyro's
     "src/datamodules/base.py": {"_exit"},  # of os
     "src/models/images/resnet.py": {"_no_weight_decay", "_BatchNorm"},  # ours, on parameters; torch's
     "src/models/texts/bert.py": {"_attn_implementation"},  # transformers'
     "src/runs/tensorboard.py": {"_get_file_writer"},  # torch's
+    "src/tasks/epoch_so_far.py": {"_defaults", "_reductions"},  # torchmetrics'
+    "src/training/peers.py": {"_exit"},  # of os
     "src/training/precision.py": {"_step"},  # our Task's
     "src/tasks/optim.py": {"_step_supports_amp_scaling"},  # torch's
 }
@@ -49,6 +52,8 @@ def of_others(text: str) -> set[str]:
             if of_self and isinstance(node.ctx, ast.Store):
                 own.add(node.attr)
             looked_up.add(node.attr)
+        if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("src"):
+            looked_up |= {name.name for name in node.names if name.name.startswith("_")}
     return looked_up - own - PUBLIC
 
 
@@ -57,7 +62,7 @@ def test_they_stand_in_one_file() -> None:
         str(path.relative_to(ROOT)): of_others(path.read_text(encoding="utf-8")) for path in ROOT.glob("src/**/*.py")
     }
     here = found.pop("src/callbacks/lightning_private.py")
-    assert here == {"_data_fetcher", "_device", "_average_model", "_experiment"}
+    assert here == {"_data_fetcher", "_device", "_average_model", "_experiment", "_SubprocessScriptLauncher"}
     left = {path: names - OTHERS.get(path, set()) for path, names in found.items()}
     assert not any(names & here for names in found.values())
     assert {path: names for path, names in left.items() if names} == {}
@@ -65,6 +70,7 @@ def test_they_stand_in_one_file() -> None:
 
 def test_one_elsewhere_is_found() -> None:
     assert of_others("def f(trainer):\n    return trainer.fit_loop._data_fetcher\n") == {"_data_fetcher"}
+    assert of_others("from lightning.pytorch import _Launcher\n") == {"_Launcher"}
     assert of_others("class A(B):\n    def f(self):\n        return self._theirs\n") == {"_theirs"}
     assert (
         of_others("class A:\n    def f(self):\n        self._own = 1\n        return self._g()\n    def _g(self): ...")
@@ -136,3 +142,14 @@ def test_is_connected(tmp_path: Path) -> None:
     assert not lightning_private.is_connected(WandbLogger(save_dir=tmp_path, offline=True))
     begun: Any = type("Run", (), {"_attach_id": None, "_label": lambda self, **_: None})()
     assert lightning_private.is_connected(WandbLogger(save_dir=tmp_path, experiment=begun))
+
+
+def test_what_starts_other_processes() -> None:
+    two = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
+    found = lightning_private.starter(two)
+    assert found is not None
+    assert found.procs == []
+    assert (
+        lightning_private.starter(Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False))
+        is None
+    )

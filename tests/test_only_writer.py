@@ -254,7 +254,7 @@ def test_a_list_that_a_run_names_is_a_file(numbers: Numbers, killed: Path) -> No
     record = records.load(killed)
     records.write_json(killed / "run.json", record | {"fields": record["fields"] | {"quarantine": "/dev/zero"}})
     (experiment,) = parse(["--resume", str(killed)]).experiments
-    with pytest.raises(InputError, match=r"--quarantine /dev/zero: no file"):
+    with pytest.raises(InputError, match=r"--quarantine /dev/zero: cannot be read \(it is no file"):
         runner.run(experiment, RunOptions(resume=killed))
 
 

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -25,6 +26,12 @@ def keep_average_on(callback: WeightAveraging, device: torch.device) -> None:
 def average_of(callback: WeightAveraging) -> AveragedModel | None:
     """Return the averaged weights of a training, None before it."""
     return callback._average_model
+
+
+def starter(trainer: Trainer) -> _SubprocessScriptLauncher | None:
+    """Return what starts the other processes of a training by this one's command; None where nothing does."""
+    launcher = trainer.strategy.launcher
+    return launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
 
 
 def is_connected(logger: WandbLogger) -> bool:

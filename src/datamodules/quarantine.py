@@ -34,7 +34,7 @@ def read(path: Path) -> list[Entry]:
         InputError: no such file, or one that is no list; the line is named.
     """
     if path.exists() and not path.is_file():
-        raise InputError(f"--quarantine {path}: no file.")
+        raise InputError(f"--quarantine {path}: cannot be read (it is no file).")
     try:
         text = path.read_bytes().decode("utf-8-sig")  # a line break within a quoted id stays as it is
     except FileNotFoundError:

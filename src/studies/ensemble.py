@@ -97,6 +97,7 @@ def finish(experiment: Experiment, record: Record, children: Sequence[Path], spl
     if tensorboard:
         tensorboard.log_table("ensemble", result_tables.of_ensemble(record))
         tensorboard.log_run(*summary.comparable(record, record.folder))
+        tensorboard.finalize("success")  # its thread would stay
     summary.after_ensemble(record, record.folder)
 
 

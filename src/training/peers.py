@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from src.callbacks.lightning_private import starter
 from src.configs.errors import InputError
 from src.training.failures import explain
 
@@ -49,8 +49,8 @@ class Peers:
 
     def join(self, trainer: Trainer) -> None:
         """Meet the others, started where Lightning starts them, which it would do with the training only."""
-        launcher: Any = trainer.strategy.launcher
-        if trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
+        launcher = starter(trainer)
+        if trainer.world_size == 1 or launcher is None:
             return
         launcher.launch(lambda: None)
         trainer.strategy.setup_environment()

@@ -58,7 +58,8 @@ def server(*answer: bytes) -> Iterator[str]:
             thread.join()
 
 
-def test_a_server_that_answers_be_it_with_an_error() -> None:
+def test_a_server_that_answers_be_it_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "PATIENCE", 30.0)  # a busy machine
     with server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as url:
         assert reachable(url)
     reachable.cache_clear()
