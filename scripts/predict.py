@@ -12,6 +12,8 @@ from src.experiment import InputError
 
 
 def main(flags: cli.PredictFlags) -> int:
+    if flags.experiment:
+        cli.load(str(flags.experiment))  # imported by name, the run finds it
     from src.inference import batch
 
     return batch.write(

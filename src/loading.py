@@ -33,7 +33,7 @@ def load(target: str) -> type[Experiment]:
         if dotted not in sys.modules and not re.fullmatch(r"experiments(\.\w+)+", dotted):
             raise InputError(
                 f"{target}: not below experiments/, so its code is not run. If it is yours, name its file too: "
-                f"run.py {dotted.replace('.', '/')}.py --resume RUN."
+                f"run.py {dotted.replace('.', '/')}.py --resume RUN, or --experiment of predict.py."
             )
         module = _import(dotted, target)
     found = _defined_in(module)

@@ -478,7 +478,8 @@ def in_two(experiment: Shared, run: Path | None, victim: int | None = None, seco
         if victim is not None:
             until = time.monotonic() + 120
             while len(both) < 2 and first.poll() is None and time.monotonic() < until:
-                both[1:] = [one for one in both[0].children() if "--shared" in one.cmdline()][:1]
+                with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+                    both[1:] = [one for one in both[0].children() if "--shared" in one.cmdline()][:1]
                 time.sleep(0.05)
             time.sleep(seconds)
             with contextlib.suppress(psutil.NoSuchProcess, IndexError):

@@ -359,7 +359,7 @@ def test_record_of_another_version(run_py: RunPy, tmp_path: Path) -> None:
     [
         (("--resume",), ("--resume", "name the run directory")),
         (("--resume", "nowhere"), ("nowhere: no run",)),
-        ((SCRATCH, "--resume", "nowhere"), ("--resume nowhere", "leave", "out")),
+        ((SCRATCH, "--resume", "nowhere"), ("nowhere: no run",)),
         (("--max-epochs", "3"), ()),
         ((), ()),
     ],

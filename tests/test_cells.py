@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Script, own_home
-from kills import HERE, Mortal, SmallBackbone, differences, in_process, only_run, train
+from conftest import own_home
+from kills import Mortal, SmallBackbone, differences, in_process, only_run, train
 
 from experiments.images import Images, ImagesMultiLabel, ImagesRegression
 from experiments.tables import TableClassification, TableMultiLabel, TableRegression
@@ -388,10 +388,10 @@ def test_a_killed_run_ends_as_if_left_alone(done: Done, tmp_path: Path) -> None:
 
 
 @of(TableLabel, TableLabels, TableNumber)
-def test_predict_py_writes_the_same(done: Done, script: Script, tmp_path: Path) -> None:
+def test_predict_py_writes_the_same(done: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.csv"
-    written = script("predict.py", done.run, done.data, "--out", out, "--no-calibrate", PYTHONPATH=str(HERE))
-    assert written.returncode == 0, written.stderr
+    assert main(PredictFlags(run=done.run, inputs=(done.data,), out=out, calibrate=False)) == 0
+    said = capsys.readouterr().err
     found = predict(done.run, [done.data], calibrate=False)
     assert out.read_text() == found.text
-    assert found.notes[0] in written.stderr, "they came with their targets"
+    assert found.notes[0] in said, "they came with their targets"

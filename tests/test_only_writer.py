@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 import kills
 import pytest
+from conftest import ROOT, Script
 from kills import Numbers, differences, in_process, only_run
 
 from src.experiment import InputError, Optim
@@ -220,6 +222,28 @@ def test_code_below_experiments_alone_is_imported(
             with pytest.raises(InputError, match=r"not below experiments/, so its code is not run"):
                 parse([flag, str(killed)])
     assert not mark.exists()
+
+
+def test_an_experiment_elsewhere_in_the_checkout_is_named_by_its_file(
+    numbers: Numbers, killed: Path, tmp_path: Path, script: Script
+) -> None:
+    folder = ROOT / f"own_{os.getpid()}"
+    folder.mkdir()
+    try:
+        (folder / "mine.py").write_text("from kills import Numbers\n\n\nclass Mine(Numbers): ...\n\n\nDEFAULT = Mine\n")
+        record = records.load(killed)
+        records.write_json(killed / "run.json", record | {"experiment": f"{folder.name}.mine.Mine"})
+        tests = str(ROOT / "tests")
+        refused = script("run.py", "--resume", killed, PYTHONPATH=tests)
+        assert f"name its file too: run.py {folder.name}/mine.py --resume RUN" in refused.stderr
+        done = script("run.py", f"{folder.name}/mine.py", "--resume", killed, "--dies-at", "None", PYTHONPATH=tests)
+        assert done.returncode == 0, done.stderr
+        table = str(numbers.data_dir)
+        named = ("--experiment", f"{folder.name}/mine.py", "--out", tmp_path / "out.csv")
+        assert script("predict.py", killed, table, PYTHONPATH=tests).returncode == 2
+        assert script("predict.py", killed, table, *named, PYTHONPATH=tests).returncode == 0
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "heartbeat", "checkpoints", "lock", "run.json"])

@@ -5,6 +5,7 @@ from .parser import PredictFlags as PredictFlags
 from .parser import RunFlags as RunFlags
 from .parser import call as call
 from .parser import fail as fail
+from .parser import load as load
 from .parser import parse as parse
 from .parser import parse_check as parse_check
 from .parser import prepare_terminal as prepare_terminal

@@ -100,6 +100,8 @@ class PredictFlags:
     stdin."""
     out: Path | None = None
     """CSV to write; without it the rows are printed."""
+    experiment: Path | None = None
+    """The file of the run's experiment, where that is not below experiments/. Its code is run."""
     accelerator: Accelerator = "auto"
     """Device to run on."""
     calibrate: bool = True

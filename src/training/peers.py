@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -21,6 +22,8 @@ from src.training.failures import explain
 
 FAILED, HEARD = "leyden failed", "leyden heard"
 """Keys of the store: why a process ended, and that the first process has written it down."""
+STARTED_BY = "LEYDEN_STARTED_BY"
+"""Variable with the number of the process that Lightning starts others from."""
 GRACE = 5.0
 """Seconds that a process has to end by itself once another has: it may wait for the other in the midst of a step."""
 SETTING_UP = timedelta(days=7)
@@ -52,6 +55,8 @@ class Peers:
         launcher = starter(trainer)
         if trainer.world_size == 1 or launcher is None:
             return
+        if isinstance(launcher.cluster_environment, LightningEnvironment):
+            self._follow(trainer.local_rank)
         launcher.launch(lambda: None)
         trainer.strategy.setup_environment()
         self.first = distributed.get_rank() == 0
@@ -59,6 +64,22 @@ class Peers:
         self._store = self._meet()
         self.agreeing = True
         threading.Thread(target=self._listen, name="peers", daemon=True).start()
+
+    def _follow(self, local_rank: int) -> None:
+        """Have a process that the first of its machine has started end with it, which it would wait for half an hour to
+        meet. Processes that a launcher has started are that launcher's to end.
+        """
+        if local_rank == 0:
+            os.environ[STARTED_BY] = str(os.getpid())
+        if local_rank == 0 or STARTED_BY not in os.environ:
+            return
+
+        def watch(first: int) -> None:
+            while not self._left.wait(0.5):
+                if os.getppid() != first:
+                    os._exit(1)
+
+        threading.Thread(target=watch, args=(int(os.environ[STARTED_BY]),), name="parent", daemon=True).start()
 
     def _meet(self) -> Any:
         """Return a store of this run's own: the group's is torch's, and private."""
