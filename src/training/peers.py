@@ -49,6 +49,7 @@ class Peers:
         self._store: Any = None
         self._group: Any = None
         self._left = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def join(self, trainer: Trainer) -> None:
         """Meet the others, started where Lightning starts them, which it would do with the training only."""
@@ -63,7 +64,7 @@ class Peers:
         self._group = distributed.new_group(backend="gloo", timeout=SETTING_UP)
         self._store = self._meet()
         self.agreeing = True
-        threading.Thread(target=self._listen, name="peers", daemon=True).start()
+        self._begin(self._listen)
 
     def _follow(self, local_rank: int) -> None:
         """Have a process that the first of its machine has started end with it, which it would wait for half an hour to
@@ -79,7 +80,7 @@ class Peers:
                 if os.getppid() != first:
                     os._exit(1)
 
-        threading.Thread(target=watch, args=(int(os.environ[STARTED_BY]),), name="parent", daemon=True).start()
+        self._begin(lambda: watch(int(os.environ[STARTED_BY])))
 
     def _meet(self) -> Any:
         """Return a store of this run's own: the group's is torch's, and private."""
@@ -168,5 +169,11 @@ class Peers:
             distributed.destroy_process_group(self._group)
 
     def leave(self) -> None:
-        """Listen no more."""
+        """Listen no more. A thread that is still within torch at the end of the process would abort it."""
         self._left.set()
+        for thread in self._threads:
+            thread.join(GRACE)
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        self._threads.append(threading.Thread(target=work, name="peers", daemon=True))
+        self._threads[-1].start()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from src.configs.words import respell
+from src.configs.words import MISSING, respell
 from src.datamodules.tables import columns
 from src.datamodules.tables.cells import words
 from src.datamodules.tables.columns import LARGEST, Encoder, Scaling, by_kind, decode, unusable
@@ -215,12 +215,17 @@ def test_a_column_of_mixed_types_is_a_category() -> None:
     )
 
 
-@given(st.lists(st.one_of(st.floats(-1e300, 1e300), st.none(), st.just(float("inf")), st.text(max_size=5)), max_size=8))
+CELL = st.one_of(
+    st.floats(-1e300, 1e300), st.none(), st.just(float("inf")), st.text(max_size=5), st.sampled_from(sorted(MISSING))
+)
+
+
+@given(st.lists(CELL, max_size=8))
 def test_each_value_is_a_finite_number_or_missing_or_bad(values: list[Any]) -> None:
     found, bad = as_numbers(cells_of(pd.Series(values, dtype=object)), PLAIN)
     assert len(found) == len(values)
     for row, value in enumerate(values):
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
             assert np.isnan(found[row])
             assert row not in bad
         elif row in bad:
