@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "waited", 0.0)
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that there were
     reachable.cache_clear()
 
 
@@ -59,7 +61,7 @@ def server(*answer: bytes) -> Iterator[str]:
 
 
 def test_a_server_that_answers_be_it_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "PATIENCE", 30.0)  # a busy machine
+    monkeypatch.setattr(network, "PATIENCE", 30.0)
     with server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as url:
         assert reachable(url)
     reachable.cache_clear()
