@@ -1,4 +1,4 @@
-"""A run of two processes of which the second fails alone: python failing.py TABLE setup|step."""
+"""A run of two processes; the second fails alone: python failing.py TABLE setup|step."""
 
 from __future__ import annotations
 

@@ -67,6 +67,17 @@ class Signals(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class Waits(Callback):
+    """Begins to train when there is a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        while not self.path.exists():
+            time.sleep(0.05)
+
+
 class Mortal(Experiment):
     """Ends itself where it is told to."""
 
@@ -76,11 +87,14 @@ class Mortal(Experiment):
     """Signal."""
     saves: str = "2"
     """`--checkpoint-every`."""
+    waits_for: Path | None = None
+    """A file, before its training begins."""
     children: ClassVar[dict[str, int]] = {}
     """`--folds` or `--ensemble`."""
 
     def callbacks(self) -> list[Callback]:
-        return [] if self.dies_at is None else [Signals(self.by, self.dies_at)]
+        waits = [] if self.waits_for is None else [Waits(self.waits_for)]
+        return waits if self.dies_at is None else [*waits, Signals(self.by, self.dies_at)]
 
 
 class Images(Mortal, CatsDogsScratch):
@@ -312,7 +326,12 @@ def together(experiment: Mortal, folder: Path, processes: int = 8) -> tuple[Path
     in_process(train, experiment if experiment.dies_at else replace(experiment, dies_at=10))
     run = only_run(folder)
     assert run is not None
-    started = [start(go_on, replace(experiment, dies_at=None), run) for _ in range(processes)]
+    ended = folder.with_name(f"{folder.name}-ended")  # until all others have, the one that works goes on working
+    started = [start(go_on, replace(experiment, dies_at=None, waits_for=ended), run) for _ in range(processes)]
+    until = time.monotonic() + 60
+    while sum(process.is_alive() for process in started) > 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    ended.touch()
     for process in started:
         process.join()
     return run, [process.exitcode for process in started]
@@ -491,7 +510,7 @@ def in_two(experiment: Shared, run: Path | None, victim: int | None = None, seco
 
 
 def shared(folder: Path, experiment: Shared, victim: int | None = None, seconds: float = 0.0) -> tuple[Path, int]:
-    """Return a run of two processes of which one was killed, after it has gone on to its end, and how far it was."""
+    """Kill one process of a run of two, let the run go on to its end; return it and the step that it had reached."""
     os.environ["LEYDEN_RUNS"] = str(folder)
     in_two(experiment, None, victim, seconds)
     run = only_run(folder)

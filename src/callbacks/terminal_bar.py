@@ -26,8 +26,8 @@ def wanted() -> bool:
 
 
 class TerminalBar(ProgressBar):
-    """One line at the bottom of the terminal: the epoch's batches or the validation's. All that is printed goes above
-    it, and nothing of it stays.
+    """One line at the bottom of the terminal: the epoch's batches or the validation's. Printed lines go above it.
+    At the end it disappears.
 
     It has no thread, unlike rich's own and Lightning's `RichProgressBar`: a process forked while a thread holds the
     console's lock could never print.

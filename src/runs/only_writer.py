@@ -47,8 +47,7 @@ def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
             held.enter_context(FileLock(run / "lock", timeout=0))
             locked = True
         except Timeout:
-            other = _other(Record.read(run)) if resumed else "another process"
-            raise InputError(f"{run}: {other} is at work on this run. Stop it first, or wait.") from None
+            raise _at_work(Record.read(run) if resumed else Record(run)) from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise InputError(f"{run}: cannot be written ({error.strerror}).") from error
@@ -65,7 +64,7 @@ def refuse_running(record: Record, *, locked: bool) -> None:
     here = record.get("host") == socket.gethostname()
     ours = all(record.get(name) == value for name, value in state.writer().items())
     if not (ours or (here and locked)) and state.state_of(record.folder, record) == "running":
-        raise InputError(f"{record.folder}: {_other(record)} is at work on this run. Stop it first, or wait.")
+        raise _at_work(record)
 
 
 def refuse_links(run: Path) -> None:
@@ -82,6 +81,7 @@ def refuse_links(run: Path) -> None:
                 raise InputError(f"{path}: no file that can be written. Remove it.")
 
 
-def _other(record: Record) -> str:
-    """Return which process works on a run."""
-    return f"process {record.get('pid')} on {record.get('host')}"
+def _at_work(record: Record) -> InputError:
+    """Return the error that names the process that works on a run; its record may not be written yet."""
+    other = f"process {record.get('pid')} on {record.get('host')}" if record else "another process"
+    return InputError(f"{record.folder}: {other} is at work on this run. Stop it first, or wait.")

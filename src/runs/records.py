@@ -96,7 +96,7 @@ class Record(Mapping[str, Any]):
 
         Args:
             requested: what is run.
-            **kept: what else the record says from the first, such as of which kind of parent or child the run is.
+            **kept: further entries of the first record, such as the number of folds of a parent.
         """
         commit, dirty = git_state()
         self._values, self._writer = {}, state.writer()

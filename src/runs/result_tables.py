@@ -1,4 +1,4 @@
-"""Results of a run as rows of cells, of which the first is the header."""
+"""Results of a run as rows of cells; the first row is the header."""
 
 from __future__ import annotations
 

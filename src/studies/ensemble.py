@@ -86,7 +86,7 @@ def finish(experiment: Experiment, record: Record, children: Sequence[Path], spl
         "wall_s": round(sum(one["wall_s"] for one in found), 1),
         "tests_read": max(one["tests_read"] for one in found),
     }
-    if best["name"] in metrics:  # the average has no loss, of which every task has its own
+    if best["name"] in metrics:  # the average has no loss: every task has its own
         monitored = {name: best[name] for name in ("name", "mode") if name in best}
         result["best"] = monitored | {"value": metrics[best["name"]]}
     if "baselines" in first:

@@ -13,7 +13,7 @@ from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_mea
 from src.configs.errors import InputError
 
 JOINED = (dim_zero_sum, dim_zero_max, dim_zero_min, dim_zero_cat)
-"""Reductions of states of which one process may hold what all have, and the others nothing."""
+"""Reductions that give the same result if one process holds the joined state and the others hold nothing."""
 State = dict[str, Tensor | list[Tensor]]
 
 

@@ -38,7 +38,7 @@ METRIC = re.compile(r"\b(?:train|val|test)/\w+(?= )")
 
 
 class SafeConsole(Console):
-    """A console of which no text reaches the terminal as a control code."""
+    """A console that writes control codes in texts as escapes."""
 
     @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -96,8 +96,8 @@ def command(label: str, text: str) -> None:
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, of which the first is the header, below the text of labelled lines; turned where they are too wide
-    and would be narrower so."""
+    """Print rows, the first as the header, below the text of labelled lines. A table that is too wide is turned if that
+    makes it narrower."""
     if not in_terminal():
         for row in rows_as_lines(rows):
             line("", row)

@@ -1,4 +1,4 @@
-"""What of a machine's devices, and of Lightning's strategies and environments, a training uses."""
+"""Which devices, precision, strategy and cluster environment a training uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a server answers: within one deadline for all questions, whatever the server does."""
+"""Whether a server answers: within one deadline for all questions, also if it is slow or silent."""
 
 from __future__ import annotations
 
