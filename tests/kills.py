@@ -93,7 +93,7 @@ class Mortal(Experiment):
     """`--folds` or `--ensemble`."""
 
     def callbacks(self) -> list[Callback]:
-        waits = [] if self.waits_for is None else [Waits(self.waits_for)]
+        waits: list[Callback] = [] if self.waits_for is None else [Waits(self.waits_for)]
         return waits if self.dies_at is None else [*waits, Signals(self.by, self.dies_at)]
 
 
