@@ -57,6 +57,7 @@ def within(name: str, packages: tuple[str, ...]) -> bool:
 # ---------------------------------------------------------------------------------------------------------- the rules
 LAYERS = (
     ("src.configs", "src.terminal"),
+    ("src.answers",),
     ("src.experiment", "src.loading"),
     ("src.resources",),
     ("src.runs.records", "src.runs.state", "src.runs.metrics_csv", "src.runs.tensorboard", "src.runs.predictions"),

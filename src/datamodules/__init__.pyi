@@ -1,5 +1,4 @@
 from .base import DataModule as DataModule
-from .capabilities import PredictionInput as PredictionInput
 from .folds import Fold as Fold
 from .images.cats_dogs import CatsDogs as CatsDogs
 from .images.cats_dogs import RareDogs as RareDogs
@@ -8,6 +7,7 @@ from .images.image_files import ImageFiles as ImageFiles
 from .images.image_folder import ImageFolder as ImageFolder
 from .images.image_table import ImageTable as ImageTable
 from .plain import Plain as Plain
+from .preparation import PredictionInput as PredictionInput
 from .sampling.balanced import Balanced as Balanced
 from .sampling.batches import Batches as Batches
 from .sampling.like_length import LikeLength as LikeLength

@@ -20,9 +20,12 @@ from torch.utils.data import DataLoader, Dataset
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.datamodules import quarantine
+from src.datamodules.capabilities import PredictsFiles, require
 from src.datamodules.folds import Fold, splits_of_fold
+from src.datamodules.preparation import PredictionInput, Prepared
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
+from src.datamodules.sampling.like_length import LikeLength
 from src.datamodules.sources import LoadedSplits, first_available
 from src.datamodules.split_names import SPLITS
 
@@ -45,8 +48,10 @@ class DataModule(LightningDataModule):
     loaded: LoadedSplits[Any]
     fingerprint: str
     """Hash of names and contents: two runs with the same one saw the same data."""
-    preparation: str = ""
+    fitted: str = ""
     """What was fitted to the training split to prepare examples; part of the key of cached features."""
+    prepared: Prepared
+    """The inputs of a prediction; see `prepare_prediction`."""
     data_dir: Path | None = None
     """Where the user's own data are: the first source."""
     fold: Fold | None = None
@@ -69,10 +74,6 @@ class DataModule(LightningDataModule):
         self.source, self.batch_size, self.num_workers, self.seed = source, batch_size, num_workers, seed
         self.notes: list[str] = []
         """What the user should know of the data: files left out, duplicates across splits."""
-        self.expected: Sequence[str] = ()
-        """Labels that came with the inputs of a prediction, '' where there is none."""
-        self.id_name = "id"
-        """What the inputs of a prediction call their column of ids."""
         self.left_out: list[Any] = []
         """What `quarantine` took out of each split."""
 
@@ -210,6 +211,33 @@ class DataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         return self.loader("val")
 
+    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
+        """Get `predict_dataloader` ready for inputs and return the id of each.
+
+        A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others.
+
+        Args:
+            inputs: see `Preparation.read`.
+            spec: of the run.
+
+        Raises:
+            InputError: the data module predicts no files, or the inputs cannot be used.
+        """
+        require(self, PredictsFiles, "predict", "cannot read inputs to predict.")
+        assert isinstance(self, PredictsFiles)
+        self.prepared = self.preparation(spec).read(inputs, self.notes)
+        return self.prepared.ids
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        lengths, size = self.prepared.lengths, self.evaluated_batch_size
+        alike = None if lengths is None else LikeLength(lengths, size, train=False)
+        return self.load(PreparedBatches(self.prepared), alike or Batches(len(self.prepared), size, train=False))
+
+    @property
+    def evaluated_batch_size(self) -> int:
+        """Examples a batch where nothing is trained."""
+        return self.batch_size
+
     def require_test(self) -> None:
         """Raise an InputError where there is no test split."""
         if "test" not in self.loaded.samples:
@@ -218,6 +246,21 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         self.require_test()
         return self.loader("test")
+
+
+class PreparedBatches(Dataset[dict[str, Any]]):
+    """Batches of inputs to predict: their arrays as tensors, 'index', and 'error' {index: why} for what has none."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+
+    def __len__(self) -> int:
+        return len(self.prepared)
+
+    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
+        index, values, errors = self.prepared.arrays(keys)
+        tensors = {name: torch.from_numpy(array) for name, array in values.items()}
+        return tensors | {"index": torch.tensor(index, dtype=torch.int64), "error": errors}
 
 
 def cores_of_gpu() -> int:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from PIL import Image
+    from torch import Tensor
 
+    from src.datamodules.preparation import PredictionInput, Preparation
     from src.datamodules.tables.kinds import TableColumns
-
-PredictionInput: TypeAlias = "Path | str | Image.Image | np.ndarray | pd.DataFrame"
-"""What a data module may be asked to predict."""
 
 
 @runtime_checkable
@@ -51,24 +44,21 @@ class KnowsColumns(Protocol):
 class PredictsFiles(Protocol):
     """Reads inputs to predict, which need no training data."""
 
-    expected: Sequence[str]
-    """Targets that came with the inputs, '' where there is none; may be empty."""
-    id_name: str
-    """Name of the column of ids that came with the inputs, else 'id'."""
-
-    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        """Get `predict_dataloader` ready for the inputs and return the id of each.
-
-        A batch has 'index' for the inputs that can be read and 'error', {index: why}, for the others.
+    def preparation(self, spec: DataSpec) -> Preparation:
+        """Return what becomes of an input before the network sees it.
 
         Args:
-            inputs: files and folders; or PIL images and uint8 arrays [height, width, channels], texts, tables. A string
-                is a text where texts are expected, else a path.
             spec: of the run.
-
-        Raises:
-            InputError: an input that is not there, is of another kind, or there is none.
         """
+        ...
+
+
+@runtime_checkable
+class GivesRawInputs(Protocol):
+    """Gives its examples as a user would predict them."""
+
+    def raw_inputs(self, split: str, positions: Sequence[int]) -> Sequence[PredictionInput]:
+        """Return some examples before any preparation: files, images or texts; for rows one table of them all."""
         ...
 
 

@@ -19,6 +19,11 @@ SHOWN = 20
 """Columns that an error lists."""
 
 
+def is_table(given: object) -> bool:
+    """Return whether an input is a table by its name."""
+    return isinstance(given, Path) and given.suffix.lower() in SUFFIXES and not given.is_dir()
+
+
 def require_suffix(path: Path, where: str = "") -> None:
     """Raise an InputError where a file's name is none of a table."""
     if path.suffix.lower() in SPREADSHEETS:

@@ -6,15 +6,17 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from src.configs.errors import InputError
 from src.configs.labels import LABEL_SEPARATOR, is_number, numbers_first, split_labels
 from src.configs.spec import Target, TargetKind
 from src.configs.words import MISSING, respell
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 YES, NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
 """Cells of a column that stands for one label, in lower case."""
@@ -98,6 +100,8 @@ class Targets:
 
         float32 has seven digits: times in seconds since 1970 would be multiples of 128.
         """
+        import torch  # prediction reads targets too, and must not need it
+
         if self.kind == "regression":
             return torch.from_numpy(np.asarray(self.values, np.float64)[np.asarray(rows)])
         place = {name: position for position, name in enumerate(classes)}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
@@ -16,14 +15,12 @@ from src.configs.training import Accelerator
 from src.datamodules import DataModule, PredictionInput
 from src.datamodules.capabilities import PredictsFiles, require
 from src.experiment import Experiment
+from src.inference.predictions import DIGITS, Predictions
 from src.loading import load
 from src.resources.weights_files import load_weights
 from src.runs import records, state
 from src.tasks import Objective, Task
 from src.training.trainer import build_trainer
-
-DIGITS = 6
-"""Significant digits of a predicted probability: a float32 has seven, and the last depends on the batch."""
 
 
 def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
@@ -49,29 +46,6 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
     return experiment, spec, task
 
 
-class Predictions(NamedTuple):
-    """What was predicted, a row an input, in their order."""
-
-    id_name: str
-    """Name of the column of ids: the input's own, or 'id'."""
-    ids: Sequence[str]
-    """Path of a file as it was given, the input's own id, or the 0-based row."""
-    columns: dict[str, list[Any]]
-    """Label and probabilities, or the number and its interval, as the objective names them."""
-    errors: list[str]
-    """Why an input has no prediction, '' where it has one."""
-    notes: list[str]
-    """What the user should know, and the score where the inputs came with labels."""
-
-    def frame(self) -> pd.DataFrame:
-        """Return the rows as a table; an input with an error has nothing else."""
-        found: dict[str, Any] = {self.id_name: list(self.ids)}
-        for name, values in self.columns.items():
-            there = [None if why else value for value, why in zip(values, self.errors, strict=True)]
-            found[name] = there if name in ("label", "labels") else pd.to_numeric(pd.Series(there)).astype(float)
-        return pd.DataFrame(found | {"error": self.errors})
-
-
 def predict(
     run: Path,
     inputs: Sequence[PredictionInput],
@@ -86,7 +60,7 @@ def predict(
 
     Args:
         run: the run directory; nothing else of the run is needed, neither its data nor its first weights.
-        inputs: files, or what is in memory already; see `DataModule.prepare_prediction`.
+        inputs: files, or what is in memory already; see `Preparation.read`.
         accelerator: the device, as `--accelerator` of run.py.
         calibrate: divide the logits by the temperature that the run found on its validation data. It changes no label.
         threshold: of two classes, predict the second where its calibrated probability reaches the threshold that the
@@ -105,10 +79,10 @@ def predict(
     errors = [next(filter(None, each), "") for each in zip(*(part.errors for part in parts), strict=True)]
     predicted = {name: np.mean([part.predicted[name] for part in parts], axis=0) for name in parts[0].predicted}
     decided = objective.decide(predicted, calibration, threshold=threshold)
-    notes = objective.agreement(predicted, decided, datamodule.expected, [not why for why in errors])
+    notes = objective.agreement(predicted, decided, datamodule.prepared.expected, [not why for why in errors])
     shown = objective.calibrated(predicted, calibration) if calibrate else predicted
     columns = objective.columns(shown, digits=DIGITS, decided=decided)
-    return Predictions(datamodule.id_name, ids, columns, errors, [*datamodule.notes, *notes])
+    return Predictions(datamodule.prepared.id_name, ids, columns, errors, [*datamodule.notes, *notes])
 
 
 def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput]) -> list[Path]:
@@ -151,7 +125,6 @@ def prepared(run: Path, inputs: Sequence[PredictionInput]) -> tuple[Experiment, 
     datamodule = experiment.datamodule()
     require(datamodule, PredictsFiles, str(run), "cannot read inputs to predict.")
     assert isinstance(datamodule, DataModule)
-    assert isinstance(datamodule, PredictsFiles)
     datamodule.restore(run)
     return experiment, task, datamodule, datamodule.prepare_prediction(inputs, spec)
 

@@ -94,6 +94,6 @@ def _key(task: Task, datamodule: DataModule, trainer: Trainer) -> str:
             digest.update(name.encode())
             digest.update(value.cpu().contiguous().numpy().tobytes())
     spec = replace(datamodule.spec, class_counts=())  # they are of the split, and nothing of a feature
-    for part in (datamodule.fingerprint, datamodule.preparation, spec, trainer.precision):
+    for part in (datamodule.fingerprint, datamodule.fitted, spec, trainer.precision):
         digest.update(repr(part).encode())
     return digest.hexdigest()[:24]

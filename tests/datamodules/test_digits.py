@@ -23,9 +23,11 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST, FashionMNIST
 
 from experiments.digits import DigitsCNN
+from src.configs.table import Csv
 from src.datamodules import Batches, Digits, Fold
-from src.datamodules.images.digits import GreyFiles, Moved
+from src.datamodules.images.digits import Moved
 from src.datamodules.images.idx_files import read_sheet
+from src.datamodules.images.preparation import ImagePreparation
 from src.datamodules.tensors import Slices
 from src.experiment import InputError
 from src.inference.batch import predict
@@ -560,12 +562,11 @@ def test_colour_becomes_grey_as_pillow_has_it_and_bad_files_are_named(tmp_path: 
     colours = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
     Image.fromarray(colours).save(tmp_path / "colour.png")
     (tmp_path / "text.png").write_text("this is no image\n")
-    batch: Any = GreyFiles([tmp_path / "text.png", tmp_path / "colour.png"], size=28)[[0, 1]]
-    assert np.array_equal(batch["image"][0, 0].numpy(), np.asarray(Image.fromarray(colours).convert("L")))
-    assert batch["index"].tolist() == [1]
-    assert batch["error"] == {0: "not an image"}
-    none: Any = GreyFiles([tmp_path / "text.png"], size=28)[[0]]
-    assert none["image"].shape == (0, 1, 28, 28)
+    how = ImagePreparation(stored_size=28, image_size=28, csv=Csv(), grey=True)
+    index, values, errors = how.read([tmp_path / "text.png", tmp_path / "colour.png"], []).arrays([0, 1])
+    assert np.array_equal(values["image"][0, 0], np.asarray(Image.fromarray(colours).convert("L")))
+    assert (index, errors) == ([1], {0: "not an image"})
+    assert how.read([tmp_path / "text.png"], []).arrays([0]).values["image"].shape == (0, 1, 28, 28)
 
 
 def test_prediction_on_nothing_is_refused_by_name(mnist: Path, tmp_path: Path) -> None:

@@ -224,4 +224,4 @@ def test_labels_that_came_with_the_rows_to_predict(tmp_path: Path, form: str) ->
     expected = in_one_column(flowers(8))["colours"].tolist()
     if form == "a column a label":
         expected[3] = ";".join(name for name in expected[3].split(";") if name != "red")
-    assert list(data.expected) == ([] if form == "none" else expected)
+    assert list(data.prepared.expected) == ([] if form == "none" else expected)

@@ -20,14 +20,16 @@ from scipy import sparse
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
+from src.datamodules.base import PreparedBatches
+from src.datamodules.texts.given import Given
+from src.datamodules.texts.preparation import PreparedTexts
+from src.datamodules.texts.token_dataset import Tokens
 from src.datamodules.texts.tokens import (
     CHUNK,
     PAD,
     UNKNOWN,
     Encoded,
-    Inputs,
     TextEncoder,
-    Tokens,
     encode,
     encode_once,
     load_tokenizer,
@@ -403,7 +405,8 @@ def test_a_pickled_data_set_gives_the_same_batches() -> None:
 
 def test_inputs_leave_out_those_with_an_error_and_say_why() -> None:
     encoded = encode(["w0 w1", "", "w2"], encoder())
-    inputs = Inputs(encoded, {1: "empty text"}, pad_id=0)
+    given = Given(encoded, ["0", "1", "2"], "id", ["", "", ""], {1: "empty text"})
+    inputs = PreparedBatches(PreparedTexts(given, [], pad_id=0))
     assert len(inputs) == 3
     batch = inputs[[2, 1, 0]]
     assert batch["index"].tolist() == [2, 0]

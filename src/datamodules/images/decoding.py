@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -25,13 +26,13 @@ class TooLarge(ValueError):
     """An image that would not fit into memory: very large, or a small file made to seem so."""
 
 
-def decode(file: Path | BufferedReader | Image.Image | np.ndarray, size: int) -> np.ndarray:
+def decode(file: Path | BinaryIO | bytes | Image.Image | np.ndarray, size: int) -> np.ndarray:
     """Decode an image, turn it upright, and fit its middle square: uint8 [size, size, 3].
 
     The shorter side becomes `size`; JPEGs are scaled while decoded, and cropping and resizing are one pass. What is
     transparent becomes white, and of moving images the first is taken. Every image, for training, evaluation or
     prediction, goes through here. One in memory, an opened image or uint8 [height, width(, channels)], is not scaled
-    while decoded.
+    while decoded; the contents of a file are.
 
     Raises:
         one of UNREADABLE.
@@ -39,6 +40,8 @@ def decode(file: Path | BufferedReader | Image.Image | np.ndarray, size: int) ->
     if isinstance(file, Path):
         with open_regular(file) as opened:
             return decode(opened, size)
+    if isinstance(file, bytes):
+        file = BytesIO(file)
     if isinstance(file, np.ndarray):
         file = Image.fromarray(file)
     if isinstance(file, Image.Image):
@@ -61,7 +64,7 @@ def open_regular(path: Path) -> BufferedReader:
     return open(path, "rb")
 
 
-def _opened(file: BufferedReader) -> Image.Image:
+def _opened(file: BinaryIO) -> Image.Image:
     """Open an image; a JPEG may have more pixels than the limit, for they do not all come into memory."""
     try:
         return Image.open(file)
@@ -76,7 +79,7 @@ def _opened(file: BufferedReader) -> Image.Image:
         return image
 
 
-def _one_scan(image: JpegImageFile, file: BufferedReader) -> bool:
+def _one_scan(image: JpegImageFile, file: BinaryIO) -> bool:
     """Return whether a JPEG just opened is decoded row by row: not progressive, all components in its first scan."""
     if "progressive" in image.info:
         return False

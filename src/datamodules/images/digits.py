@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,18 +13,17 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.datasets import MNIST, FashionMNIST
 from typing_extensions import override
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
+from src.configs.table import Csv
 from src.datamodules.base import DataModule, fingerprint
-from src.datamodules.capabilities import PredictionInput
-from src.datamodules.images.given import GivenImage, given_images
 from src.datamodules.images.idx_files import Sheet, read_sheet
-from src.datamodules.images.image_dataset import Files
-from src.datamodules.sampling.batches import Batches
+from src.datamodules.images.preparation import ImagePreparation
+from src.datamodules.preparation import PredictionInput
 from src.datamodules.sources import LoadedSplits, own_data
 from src.datamodules.split_names import SPLITS
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide
@@ -46,8 +45,6 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 """Where the Debian package dataset-fashion-mnist has its files."""
 VAL_OF_TRAIN = 1 / 6
 """Share of the official training split that is held out: 10 000 of 60 000."""
-GREY = (19595, 38470, 7471)
-"""65 536ths of red, green and blue in a grey value (ITU-R BT.601), as Pillow has them: grey stays as it is."""
 
 
 class Digits(DataModule):
@@ -198,13 +195,15 @@ class Digits(DataModule):
     def baseline_inputs(self, split: str) -> np.ndarray:
         return self.columns[split]["image"].flatten(1).numpy()
 
-    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        images, ids = given_images(inputs, self.notes)
-        self._inputs = GreyFiles(images, size=spec.input_shape[-1])
-        return ids
+    def raw_inputs(self, split: str, positions: Sequence[int]) -> list[PredictionInput]:
+        images = self.loaded.samples[split].images.numpy()
+        return [images[position] for position in positions]
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))
+    def preparation(self, spec: DataSpec) -> ImagePreparation:
+        size = spec.input_shape[-1]
+        return ImagePreparation(
+            stored_size=size, image_size=size, grey=True, csv=Csv(), target=spec.target.name, classes=spec.classes
+        )
 
 
 class Moved(Slices):
@@ -243,19 +242,6 @@ class Moved(Slices):
             rng = np.random.default_rng([self.seed, epoch, 1])
             self._drawn = (epoch, rng.integers(0, (2 * self.shift + 1, 2 * self.shift + 1, 2), (self.size, 3)))
         return self._drawn[1]
-
-
-class GreyFiles(Files):
-    """Images for prediction, as `Files`, but 'image' is uint8 [batch, 1, size, size]."""
-
-    def __init__(self, images: Sequence[GivenImage], *, size: int) -> None:
-        super().__init__(images, stored_size=size, image_size=size)
-
-    @override
-    def __getitem__(self, keys: list[int]) -> dict[str, object]:
-        batch = super().__getitem__(keys)
-        colours = cast(Tensor, batch["image"]).int() * torch.tensor(GREY, dtype=torch.int32)[:, None, None]
-        return batch | {"image": ((colours.sum(1, keepdim=True) + 2**15) >> 16).to(torch.uint8)}
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from src.configs.errors import InputError
-from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.listing import files_below
 from src.datamodules.passed_over import PassedOver
+from src.datamodules.preparation import PredictionInput
 from src.resources.files import printable
 
-GivenImage = Path | Image.Image | np.ndarray
-"""A file, or an image in memory: opened by PIL, or uint8 [height, width(, channels)]."""
+GivenImage = Path | bytes | Image.Image | np.ndarray
+"""A file, or an image in memory: a file's contents, opened by PIL, or uint8 [height, width(, channels)]."""
 
 
 def given_images(inputs: Sequence[PredictionInput], notes: list[str]) -> tuple[list[GivenImage], list[str]]:
@@ -43,7 +43,7 @@ def _images_of(given: PredictionInput, passed: PassedOver) -> Iterator[GivenImag
         if not _is_there(path):
             raise InputError(f"{path}: no such file or folder.")
         yield from files_below(path, passed) if path.is_dir() else [path]
-    elif isinstance(given, Image.Image):
+    elif isinstance(given, Image.Image | bytes):
         yield given
     elif isinstance(given, np.ndarray):
         yield from _arrays_of(given)

@@ -19,7 +19,6 @@ from torchvision.transforms import v2
 from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.datamodules.images.decoding import UNREADABLE, decode, why_unreadable
-from src.datamodules.images.given import GivenImage
 from src.resources.files import printable
 
 TRIES = 10
@@ -133,39 +132,6 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
                 int(np.random.SeedSequence([self.seed, key]).generate_state(1, np.uint64)[0] >> 1)
             )
             return self.changes(image)
-
-
-class Files(Dataset[dict[str, object]]):
-    """Images for prediction, decoded when asked for: as `Images` for evaluation, without 'target', and with
-    'error' {index: why} for the files that do not open, which are left out of 'image' and 'index'."""
-
-    def __init__(self, images: Sequence[GivenImage], *, stored_size: int, image_size: int) -> None:
-        self.images, self.stored_size, self.image_size = images, stored_size, image_size
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, keys: list[int]) -> dict[str, object]:
-        decoded, index, errors = [], [], {}
-        for key in keys:
-            try:
-                decoded.append(decode(self.images[key], self.stored_size))
-                index.append(key)
-            except UNREADABLE as error:
-                errors[key] = why_unreadable(error)
-        shape = (0, self.stored_size, self.stored_size, 3)
-        images = torch.from_numpy(np.stack(decoded) if decoded else np.empty(shape, np.uint8)).permute(0, 3, 1, 2)
-        return {
-            "image": middle(images, self.image_size),
-            "index": torch.tensor(index, dtype=torch.long),
-            "error": errors,
-        }
-
-
-def middle(images: Tensor, size: int) -> Tensor:
-    """Return the middle square [batch, channels, size, size] of larger images."""
-    top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
-    return images[..., top : top + size, left : left + size]
 
 
 def random_windows(drawn: np.ndarray, size: int, area: tuple[float, float]) -> np.ndarray:

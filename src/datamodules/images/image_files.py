@@ -10,23 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from src.configs.errors import InputError
 from src.configs.image import Augment
 from src.configs.spec import DataSpec
 from src.configs.table import Csv
 from src.datamodules.base import DataModule, fingerprint
-from src.datamodules.capabilities import PredictionInput
 from src.datamodules.images.chosen import Chosen
 from src.datamodules.images.decoded import Decoded, decode_all
-from src.datamodules.images.given import given_images
-from src.datamodules.images.image_dataset import Files, ImageDataset
+from src.datamodules.images.image_dataset import ImageDataset
 from src.datamodules.images.listing import Listing
-from src.datamodules.images.path_table import PathTable, is_table, read_path_table
-from src.datamodules.sampling.batches import Batches
+from src.datamodules.images.preparation import ImagePreparation
+from src.datamodules.preparation import PredictionInput
 from src.datamodules.sources import LoadedSplits
-from src.datamodules.tables.table_targets import expected_targets
 from src.resources.files import printable
 
 
@@ -183,33 +180,19 @@ class ImageFiles(DataModule):
         return np.concatenate(grey_images)
 
     # ------------------------------------------------------------------------------------------------------ prediction
-    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        given = [Path(one) if isinstance(one, str) else one for one in inputs]
-        if any(map(is_table, given)):
-            images, ids = self._of_tables(given, spec)
-        else:
-            images, ids = given_images(given, self.notes)
-        self._inputs = Files(images, stored_size=self.stored_size, image_size=spec.input_shape[-1])
-        return ids
+    def raw_inputs(self, split: str, positions: Sequence[int]) -> list[PredictionInput]:
+        files = self.files(split)
+        return [files[position] for position in positions]
 
-    def _of_tables(self, tables: Sequence[object], spec: DataSpec) -> tuple[Sequence[Path], list[str]]:
-        """Return the images that tables name, and their paths as written; set `expected` where they have targets."""
-        name, found = spec.target.name, list[PathTable]()
-        for path in tables:
-            if not (isinstance(path, Path) and is_table(path)):
-                raise InputError(f"{path}: not a table, while others are. Predict tables and images apart.")
-            found.append(read_path_table(path, self.path_column, self.csv, self.notes))
-        self.expected = [
-            target
-            for table in found
-            for target in expected_targets(table.table, name, spec.classes) or [""] * len(table.table)
-        ]
-        self.id_name = self.path_column
-        images = [image for table in found for image in table.files]
-        return images, [printable(name) for table in found for name in table.files.names]
-
-    def predict_dataloader(self) -> DataLoader[Any]:
-        return self.load(self._inputs, Batches(len(self._inputs), self.batch_size, train=False))
+    def preparation(self, spec: DataSpec) -> ImagePreparation:
+        return ImagePreparation(
+            stored_size=self.stored_size,
+            image_size=spec.input_shape[-1],
+            path_column=self.path_column,
+            csv=self.csv,
+            target=spec.target.name,
+            classes=spec.classes,
+        )
 
 
 def repeated_across_splits(rows: Mapping[str, np.ndarray], decoded: Decoded) -> list[list[int]]:

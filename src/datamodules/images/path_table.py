@@ -11,7 +11,7 @@ import pyarrow as pa
 from src.configs.errors import InputError
 from src.configs.table import Csv
 from src.configs.words import word
-from src.datamodules.headers import SUFFIXES, require_column
+from src.datamodules.headers import require_column
 from src.datamodules.images.listing import Listing
 from src.datamodules.tables.table_files import read
 from src.datamodules.tables.values import some
@@ -25,11 +25,6 @@ class PathTable:
     table: pa.Table
     files: Listing
     """Their names are the cells as written."""
-
-
-def is_table(given: object) -> bool:
-    """Return whether an input is a table by its name."""
-    return isinstance(given, Path) and given.suffix.lower() in SUFFIXES and not given.is_dir()
 
 
 def read_path_table(path: Path, column: str, how: Csv, notes: list[str]) -> PathTable:

@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from src.configs.errors import InputError
 from src.configs.jsonable import from_json
@@ -200,6 +199,8 @@ class Encoder:
         if not found.size or self.scaling == "none":
             return found
         if self.scaling == "quantile":
+            from sklearn.preprocessing import QuantileTransformer  # its import takes a second
+
             quantiles = np.array(self.quantiles)
             scaler: Any = QuantileTransformer(output_distribution="normal")
             scaler.n_features_in_, scaler.n_quantiles_ = found.shape[1], len(quantiles)
@@ -239,6 +240,8 @@ def fit(
         clip: cut numbers beyond this quantile at either end.
         target: how numbers to predict are written.
     """
+    from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
     bare = Encoder(columns=tuple(columns), values=(), scaling=scaling, target=target)
     values = tuple(
         tuple(sorted(frame[name].cat.categories[np.unique(frame[name].cat.codes)])) for name in bare.categories

@@ -12,15 +12,15 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec, TargetKind
 from src.configs.table import Columns, Csv, TablePrep
 from src.datamodules.base import DataModule
-from src.datamodules.capabilities import PredictionInput
 from src.datamodules.headers import SUFFIXES, require_column, typed_columns
 from src.datamodules.ids import id_column
+from src.datamodules.preparation import PredictionInput
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import SPLIT_SEED, TEST_SHARE, VAL_SHARE, divide, divide_rows
@@ -28,9 +28,9 @@ from src.datamodules.tables import held_out, table_targets
 from src.datamodules.tables.cells import words
 from src.datamodules.tables.columns import Encoder, bin_edges, by_kind, decode, fit
 from src.datamodules.tables.fallback import fallback_table
-from src.datamodules.tables.inputs import read_inputs
 from src.datamodules.tables.kinds import infer, not_features
 from src.datamodules.tables.numbering import note, numbering
+from src.datamodules.tables.preparation import FITTED, TablePreparation
 from src.datamodules.tables.spelling_search import decimal_sign
 from src.datamodules.tables.table_files import from_frame, read, stack
 from src.datamodules.tables.table_targets import target_spelling
@@ -38,7 +38,6 @@ from src.datamodules.targets import DIVIDED, missing_classes, require_kind
 from src.datamodules.tensors import Slices
 from src.resources.files import printable
 
-FITTED = "columns.json"
 EVALUATED = 1024
 """Rows a batch, at the least, where nothing is trained."""
 
@@ -226,7 +225,7 @@ class Table(DataModule):
         columns = by_kind(self.kinds.columns)
         self._frame, _ = decoded = decode(self.table, columns)
         self._encoder = fit(self._frame.iloc[train_rows], columns, self.prep.numbers, self.prep.clip, self._written)
-        self.preparation = repr(self._encoder)
+        self.fitted = repr(self._encoder)
         encoded = self._encoder.encode(self._frame)
         self.notes += held_out.notes(self._rows, self.table, decoded.bad, self._encoder, encoded.categories, names)
         numbers = [column.name for column in columns if column.kind == "number"]
@@ -262,10 +261,14 @@ class Table(DataModule):
     def dataset(self, split: str, *, train: bool) -> Dataset[dict[str, Any]]:
         return self._data[split]
 
+    @property
+    def evaluated_batch_size(self) -> int:
+        return max(self.batch_size, EVALUATED)
+
     def batches(self, split: str, *, train: bool, rank: int = 0, world_size: int = 1) -> Batches:
         if train:
             return super().batches(split, train=True, rank=rank, world_size=world_size)
-        size = max(self.batch_size, EVALUATED)
+        size = self.evaluated_batch_size
         return Batches(len(self._rows[split]), size, train=False, rank=rank, world_size=world_size)
 
     def ids(self, split: str) -> Sequence[str]:
@@ -290,10 +293,11 @@ class Table(DataModule):
     def restore(self, run: Path) -> None:
         self._encoder = Encoder.load(run / FITTED)
 
-    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        given = read_inputs(inputs, self._encoder, self.csv, spec, self.notes)
-        self._inputs, self.expected, self.id_name = given.rows, given.expected, given.id_name
-        return given.ids
+    def raw_inputs(self, split: str, positions: Sequence[int]) -> list[PredictionInput]:
+        rows = self.table.take(self._rows[split][list(positions)])
+        return [rows.to_pandas(types_mapper=pd.ArrowDtype)]
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        return self.load(self._inputs, Batches(len(self._inputs), max(self.batch_size, EVALUATED), train=False))
+    def preparation(self, spec: DataSpec) -> TablePreparation:
+        target = spec.target
+        labels = spec.classes if target.kind == "multi_label" else ()
+        return TablePreparation(self._encoder, self.csv, target=target.name, target_kind=target.kind, labels=labels)

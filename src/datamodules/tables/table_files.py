@@ -7,7 +7,7 @@ import itertools
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,9 +17,9 @@ from pyarrow import csv as arrow_csv
 
 from src.configs.errors import InputError
 from src.configs.table import Csv
-from src.datamodules.capabilities import PredictionInput
 from src.datamodules.headers import require_suffix
 from src.datamodules.json_lines import LINES, json_rows
+from src.datamodules.preparation import PredictionInput
 from src.datamodules.row_files import DELIMITERS, Layout, clean, csv_rows, find_layout, open_bytes
 from src.datamodules.tables.cells import text_of
 
@@ -95,26 +95,34 @@ def _batched(rows: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def _read_json(file: IO[bytes], path: Path, notes: list[str], ignored: Sequence[str]) -> pa.Table:
-    rows = json_rows(file, path)
+    return from_rows(json_rows(file, path), str(path), notes, ignored)
+
+
+def from_rows(rows: Iterable[Mapping[str, Any]], where: str, notes: list[str], ignored: Sequence[str] = ()) -> pa.Table:
+    """Return rows that `json_lines` has parsed as a table of text; see `read`.
+
+    Raises:
+        InputError: there is none, or a value is a list or a record.
+    """
     parts: list[pa.Table] = []
     there: Counter[str] = Counter()
     line = 0
-    for part in _batched(rows):
+    for part in _batched(iter(rows)):
         for row in part:
             line += 1
             for name in [name for name, value in row.items() if isinstance(value, list | dict)]:
-                row[name] = _nested(path, name, ignored)
+                row[name] = _nested(where, name, ignored)
         names = dict.fromkeys(name for row in part for name in row)
         there.update(name for row in part for name in row)
         columns = {name: ["" if (value := row.get(name)) is None else value for row in part] for name in names}
         parts.append(pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()}))
     if not parts:
-        raise InputError(f"{path}: the file is empty.")
+        raise InputError(f"{where}: the file is empty.")
     if sparse := [f"{name} ({line - count})" for name, count in there.items() if count < line]:
         shown = ", ".join(sparse[:5]) + (", ..." if len(sparse) > 5 else "")
-        notes.append(f"{path}: some of the {line} rows lack a key, which counts as missing: {shown}")
+        notes.append(f"{where}: some of the {line} rows lack a key, which counts as missing: {shown}")
     table = pa.concat_tables(parts, promote_options="default")
-    return _named(table, path)
+    return _named(table, where)
 
 
 def _nested(where: object, name: str, ignored: Sequence[str]) -> None:

@@ -4,6 +4,7 @@
 # pyarrow makes its functions when it is imported.
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -157,3 +158,16 @@ def expected_targets(table: pa.Table, name: str, labels: Sequence[str], spelling
         return []
     yes = {label: [cell.lower() in YES for cell in words(table[label])] for label in labels}
     return [LABEL_SEPARATOR.join(label for label in labels if yes[label][row]) for row in range(len(table))]
+
+
+def plain_numbers(cells: Sequence[str], how: Csv, *, like: Sequence[str]) -> list[str]:
+    """Return cells with numbers as Python writes them. A cell that is no number stays as it is.
+
+    Args:
+        cells: to be read.
+        how: how they are written, where the user has said so.
+        like: cells by which the decimal sign is found.
+    """
+    column, others = (pa.chunked_array([pa.array(part, pa.string())]) for part in (cells, like))
+    numbers, _ = as_numbers(column, target_spelling("regression", others, how))
+    return [cell if math.isnan(number) else repr(number) for cell, number in zip(cells, numbers.tolist(), strict=True)]

@@ -11,9 +11,9 @@ import pandas as pd
 
 from src.configs.errors import InputError
 from src.configs.table import Csv
-from src.datamodules.capabilities import PredictionInput
 from src.datamodules.headers import SUFFIXES, column_names
 from src.datamodules.ids import id_column
+from src.datamodules.preparation import PredictionInput
 from src.datamodules.row_files import clean
 from src.datamodules.texts.text_files import STDIN, Document, TextFile, document, suffix
 from src.datamodules.texts.tokens import Encoded, TextEncoder, encode

@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec, TargetKind
 from src.configs.table import Csv
 from src.configs.text import TextPrep, Vocabulary
 from src.datamodules.base import DataModule
-from src.datamodules.capabilities import PredictionInput
 from src.datamodules.headers import SUFFIXES, typed
+from src.datamodules.preparation import PredictionInput
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import LikeLength
@@ -28,7 +28,7 @@ from src.datamodules.sources import LoadedSplits, own_data, split_files
 from src.datamodules.splits import FEW_VAL_SHARE, SPLIT_SEED, TEST_SHARE, VAL_SHARE, blocks, few
 from src.datamodules.synthetic.texts import draw_texts
 from src.datamodules.targets import require_kind
-from src.datamodules.texts.given import encode_given
+from src.datamodules.texts.preparation import TextPreparation
 from src.datamodules.texts.text_files import Scan, TextFile, scan
 from src.datamodules.texts.text_parts import Part, usable, without_repeated
 from src.datamodules.texts.text_targets import (
@@ -36,11 +36,11 @@ from src.datamodules.texts.text_targets import (
     divide_part,
     fingerprint_of,
     fit_targets,
-    plain_numbers,
     read_targets,
     target_notes,
 )
-from src.datamodules.texts.tokens import TRAINED, Inputs, TextEncoder, Tokens, encode_once, load_tokenizer
+from src.datamodules.texts.token_dataset import Tokens
+from src.datamodules.texts.tokens import TRAINED, TextEncoder, encode_once, load_tokenizer
 from src.datamodules.texts.vocabulary import save_tokenizer, trained_tokenizer, vectors_of
 from src.resources.files import printable
 
@@ -285,13 +285,12 @@ class TextTable(DataModule):
         return [found[row] for row in wanted.rows.tolist()]
 
     # ------------------------------------------------------------------------------------------------------ prediction
-    def prepare_prediction(self, inputs: Sequence[PredictionInput], spec: DataSpec) -> Sequence[str]:
-        columns, encoder = (self.text_column, self.label_column), TextEncoder(self._tokenizer(), self.prep)
-        given = encode_given(inputs, columns, self.csv, encoder, strip_html=self.prep.strip_html)
-        self._inputs, self.id_name = Inputs(given.encoded, given.errors, pad_id=spec.pad_id), given.id_name
-        numbers = self.predicts == "regression"
-        self.expected = plain_numbers(given.labels, self.csv, like=given.labels) if numbers else given.labels
-        return given.ids
+    def raw_inputs(self, split: str, positions: Sequence[int]) -> list[PredictionInput]:
+        part = self._parts[split].subset(positions)
+        as_written = replace(part, file=replace(part.file, strip_html=False))
+        found = dict(zip(np.unique(part.rows).tolist(), as_written.texts(), strict=True))
+        return [found[row] for row in part.rows.tolist()]
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        return self.load(self._inputs, LikeLength(self._inputs.encoded.lengths, self.batch_size, train=False))
+    def preparation(self, spec: DataSpec) -> TextPreparation:
+        columns = self.text_column, self.label_column
+        return TextPreparation(self._tokenizer(), self.prep, self.csv, *columns, self.predicts == "regression")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 from torch import Tensor
 
 from src.configs.spec import Target, TargetKind
-from src.configs.table import Csv
 from src.datamodules.splits import divide, divide_rows
-from src.datamodules.tables.table_targets import target_spelling
-from src.datamodules.tables.values import as_numbers
+from src.datamodules.tables.table_targets import plain_numbers
 from src.datamodules.targets import Targets, missing_classes, other_reading, parse_targets
 from src.datamodules.texts.text_parts import Part
 
@@ -35,19 +31,6 @@ def _parsed(
     if kind == "regression":
         cells = plain_numbers(cells, train.file.csv, like=train.labels)
     return parse_targets(kind, {train.file.label_column: cells}, where, rows=rows)
-
-
-def plain_numbers(cells: Sequence[str], how: Csv, *, like: Sequence[str]) -> list[str]:
-    """Return cells with numbers as Python writes them. A cell that is no number stays as it is.
-
-    Args:
-        cells: to be read.
-        how: how they are written, where the user has said so.
-        like: cells by which the decimal sign is found.
-    """
-    column, others = (pa.chunked_array([pa.array(part, pa.string())]) for part in (cells, like))
-    numbers, _ = as_numbers(column, target_spelling("regression", others, how))
-    return [cell if math.isnan(number) else repr(number) for cell, number in zip(cells, numbers.tolist(), strict=True)]
 
 
 def divide_part(kind: TargetKind, whole: Part, shares: Mapping[str, float]) -> dict[str, Part]:

@@ -6,20 +6,16 @@ import contextlib
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from src.configs.errors import InputError, did_you_mean
 from src.configs.text import TextPrep
-from src.resources import hub
 from src.resources.cache import cache_dir, once
 
 TRAINED = ("word", "wordpiece")
@@ -68,6 +64,8 @@ def load_tokenizer(name: str) -> Tokenizer:
     Raises:
         InputError: there is none of that name, or it has no fast implementation.
     """
+    from src.resources import hub
+
     path = Path(name) / "tokenizer.json"
     try:
         with explain_errors(f"--vocabulary.tokenizer {name}: no tokenizer can be read there"):
@@ -229,56 +227,19 @@ def _chunks(texts: Iterable[str], encoder: TextEncoder) -> Iterator[tuple[np.nda
         yield np.array(list(itertools.chain.from_iterable(found)), np.uint32), list(map(len, found))
 
 
-class Tokens(Dataset[dict[str, Any]]):
-    """Batches of token ids: {'tokens': int64 [batch, longest], 'mask': bool, True where a token is, 'target', 'index'}.
+def padded(encoded: Encoded, rows: np.ndarray, pad_id: int, length: int | None = None) -> dict[str, np.ndarray]:
+    """Return 'tokens', int64 [rows, length], and 'mask', True where a token is.
 
     Args:
-        encoded: token ids of all texts.
-        rows: position of each example in `encoded`.
-        targets: class of each example.
-        pad_id: fills up the shorter texts of a batch.
-        pad_to: length of every batch; None pads to the longest of each.
+        encoded: has the texts.
+        rows: positions of some of them.
+        pad_id: fills up the shorter texts.
+        length: None for that of the longest.
     """
-
-    def __init__(
-        self, encoded: Encoded, rows: np.ndarray, targets: Tensor, *, pad_id: int, pad_to: int | None = None
-    ) -> None:
-        self.encoded, self.rows, self.targets, self.pad_id, self.pad_to = encoded, rows, targets, pad_id, pad_to
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
-        index = np.asarray(keys, np.int64) % len(self.rows)
-        starts, ends = self.encoded.offsets[self.rows[index]], self.encoded.offsets[self.rows[index] + 1]
-        lengths = ends - starts
-        longest = self.pad_to or int(lengths.max(initial=1))
-        tokens = np.full((len(index), longest), self.pad_id, np.int64)
-        for row, start, end in zip(tokens, starts, ends, strict=True):
-            row[: end - start] = self.encoded.mapped[start:end]
-        where = torch.from_numpy(index)
-        return {
-            "tokens": torch.from_numpy(tokens),
-            "mask": torch.from_numpy(np.arange(longest) < lengths[:, None]),
-            "target": self.targets[where],
-            "index": where,
-        }
-
-
-class Inputs(Tokens):
-    """Texts to predict, as `Tokens` without targets; those with an error are named in 'error', {index: why}.
-
-    Args:
-        encoded: token ids of all inputs.
-        errors: input -> what is wrong with it.
-        pad_id: as for `Tokens`.
-    """
-
-    def __init__(self, encoded: Encoded, errors: Mapping[int, str], *, pad_id: int) -> None:
-        size = len(encoded)
-        super().__init__(encoded, np.arange(size), torch.zeros(size, dtype=torch.int64), pad_id=pad_id)
-        self.errors = errors
-
-    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
-        good = [key for key in keys if key not in self.errors]
-        return super().__getitem__(good) | {"error": {key: self.errors[key] for key in keys if key in self.errors}}
+    starts, ends = encoded.offsets[rows], encoded.offsets[rows + 1]
+    lengths = ends - starts
+    longest = length or int(lengths.max(initial=1))
+    tokens = np.full((len(rows), longest), pad_id, np.int64)
+    for row, start, end in zip(tokens, starts, ends, strict=True):
+        row[: end - start] = encoded.mapped[start:end]
+    return {"tokens": tokens, "mask": np.arange(longest) < lengths[:, None]}

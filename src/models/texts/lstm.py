@@ -1,4 +1,4 @@
-"""A recurrent network for texts, without packed sequences, so that it exports (with its length fixed, as any LSTM)."""
+"""A recurrent network for texts, without packed sequences, so that it exports."""
 
 from __future__ import annotations
 
@@ -116,8 +116,9 @@ class LSTM(nn.Module):
 
 def reordered(states: Tensor, order: Tensor) -> Tensor:
     """States [batch, length, n] in another order [batch, length] of their tokens."""
-    rows = torch.arange(states.shape[0], device=order.device)[:, None] * states.shape[1] + order
-    return states.flatten(0, 1).index_select(0, rows.flatten()).view_as(states)  # gather is a quarter as fast
+    batch, length = order.shape  # of `states`, an exported graph would keep the length that it was traced with
+    rows = torch.arange(batch, device=order.device)[:, None] * length + order
+    return states.flatten(0, 1).index_select(0, rows.flatten()).view(batch, length, -1)  # gather is a quarter as fast
 
 
 def side_by_side(read: list[Tensor], backwards: Tensor) -> Tensor:

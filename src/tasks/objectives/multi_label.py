@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from torchmetrics.classification import (
 )
 from typing_extensions import override
 
-from src.configs.labels import LABEL_SEPARATOR, split_labels
+from src.answers import MultiLabelAnswers, Predicted
+from src.configs.labels import split_labels
 from src.configs.spec import DataSpec
 from src.tasks.objectives.calibration import best_f1_threshold
 from src.tasks.objectives.figures import draw_label_scores
-from src.tasks.objectives.objective import Mistakes, Objective, Predicted
+from src.tasks.objectives.objective import Mistakes, Objective
 from src.tasks.objectives.present import MeanAveragePrecision, MeanF1
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class MultiLabel(Objective):
+class MultiLabel(MultiLabelAnswers, Objective):
     """Any number of labels an example, none included: binary cross-entropy of logits and targets [batch, num_labels].
 
     It predicts 'prob' [batch, num_labels], each label's probability on its own. Metrics take a label from 0.5 on. An
@@ -93,24 +94,9 @@ class MultiLabel(Objective):
         metrics.update(predicted["prob"], (target > 0.5).long())  # a blended target counts as what it has more of
 
     # --------------------------------------------------------------------------------------- predictions as a table
-    def _names(self, chosen: np.ndarray) -> list[str]:
-        return [
-            LABEL_SEPARATOR.join(name for name, there in zip(self.spec.classes, row, strict=True) if there)
-            for row in chosen
-        ]
-
-    @override
-    def columns(
-        self, predicted: Predicted, *, digits: int = 9, decided: np.ndarray | None = None
-    ) -> dict[str, list[Any]]:
-        prob = predicted["prob"]
-        return {"labels": self._names(prob >= 0.5 if decided is None else decided)} | {
-            f"prob_{name}": [f"{p:.{digits}g}" for p in prob[:, i]] for i, name in enumerate(self.spec.classes)
-        }
-
     @override
     def target_column(self, target: np.ndarray) -> list[Any]:
-        return self._names(target > 0.5)
+        return self.names(target > 0.5)
 
     @override
     def read(self, rows: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -174,31 +160,9 @@ class MultiLabel(Objective):
         wrong = np.flatnonzero(((prob >= 0.5) != true).any(axis=1))
         right = np.where(true, prob, 1 - prob).min(axis=1)
         worst = wrong[np.argsort(right[wrong])][:count]
-        taken = self._names(prob[worst] >= 0.5)
+        taken = self.names(prob[worst] >= 0.5)
         titles = [
             f"{name or 'no label'}, not {own or 'no label'}"
-            for name, own in zip(self._names(true[worst]), taken, strict=True)
+            for name, own in zip(self.names(true[worst]), taken, strict=True)
         ]
         return Mistakes(worst, titles)
-
-    @override
-    def agreement(
-        self, predicted: Predicted, decided: np.ndarray | None, expected: Sequence[str], usable: Sequence[bool]
-    ) -> list[str]:
-        """Say how well the labels agree with those of the inputs. An empty cell counts as no label."""
-        rows = [row for row, use in enumerate(usable) if use] if any(expected) else []
-        if not rows:
-            return []
-        own = predicted["prob"] >= 0.5 if decided is None else decided
-        wanted = [set(split_labels(expected[row])) for row in rows]
-        true = np.array([[name in names for name in self.spec.classes] for names in wanted])
-        strange = sorted(set().union(*wanted) - set(self.spec.classes))
-        micro = f1_score(true, own[rows], average="micro", zero_division=0.0)  # pyright: ignore[reportArgumentType]
-        notes = [
-            f"f1_micro {micro:.4f}, exact_match {(true == own[rows]).all(1).mean():.4f} on {len(rows)} rows with labels"
-        ]
-        if strange:
-            notes.append(
-                f"labels that training had not: {', '.join(strange[:5])}; it knew {', '.join(self.spec.classes)}"
-            )
-        return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from src.answers import Answers, Predicted
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.training import Imbalance
@@ -17,9 +18,6 @@ from src.configs.training import Imbalance
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-Predicted = Mapping[str, np.ndarray]
-"""Name -> array [examples, ...], as `Objective.predictions` names them."""
 
 
 class Mistakes(NamedTuple):
@@ -29,7 +27,7 @@ class Mistakes(NamedTuple):
     titles: list[str]
 
 
-class Objective(nn.Module):
+class Objective(Answers, nn.Module):
     """What is predicted. It turns a network's outputs into a loss, metrics, and the columns of predictions.
 
     A subclass is one kind of target. It knows neither what goes into the network nor the network.
@@ -112,18 +110,6 @@ class Objective(nn.Module):
         return {name: float(value) for name, value in metrics.compute().items()}
 
     # --------------------------------------------------------------------------------------- predictions as a table
-    def columns(
-        self, predicted: Predicted, *, digits: int = 9, decided: np.ndarray | None = None
-    ) -> dict[str, list[Any]]:
-        """Return the columns of a CSV of predictions, without 'id' and 'target'.
-
-        Args:
-            predicted: as `predictions` names it.
-            digits: significant digits of a probability. Nine tell every float32 apart.
-            decided: what `decide` chose; without it the likeliest class, or every label from 0.5 on.
-        """
-        raise NotImplementedError
-
     def target_column(self, target: np.ndarray) -> list[Any]:
         """Return the column 'target' of a CSV from targets [examples, ...]."""
         raise NotImplementedError
@@ -169,17 +155,6 @@ class Objective(nn.Module):
     def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
         """Return the `count` worst mistakes at most."""
         raise NotImplementedError
-
-    def agreement(
-        self, predicted: Predicted, decided: np.ndarray | None, expected: Sequence[str], usable: Sequence[bool]
-    ) -> list[str]:
-        """Return lines that compare predictions with the targets that the inputs came with.
-
-        Args:
-            expected: targets as written, '' where there is none; may be empty.
-            usable: whether there is a prediction, for each input.
-        """
-        return []
 
 
 def of_one_process(metrics: MetricCollection) -> MetricCollection:

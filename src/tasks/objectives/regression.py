@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.metrics import r2_score
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection, R2Score, SpearmanCorrCoef
 from typing_extensions import override
 
+from src.answers import Predicted, RegressionAnswers
 from src.configs import shown
 from src.configs.errors import InputError
-from src.configs.labels import is_number
 from src.configs.spec import DataSpec
 from src.tasks.objectives.figures import draw_regression
-from src.tasks.objectives.objective import Mistakes, Objective, Predicted, of_one_process
+from src.tasks.objectives.objective import Mistakes, Objective, of_one_process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,7 @@ OUTPUTS: dict[Loss, int] = {"mse": 1, "mae": 1, "huber": 1, "quantile": 3, "gaus
 """Outputs that a network needs for each loss."""
 
 
-class Regression(Objective):
+class Regression(RegressionAnswers, Objective):
     """A number an example, from outputs [batch, OUTPUTS[loss]] and targets [batch] in the table's own units.
 
     The network sees and predicts the target as `spec.target` scales it; metrics and predictions are in its own units.
@@ -146,12 +145,6 @@ class Regression(Objective):
 
     # --------------------------------------------------------------------------------------- predictions as a table
     @override
-    def columns(
-        self, predicted: Predicted, *, digits: int = 9, decided: np.ndarray | None = None
-    ) -> dict[str, list[Any]]:
-        return {name: predicted[name].tolist() for name in ("prediction", "lower", "upper") if name in predicted}
-
-    @override
     def target_column(self, target: np.ndarray) -> list[Any]:
         return target.tolist()
 
@@ -177,29 +170,6 @@ class Regression(Objective):
             "{} {}, predicted {}".format(name, *shown.apart(float(target[i]), float(prediction[i]))) for i in worst
         ]
         return Mistakes(worst, titles)
-
-    @override
-    def agreement(
-        self, predicted: Predicted, decided: np.ndarray | None, expected: Sequence[str], usable: Sequence[bool]
-    ) -> list[str]:
-        """Say how far the predictions are from the numbers that the inputs came with, where there are two at least."""
-        pairs = [
-            (value, float(true))
-            for value, true, there in zip(predicted["prediction"], expected, usable, strict=False)
-            if there and is_number(true)
-        ]
-        name = self.spec.target.name
-        given = [true for true, there in zip(expected, usable, strict=False) if there and true]
-        strange = [true for true in given if not is_number(true)]
-        notes = []
-        if strange:
-            rows = "1 row has" if len(strange) == 1 else f"{len(strange)} rows have"
-            notes.append(f"{rows} a {name} that is no number: {', '.join(strange[:3])}")
-        if len(pairs) < 2:
-            return notes
-        prediction, target = np.array(pairs, np.float64).T
-        rmse = float(np.sqrt(np.mean((prediction - target) ** 2)))
-        return [f"rmse {rmse:.4g}, r2 {r2_score(target, prediction):.4f} on {len(pairs)} rows with a {name}", *notes]
 
 
 class R2(R2Score):

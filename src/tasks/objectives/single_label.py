@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,15 +20,14 @@ from torchmetrics.classification import (
 )
 from typing_extensions import override
 
+from src.answers import Predicted, SingleLabelAnswers
 from src.configs.errors import InputError
-from src.configs.labels import is_number
 from src.configs.spec import DataSpec
 from src.configs.training import Imbalance
-from src.configs.words import respell
 from src.tasks.objectives import calibration as calibrating
 from src.tasks.objectives.figures import MOST_NAMES, draw_confusion, draw_reliability
 from src.tasks.objectives.imbalance import class_weights, imbalanced_loss, log_prior
-from src.tasks.objectives.objective import Mistakes, Objective, Predicted
+from src.tasks.objectives.objective import Mistakes, Objective
 from src.tasks.objectives.present import MeanAUROC, MeanRecall
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class SingleLabel(Objective):
+class SingleLabel(SingleLabelAnswers, Objective):
     """One class an example, by cross-entropy of logits [batch, num_classes] and classes [batch].
 
     It predicts 'prob' [batch, num_classes].
@@ -145,16 +144,6 @@ class SingleLabel(Objective):
 
     # --------------------------------------------------------------------------------------- predictions as a table
     @override
-    def columns(
-        self, predicted: Predicted, *, digits: int = 9, decided: np.ndarray | None = None
-    ) -> dict[str, list[Any]]:
-        prob, classes = predicted["prob"], self.spec.classes
-        label = prob.argmax(1) if decided is None else decided
-        return {"label": [classes[i] for i in label]} | {
-            f"prob_{name}": [f"{p:.{digits}g}" for p in prob[:, i]] for i, name in enumerate(classes)
-        }
-
-    @override
     def target_column(self, target: np.ndarray) -> list[Any]:
         return [self.spec.classes[i] for i in target]
 
@@ -219,26 +208,3 @@ class SingleLabel(Objective):
         worst = wrong[np.argsort(prob[wrong, target[wrong]])][:count]
         titles = [f"{classes[target[i]]}, not {classes[label[i]]} {prob[i].max():.2f}" for i in worst]
         return Mistakes(worst, titles)
-
-    @override
-    def agreement(
-        self, predicted: Predicted, decided: np.ndarray | None, expected: Sequence[str], usable: Sequence[bool]
-    ) -> list[str]:
-        """Say how many classes are those that the inputs came with, and which of these the run does not know.
-
-        Numbers are taken for positions among the classes where no class is a number itself.
-        """
-        classes = self.spec.classes
-        label = predicted["prob"].argmax(1) if decided is None else decided
-        known = {name: target for target, name in enumerate(classes)}
-        if not any(is_number(name) for name in classes):
-            known |= {str(target): target for target in range(len(classes))}
-        there = [(own, name) for own, name, use in zip(label, expected, usable, strict=False) if name and use]
-        spelled = respell({name for _, name in there}, [*known])
-        strange = sorted(name for name, as_trained in spelled.items() if as_trained not in known)
-        right = [own == known[spelled[name]] for own, name in there if spelled[name] in known]
-        notes = [f"accuracy {sum(right) / len(right):.4f} on {len(right)} rows with a label"] if right else []
-        if strange:
-            left_out, shown = len(there) - len(right), ", ".join(strange[:5])
-            notes.append(f"{left_out} rows have labels that training had not ({shown}); it knew {', '.join(classes)}")
-        return notes

@@ -1,0 +1,1 @@
+"""Models that leave their run: exports with a certificate, and a server of them."""

@@ -1,0 +1,210 @@
+"""A model that has left its run: its preparation, its graph in onnxruntime, and its certificate. It needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from src.answers import Answers, answers_for
+from src.configs.errors import InputError
+from src.configs.jsonable import from_json
+from src.configs.spec import DataSpec, Target
+from src.datamodules import preparation
+from src.datamodules.preparation import PredictionInput, Preparation, Prepared, read_json
+from src.inference.predictions import DIGITS, Predictions
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+CERTIFICATE, MODEL, GRAPH = "certificate.json", "model.json", "model.onnx"
+AT_ONCE = 32
+"""Inputs a batch; rows of a table come in thousands."""
+ROWS_AT_ONCE = 1024
+
+
+class Outputs(NamedTuple):
+    """What the graph says of inputs."""
+
+    values: dict[str, np.ndarray]
+    """Output of the graph -> [inputs, ...]; 0 where there is an error."""
+    errors: list[str]
+    """Why an input has no answer, '' where it has one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """An export, ready to answer. Threads may share it.
+
+    Args:
+        folder: where it is.
+        certificate: what was proved of it.
+        preparations: what becomes of an input; several for a cross-validation, whose folds were fitted apart.
+        session: of onnxruntime.
+        answers: how its outputs are said.
+    """
+
+    folder: Path
+    certificate: dict[str, Any]
+    preparations: list[Preparation]
+    session: InferenceSession
+    answers: Answers
+
+    @property
+    def kind(self) -> str:
+        """What goes in: image, text or table."""
+        return self.preparations[0].kind
+
+    @property
+    def output_names(self) -> list[str]:
+        return [output.name for output in self.session.get_outputs()]
+
+    def read(self, inputs: Sequence[PredictionInput], notes: list[str]) -> list[Prepared]:
+        """Read inputs by each of the preparations; see `Preparation.read`."""
+        first, *others = [
+            how.read(inputs, notes if number == 0 else []) for number, how in enumerate(self.preparations)
+        ]
+        return [first, *others]
+
+    def outputs(self, prepared: Sequence[Prepared]) -> Outputs:
+        """Return what the graph says of inputs that `read` has read, in batches of like length."""
+        count = len(prepared[0])
+        values: dict[str, np.ndarray] = {}
+        errors = [""] * count
+        for keys in self._batches(prepared[0]):
+            arrays = [one.arrays(keys) for one in prepared]
+            bad = {key: why for one in reversed(arrays) for key, why in one.errors.items()}
+            for key, why in bad.items():
+                errors[key] = why
+            if any(len(one.index) + len(bad) > len(keys) for one in arrays):  # what another preparation refuses
+                arrays = [one.arrays([key for key in keys if key not in bad]) for one in prepared]
+            if not (index := arrays[0].index):
+                continue
+            for name, found in self.run([one.values for one in arrays]).items():
+                values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[index] = found
+        for output in self.session.get_outputs() if not values else ():  # nothing could be read
+            width = [side for side in output.shape[1:] if isinstance(side, int)]
+            values[output.name] = np.zeros((count, *width))
+        return Outputs(values, errors)
+
+    def run(self, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the graph's outputs for a batch, as each of the preparations has it."""
+        there = {node.name for node in self.session.get_inputs()}
+        feeds = {
+            name_of(name, number): np.ascontiguousarray(values)
+            for number, batch in enumerate(arrays)
+            for name, values in batch.items()
+        }
+        found: list[Any] = self.session.run(None, {name: values for name, values in feeds.items() if name in there})
+        return dict(zip(self.output_names, found, strict=True))
+
+    def _batches(self, prepared: Prepared) -> Iterator[list[int]]:
+        lengths, size = prepared.lengths, ROWS_AT_ONCE if self.kind == "table" else AT_ONCE
+        order = np.arange(len(prepared)) if lengths is None else np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), size):
+            yield order[start : start + size].tolist()
+
+    def predict(
+        self, inputs: Sequence[PredictionInput], *, calibrate: bool = True, threshold: bool = False
+    ) -> Predictions:
+        """Predict every input; see `inference.predictor.predict`.
+
+        Raises:
+            InputError: what the user can put right, such as a threshold where the run has none.
+        """
+        notes: list[str] = []
+        prepared = self.read(inputs, notes)
+        values, errors = self.outputs(prepared)
+        shown, decided = self.decided(values, calibrate=calibrate, threshold=threshold)
+        columns = self.answers.columns(shown, digits=DIGITS, decided=decided)
+        said = self.answers.agreement(shown, decided, prepared[0].expected, [not why for why in errors])
+        return Predictions(prepared[0].id_name, prepared[0].ids, columns, errors, [*notes, *said])
+
+    def decided(
+        self, values: dict[str, np.ndarray], *, calibrate: bool = True, threshold: bool = False
+    ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Return the predictions that are shown, and the labels that are given, of the graph's outputs.
+
+        Raises:
+            InputError: a threshold is asked for, and the run has none.
+        """
+        shown = dict(values)
+        uncalibrated = shown.pop("prob_uncalibrated", shown.get("prob"))
+        likeliest, by_threshold, labels = (shown.pop(name, None) for name in ("label", "label_by_threshold", "labels"))
+        if threshold and by_threshold is None:
+            raise InputError(
+                f"--threshold: {self.folder} has none; only a finished run of two classes chooses one. Leave it out."
+            )
+        if not calibrate and uncalibrated is not None:
+            shown["prob"] = uncalibrated
+        return shown, by_threshold if threshold else labels if labels is not None else likeliest
+
+
+def name_of(name: str, number: int) -> str:
+    """Return the graph's input for an array of a preparation, counted from 0."""
+    return f"{name}_{number + 1}" if number else name
+
+
+def is_export(path: Path) -> bool:
+    """Return whether a folder is, or was meant to be, an export."""
+    return (path / CERTIFICATE).is_file() or (path / MODEL).is_file()
+
+
+def load(folder: Path, *, threads: int = 0) -> Exported:
+    """Return an export whose files are those that were certified.
+
+    Args:
+        folder: runs/<Experiment>/<id>/export/onnx, or a copy of it.
+        threads: that share the work of one batch; 0 for all cores.
+
+    Raises:
+        InputError: it is no export, a file of it is missing or another one, or onnxruntime cannot read it.
+    """
+    certificate = read_json(folder / CERTIFICATE)
+    require_whole(folder, certificate)
+    if certificate["format"] != "onnx":
+        raise InputError(f"{folder}: an export for {certificate['format']}; only that for onnx is predicted with here.")
+    found = read_json(folder / MODEL)
+    spec = DataSpec(classes=tuple(found["classes"]), target=from_json(Target, found["target"]))
+    preparations = [preparation.load(folder / name) for name in found["preparations"]]
+    return Exported(folder, certificate, preparations, _session(folder, certificate, threads), answers_for(spec))
+
+
+def require_whole(folder: Path, certificate: dict[str, Any]) -> None:
+    """Raise an InputError where a file of an export is not what was certified."""
+    for name, digest in certificate["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing; the certificate names it. Export the run again, or copy it whole.")
+        if digest_of(path) != digest:
+            raise InputError(
+                f"{path}: not the file that was certified (another SHA-256). Export the run again, or copy it whole."
+            )
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _session(folder: Path, certificate: dict[str, Any], threads: int) -> InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(f"{folder}: needs onnxruntime ({error}). pip install -e '.[deploy]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # its warnings are of the graph's making, not of its use
+    try:
+        return onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises kinds of its own
+        made_with = certificate["versions"].get("onnxruntime", "?")
+        raise InputError(
+            f"{folder / GRAPH}: onnxruntime {onnxruntime.__version__} cannot read it (opset "
+            f"{certificate['model']['opset']}, made with onnxruntime {made_with}): {str(error).strip()[:300]}"
+        ) from error

@@ -1,0 +1,83 @@
+"""What an export computes: networks, their views, the mean over members, temperature and thresholds in one module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.deploy.exported import name_of
+from src.tasks import Task
+
+LEAST = 1e-38
+"""Probability below which no logarithm is taken; see `tasks.objectives.calibration`."""
+
+
+class Graph(nn.Module):
+    """Maps prepared inputs to answers, in float32.
+
+    For one class these are 'prob', calibrated, and 'label', the position of the likeliest class; for several labels
+    'prob' and 'labels', those that reach their threshold; for a number 'prediction' and maybe 'lower' and 'upper'.
+    Where there are a temperature and a threshold, 'prob_uncalibrated' and 'label_by_threshold' follow.
+
+    Args:
+        tasks: with their weights; the prediction is the mean of theirs.
+        preparation_of: for each task the position of its preparation.
+        names: what a batch of one preparation has, in order, such as tokens and mask.
+        calibration: of the run, as its record has it.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        preparation_of: Sequence[int],
+        names: Sequence[str],
+        calibration: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.tasks = nn.ModuleList(tasks)
+        self.preparation_of, self.names, self.objective = preparation_of, names, tasks[0].objective
+        self.temperature = float(calibration.get("temperature", 1.0))
+        self.threshold: float | None = calibration.get("threshold")
+        chosen = calibration.get("thresholds", {})
+        thresholds = [chosen.get(name, 0.5) for name in self.objective.spec.classes]
+        self.register_buffer("thresholds", torch.tensor(thresholds, dtype=torch.float64), persistent=False)
+        self.requires_grad_(False).float().eval()
+
+    @property
+    def input_names(self) -> list[str]:
+        return [name_of(name, at) for at in range(max(self.preparation_of) + 1) for name in self.names]
+
+    def answers(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the answers by name for a batch, as each of the preparations has it."""
+        each = [
+            task.objective.predictions(task({**batches[at]}).float())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+            for task, at in zip(self.tasks, self.preparation_of, strict=True)
+        ]
+        predicted = {name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]}
+        match self.objective.spec.target.kind:
+            case "single_label":
+                return self._classes(predicted["prob"])
+            case "multi_label":
+                return {**predicted, "labels": predicted["prob"] >= self.thresholds}
+            case "regression":
+                return predicted
+
+    def _classes(self, prob: Tensor) -> dict[str, Tensor]:
+        after = prob
+        if self.temperature != 1:
+            after = (prob.double().clamp(min=LEAST).log() / self.temperature).softmax(1).float()
+        found = {"prob": after, "label": prob.argmax(1)}
+        if self.temperature != 1:
+            found["prob_uncalibrated"] = prob
+        if self.threshold is not None:
+            found["label_by_threshold"] = (after[:, 1].double() >= self.threshold).long()
+        return found
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the answers for tensors [batch, ...], in the order of `input_names`."""
+        count = len(self.names)
+        parts = [tensors[start : start + count] for start in range(0, len(tensors), count)]
+        return tuple(self.answers([dict(zip(self.names, part, strict=True)) for part in parts]).values())

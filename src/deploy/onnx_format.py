@@ -1,0 +1,133 @@
+"""ONNX: the format that Leyden itself predicts with and serves."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.configs.errors import InputError
+from src.deploy.exported import GRAPH, name_of
+from src.deploy.graph import Graph
+
+OPSET = 20
+"""Of ONNX 1.15; the exporter's own would ask for a newer onnxruntime than users have."""
+LARGEST = 1_800_000_000
+"""Bytes of weights up to which they are within the file; protobuf ends at 2 GiB."""
+
+
+def write(graph: Graph, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
+    """Write a graph as ONNX and return what the certificate says of it.
+
+    Args:
+        graph: in evaluation mode.
+        batches: of each preparation a batch of two or more, which the exporter traces; its sizes stay variables.
+        folder: gets `model.onnx`.
+
+    Raises:
+        InputError: the extra is not installed, or an operator has no counterpart.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"--format onnx: needs onnx and onnxscript ({error}). pip install -e '.[deploy]'") from error
+    size = sum(p.numel() * p.element_size() for p in graph.parameters())
+    args, outputs = example(graph, batches)
+    with _quiet():
+        try:
+            torch.onnx.export(
+                graph,
+                args,
+                str(folder / GRAPH),
+                input_names=graph.input_names,
+                output_names=outputs,
+                opset_version=OPSET,
+                dynamic_shapes=(shapes(graph, batches),),
+                external_data=size > LARGEST,
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:  # torch.export and onnxscript raise a dozen kinds
+            raise InputError(explain(error)) from error
+    proto = onnx.load(str(folder / GRAPH), load_external_data=False)
+    return {
+        "opset": max(one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")),
+        "bytes": sum(path.stat().st_size for path in folder.glob(f"{GRAPH}*")),
+        "inputs": {node.name: _described(node) for node in proto.graph.input},
+        "outputs": {node.name: _described(node) for node in proto.graph.output},
+    }
+
+
+def example(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> tuple[tuple[Tensor, ...], list[str]]:
+    """Return the graph's arguments for a batch, and the names of its outputs."""
+    with torch.no_grad():
+        outputs = list(graph.answers(batches))
+    return tuple(batch[name] for batch in batches for name in graph.names), outputs
+
+
+def shapes(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> tuple[dict[int, Any], ...]:
+    """Return which axes of the arguments vary: the batch, and the length of texts."""
+    batch = torch.export.Dim("batch")
+    return tuple(
+        {0: batch} | ({1: torch.export.Dim(name_of("length", at))} if name in ("tokens", "mask") else {})
+        for at, _ in enumerate(batches)
+        for name in graph.names
+    )
+
+
+def explain(error: Exception) -> str:
+    """Say which operator of whose line could not be exported, and what to do."""
+    text = str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    place = _place(cause)
+    first = next((line for line in lines if "Error" in line or "upport" in line), lines[0] if lines else repr(error))
+    deepest = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return (
+        f"the network cannot be exported{place}: {type(cause).__name__}: {deepest[:300]}"
+        f"{'' if deepest in first else f' ({first[:200]})'}. Write the operation with others there, or keep what "
+        "depends on values of tensors (.item(), if on a tensor) out of forward."
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Return ' at file:line' of the deepest frame in code that is not a library's; '' where there is none."""
+    found, trace = "", error.__traceback__
+    while trace:
+        name = trace.tb_frame.f_code.co_filename
+        if "site-packages" not in name and "/deploy/" not in name and Path(name).suffix == ".py":
+            found = f" at {name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its notes on its own parts from the user."""
+    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _described(node: Any) -> dict[str, Any]:
+    import onnx
+
+    kind = node.type.tensor_type
+    sides = [side.dim_param or side.dim_value for side in kind.shape.dim]
+    return {"type": onnx.TensorProto.DataType.Name(kind.elem_type).lower(), "shape": sides}

@@ -1,0 +1,61 @@
+"""Worked examples: a few raw validation examples beside the answers of PyTorch, so that anyone can check an export."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from src.datamodules.tables.cells import words
+from src.datamodules.tables.table_files import from_frame
+from src.deploy.parity import Reference
+from src.deploy.parts import Examples, Parts
+from src.resources.files import write_json
+
+FOLDER, FILE = "examples", "examples.json"
+
+
+def write_examples(parts: Parts, examples: Examples, expected: Reference, count: int, folder: Path) -> int:
+    """Write some examples, at even distances, with what PyTorch says of them; return how many."""
+    rows = np.unique(np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int)).tolist() if count else []
+    (folder / FOLDER).mkdir()
+    raw = _raw(examples, rows, folder / FOLDER)
+    values = {name: array[rows] for name, array in expected.values.items()}
+    answers = [{name: array[row].tolist() for name, array in values.items()} for row in range(len(rows))]
+    found = [{"input": one, "outputs": answer} for one, answer in zip(raw, answers, strict=True)]
+    write_json(folder / FOLDER / FILE, {"examples": found})
+    return len(found)
+
+
+def _raw(examples: Examples, rows: list[int], folder: Path) -> list[Any]:
+    """Return examples as JSON has them; images become files."""
+    first = examples.raw[0]
+    if isinstance(first, pd.DataFrame):
+        table = from_frame(first.iloc[rows])
+        columns = {name: words(table[name]) for name in table.column_names}
+        return [{name: cells[row] for name, cells in columns.items()} for row in range(len(rows))]
+    found: list[Any] = []
+    for number, row in enumerate(rows):
+        one = examples.raw[row]
+        if isinstance(one, Path):
+            name = f"{number}{one.suffix.lower()}"
+            shutil.copyfile(one, folder / name)
+        elif isinstance(one, np.ndarray):
+            name = f"{number}.png"
+            Image.fromarray(one).save(folder / name)
+        else:
+            name = str(one)
+        found.append(name)
+    return found
+
+
+def close(found: Any, expected: Any, bound: float) -> bool:
+    """Return whether two values of JSON, numbers or lists of them, are as near as a bound, relative to large ones."""
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(close(a, b, bound) for a, b in zip(found, expected, strict=True))
+    return math.isclose(found, expected, rel_tol=bound, abs_tol=bound)
