@@ -40,7 +40,7 @@ def write(graph: Graph, batches: Sequence[Mapping[str, Tensor]], folder: Path) -
         raise InputError(f"--format onnx: needs onnx and onnxscript ({error}). pip install -e '.[deploy]'") from error
     size = sum(p.numel() * p.element_size() for p in graph.parameters())
     args, outputs = example(graph, batches)
-    with _quiet():
+    with _quiet(), recurrence_left_open():
         try:
             torch.onnx.export(
                 graph,
@@ -108,6 +108,23 @@ def _place(error: BaseException) -> str:
             found = f" at {name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
+
+
+@contextlib.contextmanager
+def recurrence_left_open() -> Iterator[None]:
+    """Have recurrent layers exported with any length, more than once a process.
+
+    While it traces, torch's exporter registers loops in place of what unrolls them for one length. But torch 2.14 keeps
+    which kernel an operator had when it was last traced, so only the first export of a process would find the loops.
+    """
+    operators = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
+    for operator in operators:
+        operator._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for operator in operators:
+            operator._dispatch_cache.clear()
 
 
 @contextlib.contextmanager
