@@ -19,6 +19,8 @@ from src.deploy.speed import in_turns
 from src.deploy.worked import write_examples
 from src.inference import exported
 from src.resources.files import atomic_write, write_json
+from src.runs.exports import exports_of
+from src.runs.tensorboard import TensorBoard
 
 
 def export(run: Path, *, examples: int = 8) -> Path:
@@ -45,6 +47,7 @@ def export(run: Path, *, examples: int = 8) -> Path:
     finally:
         shutil.rmtree(building, ignore_errors=True)
     show(found, folder)
+    log(run, parts)
     return folder
 
 
@@ -68,6 +71,16 @@ def _build(parts: Parts, checked: Examples, folder: Path, examples: int) -> dict
     found["speed"] = measured(parts, checked, folder)
     write_json(folder / exported.CERTIFICATE, found)
     return found
+
+
+def log(run: Path, parts: Parts) -> None:
+    """Show the run's exports in its TensorBoard, if it has one."""
+    if "tensorboard" not in parts.experiment.logger:
+        return
+    tensorboard = TensorBoard(run)
+    rows = [[one.format, f"{one.bytes / 1e6:.1f} MB", str(one)] for one in exports_of(run)]
+    tensorboard.log_table("exports", [["format", "size", "certificate"], *rows])
+    tensorboard.finalize("success")  # its thread would stay
 
 
 def traced_keys(count: int) -> list[int]:
