@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from src.datamodules.tables.preparation import TablePreparation
 from src.deploy.parts import Parts
 from src.deploy.processor import processor, shown
 from src.inference.exported import CERTIFICATE, digest_of
@@ -16,8 +17,8 @@ from src.terminal import console
 
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime", "openvino", "executorch", "coremltools", "pandas", "pyarrow")
 PREDICTS = (
-    "numpy", "onnxruntime", "pandas", "pyarrow", "pillow", "tokenizers", "scikit-learn",
-    "tyro", "rich", "filelock", "lazy_loader", "typing_extensions",
+    "numpy", "onnxruntime", "pandas", "pyarrow", "pillow", "tokenizers",
+    "tyro", "rich", "filelock", "psutil", "lazy_loader", "typing_extensions",
     "starlette", "uvicorn", "python-multipart", "prometheus-client",
 )  # fmt: skip
 """What prediction and the server import."""
@@ -64,9 +65,11 @@ def version_of(name: str) -> str:
         return ""
 
 
-def requirements() -> str:
+def requirements(parts: Parts) -> str:
     """Return what the export was checked with, as pip reads it: all that prediction and the server import."""
-    found = [f"{name}=={version}" for name in PREDICTS if (version := version_of(name))]
+    by_quantiles = any(isinstance(h, TablePreparation) and h.encoder.scaling == "quantile" for h in parts.preparations)
+    names = [*PREDICTS, "scikit-learn"] if by_quantiles else PREDICTS
+    found = [f"{name}=={version}" for name in names if (version := version_of(name))]
     return "\n".join(["# what this export was checked with; Leyden itself: pip install --no-deps", *found]) + "\n"
 
 

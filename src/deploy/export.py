@@ -59,7 +59,7 @@ def _build(parts: Parts, checked: Examples, folder: Path, examples: int) -> dict
     write_preparation(parts, folder)
     expected = parity.reference(parts, checked)
     worked = write_examples(parts, checked, expected, examples, folder)
-    atomic_write(folder / "requirements.txt", requirements())
+    atomic_write(folder / "requirements.txt", requirements(parts))
     atomic_write(folder / "LICENCES.md", licences(parts))
     found = certificate(parts, "onnx", folder) | {"model": model, "worked_examples": worked}
     write_json(folder / exported.CERTIFICATE, found)

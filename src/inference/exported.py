@@ -182,8 +182,12 @@ def load(folder: Path, *, threads: int = 0) -> Exported:
 
 def require_whole(folder: Path, certificate: dict[str, Any]) -> None:
     """Raise an InputError where a file of an export is not what was certified."""
+    if missing := [name for name in ("format", "files", "versions", "model", "run") if name not in certificate]:
+        raise InputError(f"{folder / CERTIFICATE}: has no {missing[0]}. Export the run again.")
     for name, digest in certificate["files"].items():
         path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{path}: outside the export. Its certificate is not one of Leyden's.")
         if not path.is_file():
             raise InputError(f"{path}: missing; the certificate names it. Export the run again, or copy it whole.")
         if digest_of(path) != digest:
