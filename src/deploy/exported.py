@@ -93,14 +93,7 @@ class Exported:
 
     def run(self, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the graph's outputs for a batch, as each of the preparations has it."""
-        there = {node.name for node in self.session.get_inputs()}
-        feeds = {
-            name_of(name, number): np.ascontiguousarray(values)
-            for number, batch in enumerate(arrays)
-            for name, values in batch.items()
-        }
-        found: list[Any] = self.session.run(None, {name: values for name, values in feeds.items() if name in there})
-        return dict(zip(self.output_names, found, strict=True))
+        return run(self.session, arrays)
 
     def _batches(self, prepared: Prepared) -> Iterator[list[int]]:
         lengths, size = prepared.lengths, ROWS_AT_ONCE if self.kind == "table" else AT_ONCE
@@ -144,6 +137,18 @@ class Exported:
         return shown, by_threshold if threshold else labels if labels is not None else likeliest
 
 
+def run(session: InferenceSession, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the outputs of a graph for a batch, as each of the preparations has it."""
+    there = {node.name for node in session.get_inputs()}
+    feeds = {
+        name_of(name, number): np.ascontiguousarray(values)
+        for number, batch in enumerate(arrays)
+        for name, values in batch.items()
+    }
+    found: Any = session.run(None, {name: values for name, values in feeds.items() if name in there})
+    return dict(zip([output.name for output in session.get_outputs()], found, strict=True))
+
+
 def name_of(name: str, number: int) -> str:
     """Return the graph's input for an array of a preparation, counted from 0."""
     return f"{name}_{number + 1}" if number else name
@@ -168,10 +173,22 @@ def load(folder: Path, *, threads: int = 0) -> Exported:
     require_whole(folder, certificate)
     if certificate["format"] != "onnx":
         raise InputError(f"{folder}: an export for {certificate['format']}; only that for onnx is predicted with here.")
+    if not certificate["preparation"]:
+        inputs = ", ".join(certificate["model"]["inputs"])
+        raise InputError(
+            f"{folder}: made of a module or data module of your own, so nothing is known here of how a raw input "
+            f"becomes what it takes ({inputs}). Run {folder / GRAPH} with onnxruntime yourself."
+        )
     found = read_json(folder / MODEL)
     spec = DataSpec(classes=tuple(found["classes"]), target=from_json(Target, found["target"]))
-    preparations = [preparation.load(folder / name) for name in found["preparations"]]
-    return Exported(folder, certificate, preparations, _session(folder, certificate, threads), answers_for(spec))
+    return Exported(
+        folder, certificate, preparations(folder), open_session(folder, certificate, threads), answers_for(spec)
+    )
+
+
+def preparations(folder: Path) -> list[Preparation]:
+    """Return what an export does to raw inputs; raise an InputError where that cannot be read."""
+    return [preparation.load(folder / name) for name in read_json(folder / MODEL)["preparations"]]
 
 
 def require_whole(folder: Path, certificate: dict[str, Any]) -> None:
@@ -192,7 +209,8 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _session(folder: Path, certificate: dict[str, Any], threads: int) -> InferenceSession:
+def open_session(folder: Path, certificate: dict[str, Any], threads: int) -> InferenceSession:
+    """Return an export's graph in onnxruntime; raise an InputError where that is missing, or cannot read it."""
     try:
         import onnxruntime
     except ImportError as error:

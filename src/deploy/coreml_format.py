@@ -1,0 +1,111 @@
+"""Core ML: Apple's engine. A model is made on any system, and runs on macOS and iOS alone."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from src.configs.errors import InputError
+from src.deploy.graph import Exportable
+from src.deploy.onnx_format import example, explain, quiet
+from src.deploy.parity import Answer
+from src.deploy.traced import MOST, bounds, described, in_order, in_plain_order, names_in, size_of, trace
+
+FILE = "model.mlpackage"
+NEEDS = ("coremltools",)
+NOT_COVERED = (
+    f"batches above {MOST}, and texts longer than the preparation leaves",
+    "the GPU and the neural engine, which compute in float16",
+)
+
+
+class Narrow(Exportable):
+    """A graph whose whole numbers and truth values come in as int32, for Core ML takes no other."""
+
+    def __init__(self, graph: Exportable, kinds: Sequence[torch.dtype]) -> None:
+        super().__init__()
+        self.graph, self.kinds = graph, kinds
+        self.names, self.input_names, self.axes, self.longest = (
+            graph.names,
+            graph.input_names,
+            graph.axes,
+            graph.longest,
+        )
+
+    @override
+    def answers(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return self.graph.answers(batches)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        wide = [one.bool() if kind == torch.bool else one for one, kind in zip(tensors, self.kinds, strict=True)]
+        return self.graph(*wide)
+
+
+def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
+    """Write a graph as `model.mlpackage`; see `formats.Format.write`."""
+    library = _library()
+    args, outputs = example(graph, batches)
+    narrow = Narrow(in_plain_order(graph), [one.dtype for one in args])
+    as_int32 = [{name: _narrow(values) for name, values in batch.items()} for batch in batches]
+    program = trace(narrow, as_int32, name="coreml", most=bounds(graph)).run_decompositions({})
+    with quiet():
+        try:
+            model = library.convert(
+                program,
+                outputs=[library.TensorType(name=name) for name in outputs],
+                minimum_deployment_target=library.target.iOS17,
+                compute_precision=library.precision.FLOAT32,
+                compute_units=library.ComputeUnit.CPU_ONLY,
+                skip_model_load=bool(cannot_run()),
+            )
+        except Exception as error:  # of a dozen kinds
+            raise InputError(f"--format coreml: {explain(error)}") from error
+    model.save(str(folder / FILE))
+    spec = model.get_spec().description
+    return {
+        "takes": f"batches of 1 to {MOST}",
+        "bytes": size_of(folder / FILE),
+        **described(narrow, as_int32),
+        "feature_names": {name: one.name for name, one in zip(graph.input_names, spec.input, strict=True)},
+    }
+
+
+def cannot_run() -> str:
+    """Return why the format cannot run on this machine, '' where it can."""
+    return "" if sys.platform == "darwin" else "Core ML runs on macOS alone, and this is none"
+
+
+def answerer(folder: Path, threads: int = 0) -> Answer:
+    """Return what answers for a batch by the export in a folder, on the CPU. Its threads are Core ML's own."""
+    library = _library()
+    model = library.models.MLModel(str(folder / FILE), compute_units=library.ComputeUnit.CPU_ONLY)
+    inputs, outputs = names_in(folder)
+    features = [one.name for one in model.get_spec().description.input]
+
+    def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        values = [_narrow(torch.from_numpy(one)).numpy() for one in in_order(arrays, inputs)]
+        found = model.predict(dict(zip(features, values, strict=True)))
+        return {name: found[name] for name in outputs}
+
+    return answer
+
+
+def _narrow(values: Tensor) -> Tensor:
+    return values if values.is_floating_point() else values.int()
+
+
+def _library() -> Any:
+    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of parts that only macOS has
+    try:
+        import coremltools
+    except ImportError as error:
+        raise InputError(f"--format coreml: needs coremltools ({error}). pip install -e '.[formats]'") from error
+    return coremltools
