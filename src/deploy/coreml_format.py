@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class Narrow(Exportable):
 
     def __init__(self, graph: Exportable, kinds: Sequence[torch.dtype]) -> None:
         super().__init__()
-        self.graph, self.kinds = graph, kinds
+        self.inner, self.kinds = graph, kinds
         self.names, self.input_names, self.axes, self.longest = (
             graph.names,
             graph.input_names,
@@ -42,11 +43,11 @@ class Narrow(Exportable):
 
     @override
     def answers(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        return self.graph.answers(batches)
+        return self.inner.answers(batches)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         wide = [one.bool() if kind == torch.bool else one for one, kind in zip(tensors, self.kinds, strict=True)]
-        return self.graph(*wide)
+        return self.inner(*wide)
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
@@ -55,9 +56,10 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
     args, outputs = example(graph, batches)
     narrow = Narrow(in_plain_order(graph), [one.dtype for one in args])
     as_int32 = [{name: _narrow(values) for name, values in batch.items()} for batch in batches]
-    program = trace(narrow, as_int32, name="coreml", most=bounds(graph)).run_decompositions({})
-    with quiet():
+    program = trace(narrow, as_int32, name="coreml", most=bounds(graph))
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # of its progress bars
         try:
+            program = program.run_decompositions({})
             model = library.convert(
                 program,
                 outputs=[library.TensorType(name=name) for name in outputs],
@@ -103,9 +105,9 @@ def _narrow(values: Tensor) -> Tensor:
 
 
 def _library() -> Any:
-    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of parts that only macOS has
     try:
-        import coremltools
+        with quiet():  # it warns of parts that only macOS has
+            import coremltools
     except ImportError as error:
         raise InputError(f"--format coreml: needs coremltools ({error}). pip install -e '.[formats]'") from error
     return coremltools

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +21,21 @@ from src.deploy.traced import MOST, bounds, described, in_order, in_plain_order,
 
 FILE = "model.pte"
 NEEDS = ("executorch", "torch")
+TRACED = 18
+"""Examples of the batch that is traced; no size that is compared."""
 NOT_COVERED = (f"batches above {MOST}, and texts longer than the preparation leaves: no memory is planned for them",)
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
     """Write a graph as `model.pte`; see `formats.Format.write`."""
     try:
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
+        with quiet():
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.exir import to_edge_transform_and_lower
     except ImportError as error:
         raise InputError(f"--format executorch: needs executorch ({error}). pip install -e '.[formats]'") from error
-    program = trace(in_plain_order(graph), batches, name="executorch", most=bounds(graph))
+    enough = [{name: repeated(values) for name, values in batch.items()} for batch in batches]
+    program = trace(in_plain_order(graph), enough, name="executorch", most=bounds(graph))
     with quiet():
         try:
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
@@ -36,6 +43,15 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
             raise InputError(f"--format executorch: {explain(error)}") from error
     (folder / FILE).write_bytes(lowered.buffer)
     return {"takes": f"batches of 1 to {MOST}", "bytes": size_of(folder / FILE), **described(graph, batches)}
+
+
+def repeated(values: Tensor) -> Tensor:
+    """Return a batch of `TRACED` examples or a few more.
+
+    PyTorch chooses how to convolve by whether a batch has 16. Of a smaller one, the lowering would take 15 for the
+    greatest there is.
+    """
+    return values.repeat(-(-TRACED // len(values)), *([1] * (values.ndim - 1)))
 
 
 def cannot_run() -> str:
@@ -53,14 +69,30 @@ def answerer(folder: Path, threads: int = 0) -> Answer:
     from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
 
-    if threads:
-        portable_lib._unsafe_reset_threadpool(threads)
-    method = Runtime.get().load_program(folder / FILE).load_method("forward")
+    with unheard():
+        if threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+        method = Runtime.get().load_program(folder / FILE).load_method("forward")
     assert method is not None
     inputs, outputs = names_in(folder)
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        found = method.execute([torch.from_numpy(values) for values in in_order(arrays, inputs)])
+        values = [torch.from_numpy(one) for one in in_order(arrays, inputs)]
+        found = method.execute(values)
         return {name: tensor.numpy().copy() for name, tensor in zip(outputs, found, strict=True)}
 
     return answer
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Keep from the user what the engine, which is no Python, writes to standard error; errors are raised besides."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

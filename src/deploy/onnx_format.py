@@ -139,8 +139,9 @@ def _place(error: BaseException) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep the exporter's progress and its notes on its own parts from the user."""
-    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")}
-    for name in levels:
+    names = ("torch.onnx", "torch.export", "torch.utils._pytree", "onnxscript", "onnx_ir", "coremltools")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
