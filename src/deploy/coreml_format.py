@@ -18,7 +18,7 @@ from src.configs.errors import InputError
 from src.deploy.graph import Exportable
 from src.deploy.onnx_format import example, explain, quiet
 from src.deploy.parity import Answer
-from src.deploy.traced import MOST, bounds, described, in_order, in_plain_order, names_in, size_of, trace
+from src.deploy.traced import MOST, bounds, described, in_order, in_plain_order, names_in, recurrent, size_of, trace
 
 FILE = "model.mlpackage"
 NEEDS = ("coremltools",)
@@ -31,7 +31,7 @@ NOT_COVERED = (
 class Narrow(Exportable):
     """A graph whose whole numbers and truth values come in as int32, for Core ML takes no other."""
 
-    def __init__(self, graph: Exportable, kinds: Sequence[torch.dtype]) -> None:
+    def __init__(self, graph: Exportable, kinds: Mapping[str, torch.dtype]) -> None:
         super().__init__()
         self.inner, self.kinds = graph, kinds
         self.names, self.input_names, self.axes, self.longest = (
@@ -43,23 +43,26 @@ class Narrow(Exportable):
 
     @override
     def answers(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        return self.inner.answers(batches)
+        return self.inner.answers([{name: self._wide(name, one) for name, one in batch.items()} for batch in batches])
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        wide = [one.bool() if kind == torch.bool else one for one, kind in zip(tensors, self.kinds, strict=True)]
-        return self.inner(*wide)
+        names = [self.names[at % len(self.names)] for at in range(len(tensors))]
+        return self.inner(*(self._wide(name, one) for name, one in zip(names, tensors, strict=True)))
+
+    def _wide(self, name: str, values: Tensor) -> Tensor:
+        return values.bool() if self.kinds[name] == torch.bool else values
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
     """Write a graph as `model.mlpackage`; see `formats.Format.write`."""
     library = _library()
-    args, outputs = example(graph, batches)
-    narrow = Narrow(in_plain_order(graph), [one.dtype for one in args])
+    outputs = example(graph, batches)[1]
+    narrow = Narrow(in_plain_order(graph), {name: batches[0][name].dtype for name in graph.names})
     as_int32 = [{name: _narrow(values) for name, values in batch.items()} for batch in batches]
     program = trace(narrow, as_int32, name="coreml", most=bounds(graph))
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # of its progress bars
+    with quiet(), recurrent(), contextlib.redirect_stderr(io.StringIO()):  # of its progress bars
         try:
-            program = program.run_decompositions({})
+            program = program.run_decompositions()
             model = library.convert(
                 program,
                 outputs=[library.TensorType(name=name) for name in outputs],
@@ -70,8 +73,15 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
             )
         except Exception as error:  # of a dozen kinds
             raise InputError(f"--format coreml: {explain(error)}") from error
-    model.save(str(folder / FILE))
     spec = model.get_spec().description
+    for name, axes, one in zip(graph.input_names, graph.axes, spec.input, strict=True):
+        ranges = one.type.multiArrayType.shapeRange.sizeRanges
+        if any(axis >= len(ranges) or ranges[axis].lowerBound == ranges[axis].upperBound for axis in axes):
+            raise InputError(
+                f"--format coreml: the converter has fixed a size of {name} that varies, so the export would hold for "
+                "the example that it was made with alone. It is not kept."
+            )
+    model.save(str(folder / FILE))
     return {
         "takes": f"batches of 1 to {MOST}",
         "bytes": size_of(folder / FILE),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.export._patches import (  # private, but all there is: the exporter of ONNX takes them too
+    register_gru_while_loop_decomposition,
+    register_lstm_while_loop_decomposition,
+)
 
 from src.configs.errors import InputError
 from src.datamodules.preparation import read_json
@@ -41,11 +46,18 @@ def trace(
         InputError: the graph cannot be traced.
     """
     args = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in example(graph, batches)[0])
-    with quiet():
+    with quiet(), recurrent():
         try:
             return torch.export.export(graph, args, dynamic_shapes=(shapes(graph, most),))
         except Exception as error:  # torch.export raises a dozen kinds
             raise InputError(f"--format {name}: {explain(error)}") from error
+
+
+@contextlib.contextmanager
+def recurrent() -> Iterator[None]:
+    """Trace an LSTM or a GRU as a loop, as `torch.onnx.export` does; else it is unrolled, for one length alone."""
+    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+        yield
 
 
 def bounds(graph: Exportable) -> dict[str, int]:
