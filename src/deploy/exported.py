@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +34,17 @@ class Outputs(NamedTuple):
     """Output of the graph -> [inputs, ...]; 0 where there is an error."""
     errors: list[str]
     """Why an input has no answer, '' where it has one."""
+
+
+class Batch(NamedTuple):
+    """Some inputs as the graph takes them."""
+
+    keys: list[int]
+    """Positions of the inputs that can be read."""
+    arrays: list[dict[str, np.ndarray]]
+    """For each preparation name -> array [len(keys), ...]."""
+    errors: dict[int, str]
+    """Position of each other input -> why it cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +83,26 @@ class Exported:
 
     def outputs(self, prepared: Sequence[Prepared]) -> Outputs:
         """Return what the graph says of inputs that `read` has read, in batches of like length."""
-        count = len(prepared[0])
-        values: dict[str, np.ndarray] = {}
-        errors = [""] * count
+        return self.collected(len(prepared[0]), self.batches(prepared))
+
+    def batches(self, prepared: Sequence[Prepared]) -> Iterator[Batch]:
+        """Yield inputs that `read` has read as arrays for the graph: images are decoded here."""
         for keys in self._batches(prepared[0]):
             arrays = [one.arrays(keys) for one in prepared]
             bad = {key: why for one in reversed(arrays) for key, why in one.errors.items()}
-            for key, why in bad.items():
-                errors[key] = why
             if any(len(one.index) + len(bad) > len(keys) for one in arrays):  # what another preparation refuses
                 arrays = [one.arrays([key for key in keys if key not in bad]) for one in prepared]
-            if not (index := arrays[0].index):
-                continue
-            for name, found in self.run([one.values for one in arrays]).items():
-                values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[index] = found
+            yield Batch(arrays[0].index, [one.values for one in arrays], bad)
+
+    def collected(self, count: int, batches: Iterable[Batch]) -> Outputs:
+        """Return what the graph says of `count` inputs that `batches` has made arrays of."""
+        values: dict[str, np.ndarray] = {}
+        errors = [""] * count
+        for keys, arrays, bad in batches:
+            for key, why in bad.items():
+                errors[key] = why
+            for name, found in self.run(arrays).items() if keys else ():
+                values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[keys] = found
         for output in self.session.get_outputs() if not values else ():  # nothing could be read
             width = [side for side in output.shape[1:] if isinstance(side, int)]
             values[output.name] = np.zeros((count, *width))
@@ -99,7 +116,7 @@ class Exported:
             for number, batch in enumerate(arrays)
             for name, values in batch.items()
         }
-        found: list[Any] = self.session.run(None, {name: values for name, values in feeds.items() if name in there})
+        found: Any = self.session.run(None, {name: values for name, values in feeds.items() if name in there})
         return dict(zip(self.output_names, found, strict=True))
 
     def _batches(self, prepared: Prepared) -> Iterator[list[int]]:
