@@ -67,8 +67,9 @@ LAYERS = (
     ("src.runs.summary",),
     ("src.training",),
     ("src.inference",),
-    ("src.studies", "src.data_checks", "src.runs.compare"),
+    ("src.studies", "src.data_checks", "src.deploy", "src.runs.compare"),
     ("src.cli",),
+    ("src.loaded",),
     ("src.api",),
 )
 """The order of the packages: a module imports only what stands in its own line or above. Data modules and models, which

@@ -23,6 +23,7 @@ from src.datamodules import quarantine
 from src.datamodules.capabilities import PredictsFiles, require
 from src.datamodules.folds import Fold, splits_of_fold
 from src.datamodules.preparation import PredictionInput, Prepared
+from src.datamodules.prepared_batches import PreparedBatches
 from src.datamodules.sampling.balanced import Balanced
 from src.datamodules.sampling.batches import Batches
 from src.datamodules.sampling.like_length import LikeLength
@@ -246,21 +247,6 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         self.require_test()
         return self.loader("test")
-
-
-class PreparedBatches(Dataset[dict[str, Any]]):
-    """Batches of inputs to predict: their arrays as tensors, 'index', and 'error' {index: why} for what has none."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
-
-    def __len__(self) -> int:
-        return len(self.prepared)
-
-    def __getitem__(self, keys: list[int]) -> dict[str, Any]:
-        index, values, errors = self.prepared.arrays(keys)
-        tensors = {name: torch.from_numpy(array) for name, array in values.items()}
-        return tensors | {"index": torch.tensor(index, dtype=torch.int64), "error": errors}
 
 
 def cores_of_gpu() -> int:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from src.deploy.exported import CERTIFICATE, digest_of
 from src.deploy.parts import Parts
 from src.deploy.processor import processor, shown
+from src.inference.exported import CERTIFICATE, digest_of
 from src.runs.provenance import versions
 from src.terminal import console
 

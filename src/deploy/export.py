@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from src.configs.errors import InputError
-from src.deploy import exported, onnx_format, parity
+from src.deploy import onnx_format, parity
 from src.deploy.certificate import certificate, licences, requirements, show
 from src.deploy.parts import Examples, Parts, take_apart, tensors, validation_examples
 from src.deploy.speed import in_turns
 from src.deploy.worked import write_examples
+from src.inference import exported
 from src.resources.files import atomic_write, write_json
 
 
@@ -60,7 +61,8 @@ def _build(parts: Parts, checked: Examples, folder: Path, examples: int) -> dict
     found = certificate(parts, "onnx", folder) | {"model": model, "worked_examples": worked}
     write_json(folder / exported.CERTIFICATE, found)
     made = exported.load(folder)
-    compared = parity.compare(made.read(checked.raw, []), made.run, expected)
+    most = parts.graph.objective.spec.input_shape[0]
+    compared = parity.compare(made.read(checked.raw, []), made.run, expected, most)
     require_parity(compared, "onnx")
     found["parity"] = compared.to_json() | {"saved_predictions": parity.saved_predictions(parts, checked, expected)}
     found["speed"] = measured(parts, checked, folder)

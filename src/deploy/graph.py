@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.deploy.exported import name_of
+from src.inference.exported import name_of
 from src.tasks import Task
 
 LEAST = 1e-38
@@ -56,7 +56,9 @@ class Graph(nn.Module):
             task.objective.predictions(task({**batches[at]}).float())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
             for task, at in zip(self.tasks, self.preparation_of, strict=True)
         ]
-        predicted = {name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]}
+        predicted = each[0]
+        if len(each) > 1:
+            predicted = {name: torch.stack([one[name] for one in each]).mean(0) for name in predicted}
         match self.objective.spec.target.kind:
             case "single_label":
                 return self._classes(predicted["prob"])

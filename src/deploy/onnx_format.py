@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from src.configs.errors import InputError
-from src.deploy.exported import GRAPH, name_of
 from src.deploy.graph import Graph
+from src.inference.exported import GRAPH, name_of
 
 OPSET = 20
 """Of ONNX 1.15; the exporter's own would ask for a newer onnxruntime than users have."""

@@ -87,34 +87,38 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> np.ndarray:
     return (one == other).flatten(1).all(1).numpy() if one[0].numel() else np.ones(len(one), bool)
 
 
-def compare(prepared: Sequence[Prepared], answer: Answer, expected: Reference) -> Parity:
+def compare(prepared: Sequence[Prepared], answer: Answer, expected: Reference, most: int) -> Parity:
     """Return how near the answers for batches of several sizes, and of texts of several lengths, are.
 
     Args:
         prepared: the raw examples, read by each of the export's preparations.
         answer: what the export says of a batch.
         expected: what PyTorch says.
+        most: tokens of a text.
     """
     largest, equal, seen = 0.0, set[int](), set[int]()
     lengths = set[int]()
     for keys in batches(len(prepared[0]), prepared[0].lengths):
         arrays = [one.arrays(keys).values for one in prepared]
-        if "tokens" in arrays[0]:
-            lengths.add(arrays[0]["tokens"].shape[1])
-        found = answer(arrays)
         wanted = {name: values[keys] for name, values in expected.values.items()}
-        largest = max(largest, distance(found, wanted))
-        right = same_decisions(found, wanted)
+        right = np.ones(len(keys), bool)
+        for batch in [arrays, *lengthened(arrays, most)]:
+            if "tokens" in batch[0]:
+                lengths.add(batch[0]["tokens"].shape[1])
+            found = answer(batch)
+            largest = max(largest, distance(found, wanted))
+            right &= same_decisions(found, wanted)
         first = {key for key in keys if key not in seen}
         seen |= first
         equal |= {key for key, there in zip(keys, right, strict=True) if there and key in first}
         equal -= {key for key, there in zip(keys, right, strict=True) if not there}
-    sizes = [size for size in SIZES if size <= len(prepared[0])]
+    sizes = [*SIZES[:-1], min(SIZES[-1], len(prepared[0]))]
     return Parity(len(seen), len(equal), largest, sizes, sorted(lengths), expected.prepared_differently)
 
 
 def batches(count: int, lengths: np.ndarray | None) -> Iterator[list[int]]:
-    """Yield batches of each size, the smaller ones from all over, and all examples in the greatest.
+    """Yield batches of each size, the smaller ones from all over, or of examples more than once where there are few,
+    and all examples in the greatest.
 
     Of texts, those of one batch are of like length, so that the lengths of the batches range from the shortest to the
     longest.
@@ -122,11 +126,21 @@ def batches(count: int, lengths: np.ndarray | None) -> Iterator[list[int]]:
     order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
     for size in SIZES[:-1]:
         if size > count:
-            return
+            yield np.resize(order, size).tolist()
+            continue
         starts = np.unique(np.linspace(0, count - size, FEW).astype(int))
         for start in starts:
             yield order[start : start + size].tolist()
     yield from chunks(order.tolist(), SIZES[-1])
+
+
+def lengthened(arrays: Sequence[dict[str, np.ndarray]], most: int) -> Iterator[list[dict[str, np.ndarray]]]:
+    """Yield a small batch of texts again with more padding, which changes no answer, so that more lengths are seen."""
+    if "tokens" not in arrays[0] or len(arrays[0]["tokens"]) > SIZES[-2]:
+        return
+    for more in (1, 4):
+        if max(batch["tokens"].shape[1] for batch in arrays) + more <= most:
+            yield [{name: np.pad(values, ((0, 0), (0, more))) for name, values in batch.items()} for batch in arrays]
 
 
 def chunks(keys: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -16,9 +16,9 @@ from src.configs.errors import InputError
 from src.datamodules import DataModule, Fold, PredictionInput
 from src.datamodules.capabilities import GivesRawInputs, PredictsFiles, require
 from src.datamodules.preparation import Preparation
-from src.deploy.exported import digest_of
 from src.deploy.graph import Graph
 from src.experiment import Experiment
+from src.inference.exported import digest_of
 from src.inference.predictor import load_run, parts_of
 from src.runs import records
 from src.tasks import Task

@@ -15,7 +15,7 @@ from src.configs.errors import InputError
 from src.datamodules.preparation import read_json
 from src.datamodules.tables.cells import words
 from src.datamodules.tables.table_files import from_frame
-from src.deploy.exported import Exported
+from src.inference.exported import Exported
 from src.resources.files import write_json
 
 if TYPE_CHECKING:  # the server checks worked examples where there is no torch

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from src.configs.errors import InputError
 from src.configs.training import Accelerator
-from src.inference import predictor
+from src.inference import exported
+from src.inference.predictions import Predictions
 from src.resources.files import atomic_write
 from src.runs.predictions import predictions_csv
 from src.terminal.streams import unguarded
-from src.training.trainer import quieten
 
 
 class Table(NamedTuple):
@@ -38,10 +38,24 @@ def predict(
     threshold: bool = False,
 ) -> Table:
     """Return the predictions of files as CSV; `-` is standard input. The arguments are those of `predictor.predict`."""
-    quieten()
-    found = predictor.predict(run, inputs, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
+    found = _found(run, inputs, accelerator, calibrate=calibrate, threshold=threshold)
     text = predictions_csv(found.ids, found.columns, errors=found.errors, id_name=found.id_name)
     return Table(text, sum(map(bool, found.errors)), found.notes)
+
+
+def _found(
+    run: Path, inputs: Sequence[Path], accelerator: Accelerator, *, calibrate: bool, threshold: bool
+) -> Predictions:
+    """Return the predictions of a run, or of an export, which needs no torch."""
+    if exported.is_export(run):
+        if accelerator not in ("auto", "cpu"):
+            raise InputError(f"--accelerator {accelerator}: an export is predicted with on the CPU. Name its run.")
+        return exported.load(run).predict(inputs, calibrate=calibrate, threshold=threshold)
+    from src.inference import predictor
+    from src.training.trainer import quieten
+
+    quieten()
+    return predictor.predict(run, inputs, accelerator=accelerator, calibrate=calibrate, threshold=threshold)
 
 
 def write(

@@ -20,7 +20,7 @@ from scipy import sparse
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
-from src.datamodules.base import PreparedBatches
+from src.datamodules.prepared_batches import PreparedBatches
 from src.datamodules.texts.given import Given
 from src.datamodules.texts.preparation import PreparedTexts
 from src.datamodules.texts.token_dataset import Tokens

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from src.configs.errors import InputError
@@ -274,7 +273,7 @@ class Table(DataModule):
     def ids(self, split: str) -> Sequence[str]:
         return self.names_of(self._rows[split], self.loaded)
 
-    def targets(self, split: str) -> Tensor:
+    def targets(self, split: str) -> torch.Tensor:
         return self._data[split].columns["target"]
 
     def examples(self, split: str, positions: Sequence[int]) -> list[str]:
@@ -294,10 +293,8 @@ class Table(DataModule):
         self._encoder = Encoder.load(run / FITTED)
 
     def raw_inputs(self, split: str, positions: Sequence[int]) -> list[PredictionInput]:
-        rows = self.table.take(self._rows[split][list(positions)])
-        return [rows.to_pandas(types_mapper=pd.ArrowDtype)]
+        return [self.table.take(self._rows[split][list(positions)]).to_pandas(types_mapper=pd.ArrowDtype)]
 
     def preparation(self, spec: DataSpec) -> TablePreparation:
-        target = spec.target
-        labels = spec.classes if target.kind == "multi_label" else ()
-        return TablePreparation(self._encoder, self.csv, target=target.name, target_kind=target.kind, labels=labels)
+        labels = spec.classes if spec.target.kind == "multi_label" else ()
+        return TablePreparation(self._encoder, self.csv, spec.target.name, spec.target.kind, labels)

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from src.deploy.exported import CERTIFICATE
 from src.deploy.server import inference_protocol as protocol
 from src.deploy.server.asked import asked
 from src.deploy.server.model import Answer
@@ -23,6 +22,7 @@ from src.deploy.server.pages import DOCS, PAGE, page
 from src.deploy.server.refused import Refused
 from src.deploy.server.service import Service
 from src.deploy.server.watch import INPUTS, ROUTE
+from src.inference.exported import CERTIFICATE
 
 LARGE = 2**16
 """Bytes above which a body is read, and an answer written, in a thread: others go on meanwhile."""
@@ -145,7 +145,7 @@ async def _model(service: Service, _: Request) -> Response:
     )
 
 
-# ------------------------------------------------------------------------------------- Open Inference Protocol, version 2
+# ----------------------------------------------------------------------------------- Open Inference Protocol, version 2
 def _require_name(service: Service, request: Request) -> None:
     name, version = request.path_params["name"], request.path_params.get("version", "1")
     if (name, version) != (service.model.name, "1"):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from src.configs.errors import InputError
 from src.datamodules.preparation import PredictionInput
-from src.deploy.exported import Batch
 from src.deploy.server.model import Answer, Item, Model
 from src.deploy.server.refused import Refused, busy
+from src.inference.exported import Batch
 
 
 class Part(NamedTuple):
@@ -29,7 +29,7 @@ class Prepared(NamedTuple):
     batches: list[Batch]
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return sum(len(part.inputs) for part in self.parts)
 
 
@@ -67,12 +67,7 @@ class Batcher:
             self.waiting.put(part)
             answers += await part.answers
         found = iter(answers)
-        return [
-            {"error": item.error}
-            if item.error
-            else next(found) | ({"ignored": [*item.ignored]} if item.ignored else {})
-            for item in items
-        ]
+        return [{"error": item.error} if item.error else next(found) | _ignored(item) for item in items]
 
     def _prepare(self) -> None:
         last: Part | None = None
@@ -107,8 +102,8 @@ class Batcher:
         return Prepared(parts, [*exported.batches(exported.read(inputs, []))])
 
     def _answer(self, prepared: Prepared) -> None:
-        answers = self.model.answers(self.model.exported.collected(prepared.count, prepared.batches))
-        self.seen(prepared.count)
+        answers = self.model.answers(self.model.exported.collected(prepared.size, prepared.batches))
+        self.seen(prepared.size)
         self.loop.call_soon_threadsafe(_deliver, prepared.parts, answers)
 
     def _one_by_one(self, parts: list[Part], error: Exception) -> None:
@@ -121,6 +116,10 @@ class Batcher:
                 self._answer(self._read([part]))
             except Exception as own:
                 self.loop.call_soon_threadsafe(_fail, part, own)
+
+
+def _ignored(item: Item) -> Answer:
+    return {"ignored": [*item.ignored]} if item.ignored else {}
 
 
 def _deliver(parts: Sequence[Part], answers: Sequence[Answer]) -> None:

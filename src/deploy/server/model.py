@@ -16,7 +16,7 @@ from src.configs.labels import split_labels
 from src.datamodules.preparation import PredictionInput, read_json
 from src.datamodules.tables.preparation import TablePreparation
 from src.deploy import worked
-from src.deploy.exported import AT_ONCE, ROWS_AT_ONCE, Exported, Outputs, load
+from src.inference.exported import AT_ONCE, ROWS_AT_ONCE, Exported, Outputs, load
 from src.inference.predictions import DIGITS
 
 MOST_PIXELS = 50_000_000

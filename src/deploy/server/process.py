@@ -19,9 +19,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from src.configs.errors import InputError
-from src.deploy.exported import is_export
 from src.deploy.server import log
 from src.deploy.server.flags import TOKEN, ServeFlags
+from src.inference.exported import is_export
 from src.terminal import console
 
 FAILED = 2

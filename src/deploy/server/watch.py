@@ -52,7 +52,7 @@ class Watched:
             elif body_read or message.get("more_body"):
                 await send(message)
             else:
-                await send(message | {"more_body": True})
+                await send({**message, "more_body": True})
                 await linger(receive, send)
 
         try:

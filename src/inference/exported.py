@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,9 +71,14 @@ class Exported:
         """What goes in: image, text or table."""
         return self.preparations[0].kind
 
-    @property
+    @functools.cached_property
+    def input_names(self) -> set[str]:
+        """Of the graph; one that needs no mask has none."""
+        return {node.name for node in self.session.get_inputs()}
+
+    @functools.cached_property
     def output_names(self) -> list[str]:
-        return [output.name for output in self.session.get_outputs()]
+        return [node.name for node in self.session.get_outputs()]
 
     def read(self, inputs: Sequence[PredictionInput], notes: list[str]) -> list[Prepared]:
         """Read inputs by each of the preparations; see `Preparation.read`."""
@@ -110,13 +116,13 @@ class Exported:
 
     def run(self, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the graph's outputs for a batch, as each of the preparations has it."""
-        there = {node.name for node in self.session.get_inputs()}
         feeds = {
-            name_of(name, number): np.ascontiguousarray(values)
+            node: np.ascontiguousarray(values)
             for number, batch in enumerate(arrays)
             for name, values in batch.items()
+            if (node := name_of(name, number)) in self.input_names
         }
-        found: Any = self.session.run(None, {name: values for name, values in feeds.items() if name in there})
+        found: Any = self.session.run(None, feeds)
         return dict(zip(self.output_names, found, strict=True))
 
     def _batches(self, prepared: Prepared) -> Iterator[list[int]]:

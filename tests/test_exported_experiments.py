@@ -1,0 +1,25 @@
+"""Every experiment that is shipped can leave its run: its export answers as it does, by glob."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Tiny
+from test_experiments import DEFAULTS, OTHERS, trained
+
+from src.deploy.export import export
+from src.experiment import Experiment
+from src.inference import exported
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [*DEFAULTS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)],
+    ids=lambda kind: kind.__name__,
+)
+def test_answers_as_its_run_does(kind: type[Experiment], tiny: Tiny) -> None:
+    made = exported.load(export(trained(kind, tiny)))
+    checked = made.certificate["parity"]
+    assert checked["largest"] <= 1e-5
+    assert checked["labels_equal"] == checked["examples"] > 0
+    assert checked["sizes"][:3] == [1, 2, 5]
+    assert len(checked["lengths"]) >= 3 or made.kind != "text"
