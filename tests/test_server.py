@@ -77,7 +77,7 @@ def expected(served: Served, inputs: list[Any]) -> list[dict[str, Any]]:
 
 
 def house(**changes: Any) -> dict[str, Any]:
-    row = {"area": 80.5, "rooms": 3, "town": "Leyden", "sold": "2004-05-15", "heating": "gas"}
+    row = {"area": 80.5, "rooms": 3, "town": "Leyden", "sold": "2004-05-15", "heating": "gas", "size": "small"}
     return row | changes
 
 
@@ -204,7 +204,7 @@ def test_ten_thousand_rows_at_once_and_others_have_their_turn(priced: Served) ->
         (b"[" * 200_000, "application/json", 413, "objects and lists"),
         (b"[]", "application/json", 422, "no input"),
         (b"", "application/json", 422, "empty"),
-        (b"{}", "application/json", 422, "5 of the 5 columns are missing: area"),
+        (b"{}", "application/json", 422, "6 of the 6 columns are missing: area"),
         (b"17", "application/json", 422, "one row"),
         (b"null", "application/json", 422, "one row"),
         (b'"a text"', "application/json", 422, "one row"),
@@ -250,7 +250,7 @@ def test_a_single_bad_input_is_refused(digits: Served, reviews: Served) -> None:
         ("GET", "/v2/models/Other", 404),
         ("GET", "/v2/models/TableRegression/versions/2", 404),
         ("GET", "/v2/models/%00%ff/ready", 404),
-        ("BREW", "/predict", 405),
+        ("PATCH", "/predict", 405),
     ],
 )
 def test_other_addresses_and_methods(priced: Served, method: str, path: str, status: int) -> None:
@@ -373,7 +373,7 @@ def test_an_image_made_to_fill_the_memory_is_refused(digits: Served) -> None:
 def test_a_full_queue_says_when_to_come_back(priced: Served, tmp_path: Path) -> None:
     with serving(priced.export, tmp_path, "--queue", "1") as served:
         replies: list[Any] = []
-        body = json.dumps([house()] * 500)
+        body = json.dumps([house()] * 1000)
         threads = [threading.Thread(target=lambda: replies.append(served.predict(body))) for _ in range(20)]
         for thread in threads:
             thread.start()

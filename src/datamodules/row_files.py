@@ -247,7 +247,7 @@ def csv_rows(
         if not row or (width > 1 and not any(cell.strip() for cell in row) and len(row) == 1):
             continue  # a blank line
         if not first_rows and not any(row[width:]):  # each row ends with a delimiter
-            trailing = len(row) - width
+            trailing = max(0, len(row) - width)
         if len(row) not in (width, width + trailing) or any(row[width:]):
             raise InputError(
                 f"{path}, line {line}: {len(row)} fields, but the header has {width}. A field with a "

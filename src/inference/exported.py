@@ -111,7 +111,7 @@ class Exported:
                 values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[keys] = found
         for output in self.session.get_outputs() if not values else ():  # nothing could be read
             width = [side for side in output.shape[1:] if isinstance(side, int)]
-            values[output.name] = np.zeros((count, *width))
+            values[output.name] = np.zeros((count, *width), np.int64 if "int" in output.type else np.float64)
         return Outputs(values, errors)
 
     def run(self, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
