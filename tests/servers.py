@@ -58,7 +58,9 @@ class Served:
         command = [sys.executable, ROOT / "scripts/serve.py", export, "--port", "0", *flags]
         with open(self.out, "wb") as out, open(self.log, "wb") as log:
             own = {"OMP_NUM_THREADS": "1"} | environment
-            self.process = subprocess.Popen([*map(str, command)], stdout=out, stderr=log, env=os.environ | own, cwd=folder)
+            self.process = subprocess.Popen(
+                [*map(str, command)], stdout=out, stderr=log, env=os.environ | own, cwd=folder
+            )
         end = time.monotonic() + 60
         while "address" not in (said := self.out.read_text("utf-8")):
             assert self.process.poll() is None, self.log.read_text("utf-8")

@@ -130,7 +130,9 @@ def test_rows_are_answered_as_the_export_answers_them(priced: Served) -> None:
     writer = csv.DictWriter(file, [*given[0]])
     writer.writeheader()
     writer.writerows(given)
-    assert [one["prediction"] for one in priced.predict(file.getvalue(), "text/csv").json] == pytest.approx(wanted, rel=1e-5)
+    assert [one["prediction"] for one in priced.predict(file.getvalue(), "text/csv").json] == pytest.approx(
+        wanted, rel=1e-5
+    )
     assert priced.predict_json(given[0]).json["prediction"] == pytest.approx(wanted[0], rel=1e-5)
     assert len({*wanted}) == 3
 
@@ -150,7 +152,15 @@ def test_a_number_stays_as_it_was_written(priced: Served) -> None:
 
 
 def test_one_bad_row_fails_alone_and_so_does_one_bad_image(priced: Served, digits: Served) -> None:
-    given = [house(), house(area="wide"), {"area": 3}, house(town=["Ghent"]), "Ghent", house(rooms=2), house(town="\ud800")]
+    given = [
+        house(),
+        house(area="wide"),
+        {"area": 3},
+        house(town=["Ghent"]),
+        "Ghent",
+        house(rooms=2),
+        house(town="\ud800"),
+    ]
     found = priced.predict_json(given).json
     assert [("error" in one, "prediction" in one) for one in found] == [
         (bad, not bad) for bad in (False, True, True, True, True, False, True)
@@ -444,7 +454,9 @@ def test_bad_flags_and_exports_are_said_at_the_start(priced: Served, script: Scr
         assert said in done.stderr
 
 
-def test_an_export_that_does_not_answer_as_certified_is_not_served(priced: Served, script: Script, tmp_path: Path) -> None:
+def test_an_export_that_does_not_answer_as_certified_is_not_served(
+    priced: Served, script: Script, tmp_path: Path
+) -> None:
     export = copied(priced.export, tmp_path)
     path = export / "examples" / "examples.json"
     found = json.loads(path.read_text("utf-8"))
