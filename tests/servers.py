@@ -1,4 +1,4 @@
-"""Exports to serve, and servers of them: real processes, which the tests speak to over HTTP."""
+"""Servers of exports: real processes, which the tests speak to over HTTP."""
 
 from __future__ import annotations
 
@@ -15,17 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conftest import ROOT, Tiny, own_home
-
-from src.deploy.export import export
-from src.experiment import Experiment
-from src.training import runner
-
-
-def exported_run(kind: type[Experiment], tiny: Tiny, home: Path) -> Path:
-    """Train for two steps and return the export."""
-    with own_home(home):
-        return export(runner.run(kind(max_epochs=1, limit_train_batches=2, **tiny(kind))))
+from conftest import ROOT
 
 
 class Reply(NamedTuple):

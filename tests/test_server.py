@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import http.client
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -19,14 +21,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Script, Tiny
+from conftest import Exports, Script
 from PIL import Image
-from servers import Served, exported_run, form, serving
+from servers import Reply, Served, form, serving
 
 from experiments.digits import DigitsCNN
 from experiments.tables import TableRegression
 from experiments.texts import TextsMultiLabel
+from src.configs.errors import InputError
 from src.deploy.server import process
+from src.deploy.server.flags import ServeFlags
 from src.inference import exported
 from src.inference.exported import digest_of
 
@@ -39,24 +43,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def digits(home: Path, tiny: Tiny) -> Iterator[Served]:
+def digits(home: Path, exports: Exports) -> Iterator[Served]:
     """A server of images, with a token and small limits."""
     flags = ("--max-body", "1", "--timeout", "1", "--token", TOKEN)
-    with serving(exported_run(DigitsCNN, tiny, home), home / "images", *flags) as served:
+    with serving(exports(DigitsCNN), home / "images", *flags) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
-def reviews(home: Path, tiny: Tiny) -> Iterator[Served]:
+def reviews(home: Path, exports: Exports) -> Iterator[Served]:
     """A server of texts, in two processes."""
-    with serving(exported_run(TextsMultiLabel, tiny, home), home / "texts", "--workers", "2") as served:
+    with serving(exports(TextsMultiLabel), home / "texts", "--workers", "2") as served:
         yield served
 
 
 @pytest.fixture(scope="module")
-def priced(home: Path, tiny: Tiny) -> Iterator[Served]:
+def priced(home: Path, exports: Exports) -> Iterator[Served]:
     """A server of rows of a table."""
-    with serving(exported_run(TableRegression, tiny, home), home / "rows") as served:
+    with serving(exports(TableRegression), home / "rows") as served:
         yield served
 
 
@@ -294,10 +298,11 @@ def chunked(parts: Iterator[bytes]) -> Iterator[bytes]:
     yield b"0\r\n\r\n"
 
 
-def raw_reply(connection: socket.socket) -> http.client.HTTPResponse:
-    reply = http.client.HTTPResponse(connection)
-    reply.begin()
-    return reply
+def raw_reply(connection: socket.socket) -> Reply:
+    """Return the reply to what was sent, its connection read no further."""
+    with contextlib.closing(http.client.HTTPResponse(connection)) as found:
+        found.begin()
+        return Reply(found.status, {k.lower(): v for k, v in found.getheaders()}, found.read())
 
 
 def send_all(connection: socket.socket, head: bytes, parts: Iterator[bytes]) -> None:
@@ -324,7 +329,7 @@ def test_a_body_of_a_hundred_megabytes_is_refused_and_takes_no_memory(digits: Se
         sender.start()
         reply = raw_reply(connection)
         assert reply.status == 413
-        assert "larger than 1 MiB" in reply.read().decode()
+        assert "larger than 1 MiB" in reply.error
         assert reply.headers["connection"] == "close"
         sender.join()
     assert digits.memory - before < 10
@@ -399,11 +404,11 @@ def test_the_log_is_json_lines_without_contents(reviews: Served) -> None:
     reviews.predict_json({"text": "a confidential film"})
     reviews.get("/model?secret=confidential")
     reviews.get("/a%0ab")
-    lines = reviews.logged()
+    while not any(line["path"] == "/a\nb" for line in (lines := reviews.logged())):  # it is written after the reply
+        time.sleep(0.01)
     found = next(line for line in reversed(lines) if line["path"] == "/predict")
     assert (found["method"], found["status"], found["inputs"], found["client"]) == ("POST", 200, 1, "127.0.0.1")
     assert found["ms"] > 0
-    assert any(line["path"] == "/a\nb" for line in lines)
     assert "confidential" not in reviews.log.read_text("utf-8")
 
 
@@ -429,6 +434,11 @@ def test_the_model_is_described_with_its_certificate(priced: Served, digits: Ser
 
 
 # ------------------------------------------------------------------------------------------------------ start and end
+def listens(served: Served) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", served.port)) == 0
+
+
 def copied(export: Path, folder: Path) -> Path:
     return shutil.copytree(export, folder / "copy")
 
@@ -439,13 +449,8 @@ def test_bad_flags_and_exports_are_said_at_the_start(priced: Served, script: Scr
         file.write(b" ")
     cases = [
         ((priced.export, "--port", str(priced.port)), f"--port {priced.port}: taken"),
-        ((priced.export, "--port", "70000"), "--port 70000: ports are 0 to 65535"),
         ((priced.export, "--host", "192.0.2.1"), "--host 192.0.2.1"),
-        ((priced.export, "--host", "no such host"), "--host no such host"),
-        ((priced.export, "--workers", "0"), "--workers 0: at least 1"),
-        ((priced.export, "--token", "snow \N{SNOWMAN}"), "--token"),
         ((tmp_path, "--port", "0"), "neither an export nor a run"),
-        ((changed, "--port", "0"), "another SHA-256"),
         ((changed, "--port", "0", "--workers", "2"), "another SHA-256"),
     ]
     for args, said in cases:
@@ -489,7 +494,8 @@ def test_at_sigterm_what_is_accepted_is_answered_and_connections_end_in_order(
         busy.request("POST", "/predict", many, {"content-type": "application/json"})
         time.sleep(0.2)
         os.kill(served.process.pid, 15)
-        time.sleep(0.3)
+        while listens(served):
+            time.sleep(0.02)
         idle.request("POST", "/predict", json.dumps(house()), {"content-type": "application/json"})
         last = idle.getresponse()
         assert (last.status, last.headers["connection"]) == (200, "close")
@@ -497,8 +503,9 @@ def test_at_sigterm_what_is_accepted_is_answered_and_connections_end_in_order(
         reply = busy.getresponse()
         assert (reply.status, len(json.loads(reply.read()))) == (200, 3000)
         assert served.process.wait(20) == 0
-        with pytest.raises(OSError, match="refused"):
-            served.get("/health/live")
+        idle.close()
+        busy.close()
+        assert not listens(served)
 
 
 def test_a_client_that_never_ends_does_not_keep_the_server(priced: Served, tmp_path: Path) -> None:
@@ -515,7 +522,8 @@ def test_a_process_that_dies_is_replaced(reviews: Served) -> None:
 
     def children() -> list[psutil.Process]:
         found = psutil.Process(reviews.process.pid).children()
-        return [one for one in found if "spawn_main" in " ".join(one.cmdline())]
+        there = [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+        return [one for one in there if "spawn_main" in " ".join(one.cmdline())]
 
     before = children()
     assert len(before) == 2

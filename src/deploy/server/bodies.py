@@ -91,13 +91,13 @@ class Body:
                 return bytes(parts)
 
 
-async def linger(receive: Receive, send: Send) -> None:
-    """End an answer that was given before the body was read: throw the rest away first, for a while.
+async def linger(receive: Receive, send: Send, seconds: float) -> None:
+    """End an answer that was given before the body was read: throw the rest away first, for at most so long.
 
     Without this the kernel would reset the connection, and the client might lose the answer.
     """
     try:
-        async with asyncio.timeout(LINGER_S):
+        async with asyncio.timeout(min(seconds, LINGER_S)):
             while (message := await receive())["type"] == "http.request" and message.get("more_body"):
                 pass
     except TimeoutError:

@@ -53,7 +53,7 @@ class Watched:
                 await send(message)
             else:
                 await send({**message, "more_body": True})
-                await linger(receive, send)
+                await linger(receive, send, self.service.flags.timeout)
 
         try:
             self._require_token(scope)
