@@ -404,9 +404,9 @@ def test_the_log_is_json_lines_without_contents(reviews: Served) -> None:
     reviews.predict_json({"text": "a confidential film"})
     reviews.get("/model?secret=confidential")
     reviews.get("/a%0ab")
-    while not any(line["path"] == "/a\nb" for line in (lines := reviews.logged())):  # it is written after the reply
+    while "/a\nb" not in [line["path"] for line in reviews.logged()]:  # it is written after the reply
         time.sleep(0.01)
-    found = next(line for line in reversed(lines) if line["path"] == "/predict")
+    found = next(line for line in reversed(reviews.logged()) if line["path"] == "/predict")
     assert (found["method"], found["status"], found["inputs"], found["client"]) == ("POST", 200, 1, "127.0.0.1")
     assert found["ms"] > 0
     assert "confidential" not in reviews.log.read_text("utf-8")
@@ -457,6 +457,33 @@ def test_bad_flags_and_exports_are_said_at_the_start(priced: Served, script: Scr
         done = script("serve.py", *args)
         assert (done.returncode, "Traceback" in done.stderr) == (2, False), (args, done.stderr)
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"port": 70000}, "--port 70000: ports are 0 to 65535"),
+        ({"port": -1}, "--port -1"),
+        ({"workers": 0}, "--workers 0: at least 1"),
+        ({"threads": 0}, "--threads 0"),
+        ({"queue": -5}, "--queue -5"),
+        ({"timeout": float("nan")}, "--timeout nan"),
+        ({"max_body": 0}, "--max-body 0"),
+        ({"drain": -1}, "--drain -1"),
+        ({"token": " "}, "--token"),
+        ({"token": "snow \N{SNOWMAN}"}, "--token"),
+        ({"token": "a\nb"}, "--token"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_refused(flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        ServeFlags(export=Path("x"), **flags)
+
+
+@pytest.mark.parametrize("host", ["no such host", "300.1.1.1"])
+def test_an_address_that_is_none_is_refused(host: str) -> None:
+    with pytest.raises(InputError, match="--host"):
+        process.listening(host, 0)
 
 
 def test_an_export_that_does_not_answer_as_certified_is_not_served(

@@ -6,12 +6,10 @@ import http.client
 import json
 import random
 import signal
-import socket
 import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Exports
@@ -69,7 +67,7 @@ def test_no_accepted_request_is_lost_by_ten_sigterms_under_load(exports: Exports
     found: Counter[str] = Counter()
     rng = random.Random(0)
     for number in range(10):
-        flags = ("--workers", workers, "--drain", "20", "--access-log", "False")
+        flags = ("--workers", workers, "--drain", "20", "--no-access-log")
         with serving(exports(TableRegression), tmp_path / f"{workers}-{number}", *flags) as served:
             clients = [Client(served, kind % 3 != 2, 1 + 40 * (kind % 2), found) for kind in range(16)]
             for client in clients:

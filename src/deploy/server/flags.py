@@ -42,7 +42,7 @@ class ServeFlags:
     drain: float = 10
     """Seconds after SIGTERM within which accepted requests are answered, before the process ends."""
     access_log: tyro.conf.FlagCreatePairsOff[bool] = True
-    """Write a line a request; --access-log False writes none."""
+    """Write a line a request."""
     no_color: tyro.conf.FlagCreatePairsOff[bool] = False
     """No colours, as with the environment variable NO_COLOR."""
 
