@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -23,7 +25,22 @@ KEEP_ALIVE_S = 75
 """Seconds that a connection may be without a request; more than proxies hold theirs, which then never meet a close."""
 QUIET_S = 1.0
 """The same after SIGTERM."""
+ACCEPT_S = 0.1
+"""Seconds between the last connection that the kernel lets in and the end of listening."""
+ATTACH_FILTER, REFUSE = 26, struct.pack("HBBI", 6, 0, 0, 0)
+"""Linux: an option of sockets, and a filter of packets that lets nothing through ("return 0")."""
 CLOSE = b"connection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def let_no_more_in(listener: socket.socket) -> None:
+    """Let the kernel ignore further connections, while those it holds can still be accepted.
+
+    Clients that it ignores try again after a second, and are refused then. Without this, connections that come between
+    the last `accept` and `close` would be reset; on other systems than Linux they still are.
+    """
+    instructions = ctypes.create_string_buffer(REFUSE)
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(instructions)))
 
 
 class Connection(HttpToolsProtocol):
@@ -114,12 +131,17 @@ class Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.loading = asyncio.create_task(self._load())
+        """Listen and load; one process of several takes no request from the others before it can answer it."""
+        if self.service.flags.workers > 1:
+            await self._load()
+        if not self.should_exit:
+            await super().startup(sockets)
+            self.loading = asyncio.create_task(self._load())
 
     async def _load(self) -> None:
         try:
-            await self.service.load()
+            if not self.service.ready:
+                await self.service.load()
         except InputError as error:
             self.failure, self.should_exit = error, True
 
@@ -131,8 +153,9 @@ class Server(uvicorn.Server):
         """
         self.service.draining = True
         began, seconds = time.monotonic(), self.service.flags.drain
-        for _ in range(3):  # rounds of the loop, in which all connections that the kernel holds are accepted
-            await asyncio.sleep(0)
+        for one in sockets or []:
+            let_no_more_in(one)
+        await asyncio.sleep(ACCEPT_S)  # in which all connections that the kernel holds are accepted
         for server in self.servers:
             server.close()
         for one in sockets or []:
@@ -153,7 +176,7 @@ class Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
     @override
-    @contextmanager
+    @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End in order at SIGTERM or SIGINT, at once at a second SIGINT; uvicorn would raise the signal again then."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -158,7 +158,7 @@ def _supervise(
                 stop.set()
             else:
                 began[start()] = time.monotonic()
-    close()  # before theirs: the kernel would hold connections that nobody accepts
+    close()  # before they close theirs: the kernel would hold connections that nobody accepts
     for process in began:
         process.terminate()
     end = time.monotonic() + drain + 1
