@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import schemathesis
@@ -168,6 +168,12 @@ class Fuzzer:
     def __init__(self, served: Served) -> None:
         self.connection, self.found = served.connect(), Counter[str]()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
     def send(self, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         self.connection.request("POST", path, body, headers)
         reply = self.connection.getresponse()
@@ -180,7 +186,7 @@ class Fuzzer:
 
 
 def test_bodies_that_are_nearly_right_never_fail_the_server(served: Served) -> None:
-    fuzzer, name = Fuzzer(served), served.get("/model").json["name"]
+    name = served.get("/model").json["name"]
 
     @settings(max_examples=FUZZED, deadline=None, suppress_health_check=[*HealthCheck])
     @given(
@@ -190,12 +196,16 @@ def test_bodies_that_are_nearly_right_never_fail_the_server(served: Served) -> N
         headers = {"content-type": body[1]} | ({"inference-header-content-length": length} if length else {})
         fuzzer.send(path, body[0], headers)
 
-    send()
+    with Fuzzer(served) as fuzzer:
+        send()
     print(served.export.parents[2].name, dict(fuzzer.found))
     assert fuzzer.found.total() >= FUZZED
 
 
-def test_requests_made_of_the_description_never_fail_the_server(served: Served) -> None:
+def test_requests_made_of_the_description_never_fail_the_server(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     found: Counter[str] = Counter()
     base = f"http://127.0.0.1:{served.port}"
     schema = schemathesis.openapi.from_url(f"{base}/openapi.json")
@@ -220,7 +230,6 @@ def test_requests_made_of_the_description_never_fail_the_server(served: Served) 
 def test_good_requests_among_them_get_the_right_answers(served: Served) -> None:
     kind = served.get("/model").json["input"]
     made = exported.load(served.export, threads=1)
-    fuzzer = Fuzzer(served)
     good: Any = {
         "image": st.binary(min_size=64, max_size=64).map(png),
         "text": st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: text.strip()),
@@ -252,5 +261,6 @@ def test_good_requests_among_them_get_the_right_answers(served: Served) -> None:
         columns = {name: float(cells[0]) for name, cells in wanted.columns.items() if name.startswith("prob_")}
         assert [*reply.json["probabilities"].values()] == pytest.approx([*columns.values()], rel=1e-4, abs=1e-6)
 
-    send()
+    with Fuzzer(served) as fuzzer:
+        send()
     print(served.export.parents[2].name, dict(fuzzer.found))

@@ -52,7 +52,7 @@ def build(service: Service) -> Starlette:
         at(f"{v2}/versions/{{version}}/ready", _v2_ready, "GET"),
         at(f"{v2}/versions/{{version}}/infer", _v2_infer, "POST"),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Refused: _refused})
+    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Refused: _refused, 500: _failed})
 
 
 def _route(service: Service, path: str, do: Callable[..., Any], method: str) -> Route:
@@ -78,6 +78,10 @@ async def _http_error(_: Request, error: Exception) -> Response:
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     return said({"error": error.why}, error.status, error.headers)
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    return said({"error": "the server failed; its log says how."}, 500)  # `Watched` writes the log
 
 
 async def in_thread(large: bool, do: Callable[..., Found], *args: Any) -> Found:

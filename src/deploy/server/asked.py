@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -9,6 +10,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -125,6 +127,8 @@ def rows_of(model: Model, body: bytes) -> list[Any]:
         table = read_csv(io.BytesIO(body), Path("the body"), how, [])
     except InputError as error:
         raise Refused(422, str(error)) from None
+    except (csv.Error, pa.ArrowException, ValueError) as error:  # bytes that no reader of CSV foresees
+        raise Refused(422, f"no CSV: {error}.") from None
     if model.kind == "table":
         return table.to_pylist()
     column = getattr(model.exported.preparations[0], "text_column", "text")
