@@ -150,12 +150,15 @@ def tagged(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SEES_THE_CHECKOUT = {"architecture", "cli", "own_parts", "readme"}
 """Test files that read experiments/, into which test_readme.py writes: one process runs them, one after the other."""
+SERVED = {"server", "inference_protocol", "server_page", "serving"}
+"""Test files that share exports: one process runs them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test file to one of pytest-xdist's processes as a whole, for its fixtures' sake."""
     for item in items:
-        name = "checkout" if item.path.stem.removeprefix("test_") in SEES_THE_CHECKOUT else str(item.path)
+        stem = item.path.stem.removeprefix("test_")
+        name = "checkout" if stem in SEES_THE_CHECKOUT else "served" if stem in SERVED else str(item.path)
         item.add_marker(pytest.mark.xdist_group(name))
 
 
@@ -199,6 +202,26 @@ def tiny(images: Path, photos: Path, texts: Path, encoder: Path, houses: Path, t
         return {name: value for name, value in wanted.items() if name in default} | found
 
     return fields_of
+
+
+Exports = Callable[[type[Experiment]], Path]
+
+
+@pytest.fixture(scope="session")
+def exports(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Return the export of an experiment that was trained for two steps; not to be changed."""
+    from src.deploy.export import export
+    from src.training import runner
+
+    made: dict[type[Experiment], Path] = {}
+
+    def of(kind: type[Experiment]) -> Path:
+        if kind not in made:
+            with own_home(tmp_path_factory.mktemp("exports")):
+                made[kind] = export(runner.run(kind(max_epochs=1, limit_train_batches=2, **tiny(kind))))
+        return made[kind]
+
+    return of
 
 
 @contextlib.contextmanager

@@ -26,6 +26,16 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
+def as_written(text: str | bytes) -> Any:
+    """Return JSON whose numbers and truth values are strings, spelled as in the text; NaN is null.
+
+    Raises:
+        ValueError: it is no JSON, or an object has one key twice.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_object, parse_float=str, parse_int=str, parse_constant=_constant)
+
+
 def json_rows(file: IO[bytes], path: Path) -> Iterator[dict[str, Any]]:
     """Yield the object of each line; numbers and truth values are strings, spelled as in the file.
 
@@ -36,7 +46,7 @@ def json_rows(file: IO[bytes], path: Path) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_object, parse_float=str, parse_int=str, parse_constant=_constant)
+            row = as_written(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: no JSON ({error}). One object a line.") from None
         if not isinstance(row, dict):

@@ -123,8 +123,10 @@ def find_layout(file: IO[bytes], path: Path, how: Csv, notes: list[str]) -> Layo
             raise InputError(f"--csv.header {how.header}: {path} has {len(lines)} lines.")
         raise InputError(f"{path}: the file is empty.")
     allowed = DELIMITERS.get(path.suffix.lower(), DELIMITERS[".csv"])
-    if said := SEPARATOR.match(lines[first]):
+    if (said := SEPARATOR.match(lines[first])) and said[1].isascii() and said[1].isprintable():
         allowed, first = said[1], first + 1
+        if first >= len(lines):
+            raise InputError(f"{path}: no line with column names.")
     if not how.header:
         below = _below_preamble(lines, first, allowed, how)
         if below != first:
@@ -156,7 +158,10 @@ def _below_preamble(lines: Sequence[str], first: int, allowed: str, how: Csv) ->
     """Return the line of the header: `first`, or a later one if `first` is a title and not names of columns."""
 
     def width(line: str) -> int:
-        return len(next(csv.reader([line], **_dialect(_delimiter(line, allowed, how), how, strict=False)), []))
+        try:
+            return len(next(csv.reader([line], **_dialect(_delimiter(line, allowed, how), how, strict=False)), []))
+        except csv.Error:  # a carriage return within the line: reading it says so
+            return 1
 
     if width(lines[first]) != 1:
         return first
@@ -247,7 +252,7 @@ def csv_rows(
         if not row or (width > 1 and not any(cell.strip() for cell in row) and len(row) == 1):
             continue  # a blank line
         if not first_rows and not any(row[width:]):  # each row ends with a delimiter
-            trailing = len(row) - width
+            trailing = max(0, len(row) - width)
         if len(row) not in (width, width + trailing) or any(row[width:]):
             raise InputError(
                 f"{path}, line {line}: {len(row)} fields, but the header has {width}. A field with a "

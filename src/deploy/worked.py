@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from src.configs.errors import InputError
+from src.datamodules.preparation import read_json
 from src.datamodules.tables.cells import words
 from src.datamodules.tables.table_files import from_frame
-from src.deploy.parity import Reference
-from src.deploy.parts import Examples, Parts
+from src.inference.exported import Exported
 from src.resources.files import write_json
+
+if TYPE_CHECKING:  # the server checks worked examples where there is no torch
+    from src.deploy.parity import Reference
+    from src.deploy.parts import Examples, Parts
 
 FOLDER, FILE = "examples", "examples.json"
 
@@ -59,3 +64,27 @@ def close(found: Any, expected: Any, bound: float) -> bool:
     if isinstance(expected, list):
         return len(found) == len(expected) and all(close(a, b, bound) for a, b in zip(found, expected, strict=True))
     return math.isclose(found, expected, rel_tol=bound, abs_tol=bound)
+
+
+def require_worked(exported: Exported) -> int:
+    """Let an export answer its own worked examples; return how many there are.
+
+    Raises:
+        InputError: an answer is not the certified one.
+    """
+    folder = exported.folder / FOLDER
+    examples = read_json(folder / FILE)["examples"] if (folder / FILE).is_file() else []
+    given = [one["input"] for one in examples]
+    inputs = [(folder / name).read_bytes() for name in given] if exported.kind == "image" else given
+    values, errors = exported.outputs(exported.read(inputs, [])) if inputs else ({}, [])
+    bound = exported.certificate["parity"]["bound"]
+    for number, one in enumerate(examples):
+        wrong = [
+            name for name, value in one["outputs"].items() if not close(values[name][number].tolist(), value, bound)
+        ]
+        if errors[number] or wrong:
+            raise InputError(
+                f"{folder / FILE}: example {number} does not come out as certified on this machine "
+                f"({errors[number] or ', '.join(wrong)}). Export the run again here, and look at its certificate."
+            )
+    return len(examples)

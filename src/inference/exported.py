@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,6 +62,17 @@ class Network:
         return dict(zip(self.output_names, found, strict=True))
 
 
+class Batch(NamedTuple):
+    """Some inputs as the graph takes them."""
+
+    keys: list[int]
+    """Positions of the inputs that can be read."""
+    arrays: list[dict[str, np.ndarray]]
+    """For each preparation name -> array [len(keys), ...]."""
+    errors: dict[int, str]
+    """Position of each other input -> why it cannot be read."""
+
+
 @dataclass(frozen=True, eq=False)
 class Exported:
     """An export, ready to answer. Threads may share it.
@@ -91,30 +102,36 @@ class Exported:
 
     def read(self, inputs: Sequence[PredictionInput], notes: list[str]) -> list[Prepared]:
         """Read inputs by each of the preparations; see `Preparation.read`."""
-        first, *others = [
-            how.read(inputs, notes if number == 0 else []) for number, how in enumerate(self.preparations)
-        ]
-        return [first, *others]
+        if len(self.preparations) > 1 and any(isinstance(one, Path) and one == Path("-") for one in inputs):
+            raise InputError("-: a cross-validation reads its inputs once a fold. Name a file.")
+        first, *others = self.preparations
+        return [first.read(inputs, notes), *(how.read(inputs, []) for how in others)]
 
     def outputs(self, prepared: Sequence[Prepared]) -> Outputs:
         """Return what the graph says of inputs that `read` has read, in batches of like length."""
-        count = len(prepared[0])
-        values: dict[str, np.ndarray] = {}
-        errors = [""] * count
+        return self.collected(len(prepared[0]), self.batches(prepared))
+
+    def batches(self, prepared: Sequence[Prepared]) -> Iterator[Batch]:
+        """Yield inputs that `read` has read as arrays for the graph: images are decoded here."""
         for keys in self._batches(prepared[0]):
             arrays = [one.arrays(keys) for one in prepared]
             bad = {key: why for one in reversed(arrays) for key, why in one.errors.items()}
-            for key, why in bad.items():
-                errors[key] = why
             if any(len(one.index) + len(bad) > len(keys) for one in arrays):  # what another preparation refuses
                 arrays = [one.arrays([key for key in keys if key not in bad]) for one in prepared]
-            if not (index := arrays[0].index):
-                continue
-            for name, found in self.network([one.values for one in arrays]).items():
-                values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[index] = found
+            yield Batch(arrays[0].index, [one.values for one in arrays], bad)
+
+    def collected(self, count: int, batches: Iterable[Batch]) -> Outputs:
+        """Return what the graph says of `count` inputs that `batches` has made arrays of."""
+        values: dict[str, np.ndarray] = {}
+        errors = [""] * count
+        for keys, arrays, bad in batches:
+            for key, why in bad.items():
+                errors[key] = why
+            for name, found in self.network(arrays).items() if keys else ():
+                values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[keys] = found
         for output in self.network.session.get_outputs() if not values else ():  # nothing could be read
             width = [side for side in output.shape[1:] if isinstance(side, int)]
-            values[output.name] = np.zeros((count, *width))
+            values[output.name] = np.zeros((count, *width), np.int64 if "int" in output.type else np.float64)
         return Outputs(values, errors)
 
     def _batches(self, prepared: Prepared) -> Iterator[list[int]]:

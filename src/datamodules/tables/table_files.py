@@ -46,17 +46,18 @@ def read(
     """
     how, notes, suffix = how or Csv(), [] if notes is None else notes, path.suffix.lower()
     if path == STDIN:
-        return _read_csv(io.BytesIO(sys.stdin.buffer.read()), path, how, notes)
+        return read_csv(io.BytesIO(sys.stdin.buffer.read()), path, how, notes)
     require_suffix(path)
     with open_bytes(path) as file:
         if suffix in LINES:
             return _read_json(file, path, notes, ignored)
         if suffix in DELIMITERS:
-            return _read_csv(file, path, how, notes)
+            return read_csv(file, path, how, notes)
         return _read_parquet(file, path, notes, ignored)
 
 
-def _read_csv(file: IO[bytes], path: Path, how: Csv, notes: list[str]) -> pa.Table:
+def read_csv(file: IO[bytes], path: Path, how: Csv, notes: list[str]) -> pa.Table:
+    """Read an open CSV file; errors call it `path`. See `read`."""
     layout = find_layout(file, path, how, notes)
     quoted = how.quoting == "double" and _has_quotes(file)
     if quoted:

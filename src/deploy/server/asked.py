@@ -1,0 +1,183 @@
+"""What a request asks: its body, as inputs of the model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from email.message import Message
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from src.configs.errors import InputError
+from src.configs.table import Csv
+from src.datamodules.json_lines import as_written
+from src.datamodules.tables.cells import text_of
+from src.datamodules.tables.table_files import read_csv
+from src.deploy.server.model import Item, Model
+from src.deploy.server.refused import Refused
+
+MOST_INPUTS = 100_000
+"""Inputs of a request; JSON of few bytes can hold very many."""
+MOST_FILES = 1000
+TYPES = {
+    "image": "image/*, application/octet-stream or multipart/form-data",
+    "text": "application/json, text/plain, text/csv or multipart/form-data",
+    "table": "application/json, text/csv or multipart/form-data",
+}
+"""Kind of input -> content types that carry it."""
+
+
+class Asked(NamedTuple):
+    """The inputs of a request."""
+
+    items: list[Item]
+    single: bool
+    """One answer, not a list of them, is expected."""
+
+
+async def asked(model: Model, headers: Headers, body: bytes) -> Asked:
+    """Return what a body asks. A single input that cannot be asked for refuses the request.
+
+    Raises:
+        Refused: malformed, of another content type, empty, or with more inputs than may be.
+    """
+    kind, charset = content_type(headers)
+    if kind == "multipart/form-data":
+        raw, single = await _form(model, headers, body)
+    elif model.kind == "image" and (kind.startswith("image/") or kind in ("application/octet-stream", "")):
+        raw, single = [body], True
+    elif model.kind != "image" and kind == "text/csv":
+        raw, single = rows_of(model, body), False
+    elif model.kind == "text" and kind == "text/plain":
+        raw, single = [decoded(body, charset)], True
+    elif model.kind != "image" and (kind in ("application/json", "") or _typed_by_hand(kind, body)):
+        raw, single = of_json(model, body)
+    else:
+        raise Refused(415, f"content type {kind or '(none)'}: {model.name} takes {TYPES[model.kind]}.")
+    if not raw:
+        raise Refused(422, f"no input. Send {model.wanted}.")
+    if len(raw) > MOST_INPUTS:
+        raise Refused(413, f"more than {MOST_INPUTS:,} inputs. Send fewer at once.")
+    return Asked([model.item(one) for one in raw], single)
+
+
+def content_type(headers: Headers) -> tuple[str, str]:
+    """Return the content type of a request, in small letters, and its charset, utf-8 unless told."""
+    message = Message()
+    message["content-type"] = headers.get("content-type", "")
+    kind = message.get_content_type() if headers.get("content-type") else ""
+    return kind, str(message.get_param("charset") or "utf-8")
+
+
+def _typed_by_hand(kind: str, body: bytes) -> bool:
+    """Return whether `curl -d` sent JSON; its content type says a form."""
+    return kind == "application/x-www-form-urlencoded" and body.lstrip()[:1] in (b"{", b"[")
+
+
+def of_json(model: Model, body: bytes) -> tuple[list[Any], bool]:
+    """Return the texts or rows of JSON, and whether it is a single one."""
+    if body.count(b"{") + body.count(b"[") > MOST_INPUTS:
+        raise Refused(413, f"more than {MOST_INPUTS:,} objects and lists. Send fewer at once.")
+    found = parsed(body, as_written if model.kind == "table" else strict)
+    return (found, False) if isinstance(found, list) else ([found], True)
+
+
+def parsed(body: bytes, parse: Callable[[str], Any]) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        Refused: it is malformed.
+    """
+    try:
+        return parse(body.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise Refused(400, f"no UTF-8 (byte {error.start}).") from None
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"malformed JSON: {error}.") from None
+
+
+def strict(text: str) -> Any:
+    """Return JSON as RFC 8259 has it: no NaN, no key twice."""
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def rows_of(model: Model, body: bytes) -> list[Any]:
+    """Return the rows of a CSV as objects, or its texts."""
+    if body.count(b"\n") > MOST_INPUTS:
+        raise Refused(413, f"more than {MOST_INPUTS:,} lines. Send fewer at once.")
+    how = getattr(model.exported.preparations[0], "csv", Csv())
+    try:
+        table = read_csv(io.BytesIO(body), Path("the body"), how, [])
+    except InputError as error:
+        raise Refused(422, str(error)) from None
+    except (csv.Error, pa.ArrowException, ValueError) as error:  # bytes that no reader of CSV foresees
+        raise Refused(422, f"no CSV: {error}.") from None
+    if model.kind == "table":
+        return table.to_pylist()
+    column = getattr(model.exported.preparations[0], "text_column", "text")
+    if column not in table.column_names:
+        raise Refused(422, f"no column {column}. There: {', '.join(table.column_names)}.")
+    return text_of(table[column]).to_pylist()
+
+
+def decoded(contents: bytes, charset: str = "utf-8") -> str:
+    """Return a text.
+
+    Raises:
+        Refused: it is in another encoding, or in none that is known.
+    """
+    try:
+        return contents.decode(charset)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise Refused(422, f"no text in {charset} ({error}). Send UTF-8.") from None
+
+
+async def _form(model: Model, headers: Headers, body: bytes) -> tuple[list[Any], bool]:
+    """Return the files of a form: images, texts or tables; a field that is no file is a text."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        parser = MultiPartParser(headers, stream(), max_files=MOST_FILES, max_fields=MOST_FILES)
+        parser.max_part_size = parser.spool_max_size = len(body) + 1  # the body is in memory, and bounded, already
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeError, ValueError) as error:
+        raise Refused(400, f"malformed multipart/form-data: {error}.") from None
+    found: list[Any] = []
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            found += _file(model, await part.read())
+        elif model.kind == "text":
+            found.append(part)
+        else:
+            raise Refused(422, f"field {json.dumps(name)} is no file. curl sends one with -F {'file=@...'}")
+    files = form.multi_items()
+    return found, len(files) == 1 and model.kind != "table"
+
+
+def _file(model: Model, contents: bytes) -> Sequence[Any]:
+    match model.kind:
+        case "image":
+            return [contents]
+        case "text":
+            return [decoded(contents)]
+        case _:
+            return rows_of(model, contents)

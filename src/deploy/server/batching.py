@@ -1,0 +1,136 @@
+"""Answers the inputs of all requests together: whatever waits when the model is free, and never waiting for company."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from src.configs.errors import InputError
+from src.datamodules.preparation import PredictionInput
+from src.deploy.server.model import Answer, Item, Model
+from src.deploy.server.refused import Refused, busy
+from src.inference.exported import Batch
+
+
+class Part(NamedTuple):
+    """Inputs of one request, at most as many as a batch."""
+
+    inputs: Sequence[PredictionInput]
+    answers: asyncio.Future[list[Answer]]
+
+
+class Prepared(NamedTuple):
+    """Parts that are read, and their inputs as arrays."""
+
+    parts: list[Part]
+    batches: list[Batch]
+
+    @property
+    def size(self) -> int:
+        return sum(len(part.inputs) for part in self.parts)
+
+
+class Batcher:
+    """Two threads: one reads inputs and makes arrays of them while the other runs the graph.
+
+    Args:
+        model: that answers.
+        most_waiting: requests that may wait.
+        seen: is told the number of inputs of each batch.
+    """
+
+    def __init__(self, model: Model, most_waiting: int, seen: Callable[[int], object]) -> None:
+        self.model, self.most_waiting, self.seen = model, most_waiting, seen
+        self.waiting: queue.SimpleQueue[Part] = queue.SimpleQueue()
+        self.prepared: queue.Queue[Prepared] = queue.Queue(1)
+        self.loop = asyncio.get_running_loop()
+        for work in (self._prepare, self._run):
+            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+
+    async def answer(self, items: Sequence[Item]) -> list[Answer]:
+        """Return what is said of each input; those with an error are not asked for.
+
+        A long request goes in parts, between which others have their turn.
+
+        Raises:
+            Refused: too many wait.
+        """
+        if self.waiting.qsize() >= self.most_waiting:
+            raise busy(f"{self.most_waiting} requests wait already.")
+        good, size = [item.raw for item in items if not item.error], self.model.at_once
+        answers: list[Answer] = []
+        for start in range(0, len(good), size):
+            part = Part(good[start : start + size], self.loop.create_future())
+            self.waiting.put(part)
+            answers += await part.answers
+        found = iter(answers)
+        return [{"error": item.error} if item.error else next(found) | _ignored(item) for item in items]
+
+    def _prepare(self) -> None:
+        last: Part | None = None
+        while True:
+            parts, room = [last or self.waiting.get()], self.model.at_once
+            last = None
+            room -= len(parts[0].inputs)
+            while room > 0 and not self.waiting.empty():
+                part = self.waiting.get()
+                if len(part.inputs) > room:
+                    last = part  # begins the next batch
+                    break
+                parts.append(part)
+                room -= len(part.inputs)
+            if parts := [part for part in parts if not part.answers.cancelled()]:  # whose client has gone
+                try:
+                    self.prepared.put(self._read(parts))
+                except Exception as error:
+                    self._one_by_one(parts, error)
+
+    def _run(self) -> None:
+        while True:
+            prepared = self.prepared.get()
+            try:
+                self._answer(prepared)
+            except Exception as error:
+                self._one_by_one(prepared.parts, error)
+
+    def _read(self, parts: list[Part]) -> Prepared:
+        exported = self.model.exported
+        inputs = [one for part in parts for one in part.inputs]
+        return Prepared(parts, [*exported.batches(exported.read(inputs, []))])
+
+    def _answer(self, prepared: Prepared) -> None:
+        answers = self.model.answers(self.model.exported.collected(prepared.size, prepared.batches))
+        self.seen(prepared.size)
+        self.loop.call_soon_threadsafe(_deliver, prepared.parts, answers)
+
+    def _one_by_one(self, parts: list[Part], error: Exception) -> None:
+        """Answer parts apart where their batch has failed: what one request asks is no other's fault."""
+        if len(parts) == 1:
+            self.loop.call_soon_threadsafe(_fail, parts[0], error)
+            return
+        for part in parts:
+            try:
+                self._answer(self._read([part]))
+            except Exception as own:
+                self.loop.call_soon_threadsafe(_fail, part, own)
+
+
+def _ignored(item: Item) -> Answer:
+    return {"ignored": [*item.ignored]} if item.ignored else {}
+
+
+def _deliver(parts: Sequence[Part], answers: Sequence[Answer]) -> None:
+    start = 0
+    for part in parts:
+        end = start + len(part.inputs)
+        if not part.answers.done():  # its client may have gone
+            part.answers.set_result([*answers[start:end]])
+        start = end
+
+
+def _fail(part: Part, error: Exception) -> None:
+    if not part.answers.done():
+        part.answers.set_exception(Refused(422, str(error)) if isinstance(error, InputError) else error)
