@@ -23,7 +23,7 @@ OPSET = 20
 FILE = GRAPH
 NEEDS = (
     "onnxruntime", "tyro", "rich", "filelock", "psutil", "lazy_loader", "typing_extensions",
-    "starlette", "uvicorn", "python-multipart", "prometheus-client",
+    "starlette", "uvicorn", "httptools", "python-multipart", "prometheus-client",
 )  # fmt: skip
 """What prediction and the server import besides the preparation."""
 NOT_COVERED = ()
