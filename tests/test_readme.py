@@ -25,6 +25,7 @@ from conftest import Script, Tiny, own_home
 
 from src import cli
 from src.cli.commands import run_all
+from src.deploy.export import export
 from src.experiment import Experiment
 from src.loading import load
 from src.runs import records
@@ -118,9 +119,11 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
     home = tmp_path_factory.mktemp("readme")
     with own_home(home):
-        return {
+        found = {
             kind.__name__: runner.run(kind(max_epochs=1, **tiny(kind))) for kind in (Images, TextsLstm, TableRegression)
         }
+        export(found["Images"])
+        return found
 
 
 def checks(script: str, arguments: list[str], tiny: Tiny, out: Path) -> list[str]:
@@ -149,6 +152,8 @@ def prepared(command: str, places: dict[str, Path], tiny: Tiny, out: Path) -> li
         if "--html" in arguments:
             arguments[arguments.index("--html") + 1] = str(out / "report.html")
         return [script, *(str(out / "given") if argument == "runs" else argument for argument in arguments)]
+    if Path(script).name == "export.py":
+        return [script, *arguments]
     if Path(script).name == "predict.py":
         return [script, *(str(places.get(argument, argument)) for argument in arguments)]
     if Path(script).name == "check_data.py":
