@@ -10,7 +10,7 @@ run: .venv/installed
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-test-slow: .venv/installed
+test-slow: .venv/formats
 	$(BIN)/python -m pytest -m slow
 
 test-gpu: .venv/installed
@@ -41,8 +41,12 @@ clean:
 		{ echo "Leyden needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "installing into .venv: a few minutes and about 6 GB, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[offline,loggers,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[offline,loggers,deploy,dev]'
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all cores, pip on one; some files are no Python
+	touch $@
+
+.venv/formats: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[formats]'
 	touch $@
 
 .venv/bench: .venv/installed

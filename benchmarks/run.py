@@ -58,6 +58,7 @@ SPEEDS = [
     Job(("benchmarks/startup.py", "startup"), 5),
     Job(("benchmarks/checkpoints.py", "save"), 2),
     Job(("benchmarks/prediction.py", "pictures"), 3),
+    Job(("benchmarks/exports.py", "speed", *CLOSE), 10),
     Job(("benchmarks/ceiling.py", "resnet18"), 3),
     Job(("benchmarks/ceiling.py", "minilm"), 4),
 ]

@@ -23,6 +23,7 @@ from scripts.predict import main
 from src.cli import commands
 from src.cli.parser import PredictFlags, RunFlags
 from src.data_checks import check
+from src.deploy.export import export
 from src.experiment import Perceptron, Recurrent, TextPrep, Vocabulary
 from src.inference.batch import predict
 from src.runs import records
@@ -130,6 +131,10 @@ CELLS = [
     Cell(TableLabels, "tagged", TABLE, "extras", ("garden", "lift", "quay"), "f1_micro", "label "),
     Cell(TableNumber, "houses", TABLE, "price", (), "rmse", "targets: "),
 ]
+
+
+EXPORTED_AS_ONE = (ImageNumber, TextLabels, TableLabel)
+"""Whose folds and members are exported too, as one graph."""
 
 
 class Done(NamedTuple):
@@ -253,6 +258,27 @@ def test_a_table_is_predicted_as_the_run_did(done: Done) -> None:
     assert f" on {SIZES[done.cell.data]} rows with " in note
 
 
+def exported_as_the_run_predicts(run: Path, done: Done) -> None:
+    """Export a run, and predict its whole table with both, with and without the calibration."""
+    folder = export(run)
+    for calibrate in (True, False):
+        tables = [predict(one, [done.data], calibrate=calibrate) for one in (run, folder)]
+        own, other = (pd.read_csv(io.StringIO(table.text), dtype=str) for table in tables)
+        assert list(own.columns) == list(other.columns)
+        assert tables[0].notes[0].split(",")[0] == tables[1].notes[0].split(",")[0]
+        for name in own.columns:
+            if name.startswith("prob_"):
+                assert other[name].astype(float).tolist() == pytest.approx(own[name].astype(float).tolist(), abs=1e-5)
+            elif name in ("prediction", "lower", "upper"):
+                assert other[name].astype(float).tolist() == pytest.approx(own[name].astype(float).tolist(), rel=1e-5)
+            else:
+                assert other[name].equals(own[name]), name
+
+
+def test_an_export_predicts_as_its_run(done: Done) -> None:
+    exported_as_the_run_predicts(done.run, done)
+
+
 def test_folds_test_each_example_once(done: Done) -> None:
     code, run = run_all(dataclasses.replace(done.experiment, max_epochs=1), folds=2, baselines=True)
     assert code == 0
@@ -265,6 +291,8 @@ def test_folds_test_each_example_once(done: Done) -> None:
     record = records.load(run)
     assert record["baselines"].keys() == records.load(done.run)["baselines"].keys()
     assert f"test/{done.metric}" in json.dumps(record)
+    if done.cell.kind in EXPORTED_AS_ONE:
+        exported_as_the_run_predicts(run, done)
 
 
 def test_an_ensemble_predicts_its_members_mean(done: Done) -> None:
@@ -281,6 +309,8 @@ def test_an_ensemble_predicts_its_members_mean(done: Done) -> None:
         close: dict[str, Any] = TOLERANCE["houses"] if done.cell.fields is TABLE else {"abs": 1e-5}
         assert own.to_numpy() == pytest.approx(((one + other) / 2).to_numpy(), **close)
         assert not one.equals(other)
+    if done.cell.kind in EXPORTED_AS_ONE:
+        exported_as_the_run_predicts(run, done)
 
 
 def test_the_data_are_checked(done: Done) -> None:

@@ -1,3 +1,5 @@
+from .export import ExportFlags as ExportFlags
+from .export import export as export
 from .parser import CheckFlags as CheckFlags
 from .parser import Command as Command
 from .parser import NoColor as NoColor

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from src.deploy.parts import Parts
 from src.deploy.processor import processor, shown
 from src.inference.exported import CERTIFICATE, digest_of
+from src.runs import records
 from src.runs.provenance import versions
 from src.terminal import console
 
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime", "openvino", "executorch", "coremltools", "pandas", "pyarrow")
-PREDICTS = (
-    "numpy", "onnxruntime", "pandas", "pyarrow", "pillow", "tokenizers", "scikit-learn",
-    "tyro", "rich", "filelock", "lazy_loader", "typing_extensions",
-    "starlette", "uvicorn", "python-multipart", "prometheus-client",
-)  # fmt: skip
-"""What prediction and the server import."""
+PREPARES = ("numpy", "pandas", "pyarrow", "pillow", "tokenizers")
+"""What the preparation of raw inputs imports."""
+NO_PREPARATION = "preparation: a module or data module of one's own has none that is known here"
 NOT_COVERED = (
     "accuracy: that is in the run's record, on its own data",
     "other processors: they round otherwise, in the last digits",
@@ -28,9 +25,16 @@ NOT_COVERED = (
 )
 
 
-def certificate(parts: Parts, form: str, folder: Path) -> dict[str, Any]:
-    """Return the first part of a certificate: what was exported, with what, and the hash of each file in the folder."""
-    record, run = parts.record, parts.run
+def certificate(run: Path, members: Sequence[Path], form: str, folder: Path) -> dict[str, Any]:
+    """Return the first part of a certificate: what was exported, with what, and the hash of each file in the folder.
+
+    Args:
+        run: that is exported.
+        members: the run itself, or its children.
+        form: the format.
+        folder: with all files.
+    """
+    record = records.load(run)
     libraries = {name: version for name in LIBRARIES if (version := version_of(name))}
     return {
         "format": form,
@@ -43,7 +47,7 @@ def certificate(parts: Parts, form: str, folder: Path) -> dict[str, Any]:
             "data": {name: record["data"][name] for name in ("source", "fingerprint", "stand_in")},
             "git": record["git"],
             "record_sha256": digest_of(run / "run.json"),
-            "weights_sha256": [digest_of(member / "checkpoints" / "best.ckpt") for member in parts.members],
+            "weights_sha256": [digest_of(member / "checkpoints" / "best.ckpt") for member in members],
         },
         "versions": versions() | libraries,
         "processor": processor(),
@@ -64,33 +68,69 @@ def version_of(name: str) -> str:
         return ""
 
 
-def requirements() -> str:
-    """Return what the export was checked with, as pip reads it: all that prediction and the server import."""
-    found = [f"{name}=={version}" for name in PREDICTS if (version := version_of(name))]
+def requirements(names: Sequence[str]) -> str:
+    """Return what the export was checked with, as pip reads it.
+
+    Args:
+        names: of the distributions that it takes; those that are not installed are left out.
+    """
+    found = [f"{name}=={version}" for name in names if (version := version_of(name))]
     return "\n".join(["# what this export was checked with; Leyden itself: pip install --no-deps", *found]) + "\n"
 
 
-def licences(parts: Parts) -> str:
-    """Return what is known of the licences of the weights."""
-    source = parts.record["weights"]["source"]
-    known = getattr(parts.graph.tasks[0].model, "weights_licence", "")
+def licences(run: Path, network: object) -> str:
+    """Return what is known of the licences of a run's weights."""
+    record = records.load(run)
+    source = record["weights"]["source"]
+    known = getattr(network, "weights_licence", "")
     said = f"Licence of these weights: {known}." if known else "Their licence is not known here: ask their source."
     if source.startswith("none"):
         said = "No weights of others went in."
-    return f"# Licences\n\nFirst weights: {source}. {said}\n\nData: {parts.record['data']['source']}.\n"
+    return f"# Licences\n\nFirst weights: {source}. {said}\n\nData: {record['data']['source']}.\n"
 
 
-def show(found: Mapping[str, Any], folder: Path) -> None:
-    """Print a certificate's figures."""
-    model, checked, speed = found["model"], found["parity"], found["speed"]
-    size = f"{model['bytes'] / 1e6:.1f} MB (opset {model['opset']}, any batch)"
-    console.line("exported", f"{folder}: model.onnx {size}, preparation, {found['worked_examples']} worked examples")
-    labels = f"{checked['labels_equal']} labels equal, " if "prob" in model["outputs"] else ""
-    what = "of a probability" if labels else "as a share of the number"
+def show(found: Mapping[str, Any], file: str, folder: Path) -> None:
+    """Print a certificate's figures.
+
+    Args:
+        found: the certificate.
+        file: name of the model.
+        folder: of the export.
+    """
+    model = found["model"]
+    opset = f"opset {model['opset']}, " if "opset" in model else ""
+    preparation = "preparation, " if found["preparation"] else ""
+    console.line(
+        "exported",
+        f"{folder}: {file} {size(model['bytes'])} ({opset}{model['takes']}), {preparation}"
+        f"{found['worked_examples']} worked examples",
+    )
+    if found["parity"]:
+        _show_parity(found["parity"], classes="label" in model["outputs"] or "labels" in model["outputs"])
+    else:
+        console.line("NOTE", f"{found['format']}: parity and speed are not checked: {found['not_checked']}")
+    if not found["preparation"]:
+        console.line("NOTE", f"{NO_PREPARATION}: predict.py and serve.py do not take this export")
+    if speed := found["speed"]:
+        console.line(
+            "speed",
+            f"{speed['export_ms']:.3g} ms an example, PyTorch {speed['pytorch_ms']:.3g}: {speed['ratio']:.1f} times "
+            f"({speed['threads']} thread, {shown(speed['processor'])})",
+        )
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _show_parity(checked: Mapping[str, Any], *, classes: bool) -> None:
+    labels = f"{checked['labels_equal']} labels equal, " if classes else ""
+    what = "of a probability" if classes else "as a share of the number"
     console.line(
         "parity",
-        f"{checked['examples']} {checked['split']} examples, from raw input to answer: {labels}largest difference "
-        f"{what} {checked['largest']:.1e}",
+        f"{checked['examples']} {checked['split']} examples, from {checked['from']}: {labels}largest difference {what} "
+        f"{checked['largest']:.1e}",
     )
     lengths = checked["lengths"]
     of = f", texts of {lengths[0]} to {lengths[-1]} tokens" if lengths else ""
@@ -98,8 +138,3 @@ def show(found: Mapping[str, Any], folder: Path) -> None:
     if saved := checked["saved_predictions"]:
         same = f"{saved['labels_equal']} labels equal, " if "labels_equal" in saved else ""
         console.line("", f"the run itself, in {saved['precision']}: {same}largest difference {saved['largest']:.1e}")
-    console.line(
-        "speed",
-        f"{speed['export_ms']:.3g} ms an example, PyTorch {speed['pytorch_ms']:.3g}: {speed['ratio']:.1f} times "
-        f"({speed['threads']} thread, {shown(speed['processor'])})",
-    )

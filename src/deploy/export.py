@@ -1,126 +1,162 @@
-"""From a run to an export: graph, preparation, worked examples and a certificate, or an error and nothing."""
+"""From a run to exports: model, preparation, worked examples and a certificate, or an error and nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from src.configs.errors import InputError
-from src.deploy import onnx_format, parity
-from src.deploy.certificate import certificate, licences, requirements, show
-from src.deploy.parts import Examples, Parts, take_apart, tensors, validation_examples
-from src.deploy.speed import in_turns
-from src.deploy.worked import write_examples
+from src.deploy.certificate import certificate, licences, requirements, show, size
+from src.deploy.formats import Format, FormatName, format_of
+from src.deploy.parity import Answer
+from src.deploy.parts import take_apart
+from src.deploy.plain import PlainSource
+from src.deploy.prepared import PreparedSource
+from src.deploy.source import Source
 from src.inference import exported
+from src.inference.predictor import OwnParts
 from src.resources.files import atomic_write, write_json
+from src.runs.exports import exports_of
+from src.runs.summary import installed
+from src.runs.tensorboard import TensorBoard
+from src.terminal import console
 
 
-def export(run: Path, *, examples: int = 8) -> Path:
+class Exports(NamedTuple):
+    """What came of several formats."""
+
+    folders: dict[FormatName, Path]
+    """Those that held."""
+    failures: dict[FormatName, InputError]
+    """Why there is no other."""
+
+
+def export(run: Path, *, examples: int = 8, data_dir: Path | None = None) -> Path:
     """Export a run as ONNX beside its preparation, checked from the raw file to the answer; return the folder.
 
-    What was exported before is replaced once the new one has held.
-
     Args:
-        run: one that is done; a cross-validation or an ensemble becomes one graph, which averages.
-        examples: of validation that go along with their answers.
+        run, examples, data_dir: see `export_formats`.
 
     Raises:
         InputError: the run cannot be exported, or its export does not answer as it does.
     """
-    parts = take_apart(run)
-    checked = validation_examples(parts)
-    folder = run / "export" / "onnx"
-    building = folder.with_name(f".onnx-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
+    return _export(source_of(run, data_dir), "onnx", examples)
+
+
+def export_formats(
+    run: Path, formats: Sequence[FormatName], *, examples: int = 8, data_dir: Path | None = None
+) -> Exports:
+    """Export a run in several formats, each with a certificate of its own, and say of each what came of it.
+
+    What was exported before is replaced once the new one has held. A format that fails does not keep the others.
+
+    Args:
+        run: one that is done; a cross-validation or an ensemble becomes one graph, which averages.
+        formats: in order.
+        examples: of validation that go along with their answers.
+        data_dir: where the run's data are by now, if they have moved.
+
+    Raises:
+        InputError: the run cannot be exported, whatever the format.
+    """
+    source = source_of(run, data_dir)
+    found = Exports({}, {})
+    for name in dict.fromkeys(formats):
+        try:
+            found.folders[name] = _export(source, name, examples)
+        except InputError as error:
+            found.failures[name] = error
+            console.line("NOT MADE", str(error))
+    return found
+
+
+def source_of(run: Path, data_dir: Path | None = None) -> Source:
+    """Return a run as the formats take it; errors as for `export_formats`."""
     try:
-        found = _build(parts, checked, building, examples)
+        return PreparedSource(take_apart(run, data_dir))
+    except OwnParts:
+        return PlainSource(run, data_dir)
+
+
+def _export(source: Source, name: FormatName, examples: int) -> Path:
+    folder = source.run / "export" / name
+    building = folder.with_name(f".{name}-{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    form = format_of(name)
+    try:
+        building.mkdir(parents=True)
+        found = _build(source, name, form, building, examples)
         replace(building, folder)
+    except OSError as error:
+        raise InputError(f"--format {name}: {folder} cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    show(found, folder)
+        with contextlib.suppress(OSError):  # there are others
+            folder.parent.rmdir()
+    show(found, form.FILE, folder)
+    log(source)
     return folder
 
 
-def _build(parts: Parts, checked: Examples, folder: Path, examples: int) -> dict[str, Any]:
+def _build(source: Source, name: FormatName, form: Format, folder: Path, examples: int) -> dict[str, Any]:
     """Write all files of an export to a folder, check it, and return its certificate."""
-    read = [how.read(checked.raw, []) for how in parts.preparations]
-    traced = [tensors(one.arrays(traced_keys(len(checked))).values) for one in read]
-    model = onnx_format.write(parts.graph, traced, folder)
-    write_preparation(parts, folder)
-    expected = parity.reference(parts, checked)
-    worked = write_examples(parts, checked, expected, examples, folder)
-    atomic_write(folder / "requirements.txt", requirements())
-    atomic_write(folder / "LICENCES.md", licences(parts))
-    found = certificate(parts, "onnx", folder) | {"model": model, "worked_examples": worked}
+    model = form.write(source.graph, source.traced, folder)
+    worked = source.write_beside(folder, examples)
+    atomic_write(folder / "requirements.txt", requirements([*source.needs, *form.NEEDS]))
+    atomic_write(folder / "LICENCES.md", licences(source.run, source.network))
+    found = certificate(source.run, source.members, name, folder)
+    found |= {"model": model, "preparation": source.prepares, "worked_examples": worked, "parity": {}, "speed": {}}
+    found["not_covered"] += [*source.not_covered, *form.NOT_COVERED]
     write_json(folder / exported.CERTIFICATE, found)
-    made = exported.load(folder)
-    most = parts.graph.objective.spec.input_shape[0]
-    compared = parity.compare(made.read(checked.raw, []), made.run, expected, most)
-    require_parity(compared, "onnx")
-    found["parity"] = compared.to_json() | {"saved_predictions": parity.saved_predictions(parts, checked, expected)}
-    found["speed"] = measured(parts, checked, folder)
+    if why := form.cannot_run():
+        found["not_checked"] = why
+        found["not_covered"].insert(0, f"parity and speed, which have not been checked: {why}")
+    else:
+        found["parity"] = source.parity(_running(form, folder, name), folder, name)
+        found["speed"] = source.speed(_running(form, folder, name, threads=1))
     write_json(folder / exported.CERTIFICATE, found)
     return found
 
 
-def traced_keys(count: int) -> list[int]:
-    """Return examples for the exporter to trace; repeated where there are too few."""
-    return [position % count for position in range(parity.TRACED)]
-
-
-def write_preparation(parts: Parts, folder: Path) -> None:
-    """Write what the export needs besides its graph."""
-    places = [".", *(str(number) for number in range(2, len(parts.preparations) + 1))]
-    for place, how in zip(places, parts.preparations, strict=True):
-        (folder / place).mkdir(exist_ok=True)
-        how.save(folder / place)
-    spec = parts.graph.objective.spec
-    target = {name: getattr(spec.target, name) for name in ("kind", "name")}
-    write_json(folder / exported.MODEL, {"classes": spec.classes, "target": target, "preparations": places})
-
-
-def require_parity(found: parity.Parity, name: str) -> None:
-    """Raise an InputError where an export does not answer as its run."""
-    if found.holds:
+def log(source: Source) -> None:
+    """Show the run's exports in its TensorBoard, if it has one."""
+    if not list(source.run.glob("events.out.tfevents.*")):
         return
-    said: list[str] = []
-    if unequal := found.examples - found.labels_equal:
-        said.append(f"{unequal} of {found.examples} labels differ")
-    if found.largest > parity.BOUND:
-        said.append(f"the largest difference is {found.largest:.2g}, above {parity.BOUND:g}")
-    if found.prepared_differently:
-        said.append(f"{found.prepared_differently} examples are prepared otherwise than in the training")
-    raise InputError(
-        f"--format {name}: the export does not answer as the run does, and is not kept: {'; '.join(said)} (batches of "
-        f"{', '.join(map(str, found.sizes))}{_of_lengths(found.lengths)})."
-    )
+    tensorboard = TensorBoard(source.run)
+    rows = [[one.format, size(one.bytes), str(one)] for one in exports_of(source.run)]
+    tensorboard.log_table("exports", [["format", "size", "certificate"], *rows])
+    tensorboard.finalize("success")  # its thread would stay
 
 
-def _of_lengths(lengths: Sequence[int]) -> str:
-    return f", texts of {lengths[0]} to {lengths[-1]} tokens" if lengths else ""
+def _running(form: Format, folder: Path, name: FormatName, threads: int = 0) -> Answer:
+    """Return what answers by an export; what its engine raises becomes an InputError."""
 
+    def said(error: Exception, what: str) -> InputError:
+        why = str(error).strip()[:300] or "no reason given"
+        return InputError(f"--format {name}: the export {what}, and is not kept: {type(error).__name__}: {why}")
 
-def measured(parts: Parts, checked: Examples, folder: Path) -> dict[str, Any]:
-    """Return how fast the export answers for one example, of middle length, against PyTorch."""
-    single = exported.load(folder, threads=1)
-    read = single.read(checked.raw, [])
-    lengths = read[0].lengths
-    key = 0 if lengths is None else int(np.argsort(lengths)[len(lengths) // 2])
-    arrays = [one.arrays([key]).values for one in read]
-    batches = [tensors(one) for one in arrays]
+    try:
+        answer = form.answerer(folder, threads)
+    except InputError:
+        raise
+    except Exception as error:  # engines raise kinds of their own
+        raise said(error, "cannot be loaded") from error
 
-    def pytorch() -> None:
-        with torch.inference_mode():
-            parts.graph.answers(batches)
+    def guarded(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        try:
+            return answer(arrays)
+        except Exception as error:
+            shapes = ", ".join(f"{key} {list(values.shape)}" for key, values in arrays[0].items())
+            raise said(error, f"fails for {shapes}") from error
 
-    return in_turns(lambda: single.run(arrays), pytorch)
+    return guarded
 
 
 def replace(made: Path, folder: Path) -> None:
@@ -130,3 +166,11 @@ def replace(made: Path, folder: Path) -> None:
         folder.rename(old)
     made.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def show_commands(folder: Path) -> None:
+    """Print what comes after an export as ONNX."""
+    if exported.read_json(folder / exported.CERTIFICATE)["preparation"]:
+        quoted = shlex.quote(str(folder))
+        console.command("next", f"{installed('python')} scripts/predict.py {quoted} FILE_OR_FOLDER")
+        console.command("", f"{installed('python')} scripts/serve.py {quoted}")

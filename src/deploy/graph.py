@@ -7,15 +7,35 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from src.inference.exported import name_of
 from src.tasks import Task
 
+TEXTS = ("tokens", "mask")
+"""Inputs [batch, length]."""
 LEAST = 1e-38
 """Probability below which no logarithm is taken; see `tasks.objectives.calibration`."""
 
 
-class Graph(nn.Module):
+class Exportable(nn.Module):
+    """What a format writes: a network whose arguments are tensors alone. A subclass is one way to make it of a run."""
+
+    names: Sequence[str]
+    """What a batch of one preparation has, in order."""
+    input_names: list[str]
+    """Of the arguments."""
+    axes: list[dict[int, str]]
+    """Of each argument the axes that vary: position -> name. Axes of one name are of one size."""
+    longest: dict[str, int]
+    """Name of an axis -> its greatest size, where there is one."""
+
+    def answers(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the outputs by name for a batch, as each of the preparations has it."""
+        raise NotImplementedError
+
+
+class Graph(Exportable):
     """Maps prepared inputs to answers, in float32.
 
     For one class these are 'prob', calibrated, and 'label', the position of the likeliest class; for several labels
@@ -27,7 +47,10 @@ class Graph(nn.Module):
         preparation_of: for each task the position of its preparation.
         names: what a batch of one preparation has, in order, such as tokens and mask.
         calibration: of the run, as its record has it.
+        longest: tokens of the longest text that the preparation leaves; 0 for other inputs.
     """
+
+    thresholds: Tensor
 
     def __init__(
         self,
@@ -35,10 +58,15 @@ class Graph(nn.Module):
         preparation_of: Sequence[int],
         names: Sequence[str],
         calibration: Mapping[str, Any],
+        longest: int = 0,
     ) -> None:
         super().__init__()
         self.tasks = nn.ModuleList(tasks)
         self.preparation_of, self.names, self.objective = preparation_of, names, tasks[0].objective
+        places = [(name, at) for at in range(max(preparation_of) + 1) for name in names]
+        self.input_names = [name_of(name, at) for name, at in places]
+        self.axes = [{0: "batch"} | ({1: name_of("length", at)} if name in TEXTS else {}) for name, at in places]
+        self.longest = {name: longest for axes in self.axes for name in axes.values() if name != "batch"}
         self.temperature = float(calibration.get("temperature", 1.0))
         self.threshold: float | None = calibration.get("threshold")
         chosen = calibration.get("thresholds", {})
@@ -46,12 +74,8 @@ class Graph(nn.Module):
         self.register_buffer("thresholds", torch.tensor(thresholds, dtype=torch.float64), persistent=False)
         self.requires_grad_(False).float().eval()
 
-    @property
-    def input_names(self) -> list[str]:
-        return [name_of(name, at) for at in range(max(self.preparation_of) + 1) for name in self.names]
-
+    @override
     def answers(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the answers by name for a batch, as each of the preparations has it."""
         each = [
             task.objective.predictions(task({**batches[at]}).float())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
             for task, at in zip(self.tasks, self.preparation_of, strict=True)

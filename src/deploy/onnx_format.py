@@ -13,16 +13,25 @@ import torch
 from torch import Tensor
 
 from src.configs.errors import InputError
-from src.deploy.graph import Graph
-from src.inference.exported import GRAPH, name_of
+from src.deploy.graph import Exportable
+from src.deploy.parity import Answer
+from src.inference import exported
+from src.inference.exported import GRAPH
 
 OPSET = 20
 """Of ONNX 1.15; the exporter's own would ask for a newer onnxruntime than users have."""
+FILE = GRAPH
+NEEDS = (
+    "onnxruntime", "tyro", "rich", "filelock", "psutil", "lazy_loader", "typing_extensions",
+    "starlette", "uvicorn", "httptools", "python-multipart", "prometheus-client",
+)  # fmt: skip
+"""What prediction and the server import besides the preparation."""
+NOT_COVERED = ()
 LARGEST = 1_800_000_000
 """Bytes of weights up to which they are within the file; protobuf ends at 2 GiB."""
 
 
-def write(graph: Graph, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
+def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
     """Write a graph as ONNX and return what the certificate says of it.
 
     Args:
@@ -40,7 +49,7 @@ def write(graph: Graph, batches: Sequence[Mapping[str, Tensor]], folder: Path) -
         raise InputError(f"--format onnx: needs onnx and onnxscript ({error}). pip install -e '.[deploy]'") from error
     size = sum(p.numel() * p.element_size() for p in graph.parameters())
     args, outputs = example(graph, batches)
-    with _quiet():
+    with quiet(), attention_written_out(graph), recurrence_left_open():
         try:
             torch.onnx.export(
                 graph,
@@ -49,37 +58,50 @@ def write(graph: Graph, batches: Sequence[Mapping[str, Tensor]], folder: Path) -
                 input_names=graph.input_names,
                 output_names=outputs,
                 opset_version=OPSET,
-                dynamic_shapes=(shapes(graph, batches),),
+                dynamic_shapes=(shapes(graph),),
                 external_data=size > LARGEST,
                 dynamo=True,
                 verbose=False,
             )
         except Exception as error:  # torch.export and onnxscript raise a dozen kinds
-            raise InputError(explain(error)) from error
+            raise InputError(f"--format onnx: {explain(error)}") from error
     proto = onnx.load(str(folder / GRAPH), load_external_data=False)
     return {
         "opset": max(one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")),
+        "takes": "any batch",
         "bytes": sum(path.stat().st_size for path in folder.glob(f"{GRAPH}*")),
         "inputs": {node.name: _described(node) for node in proto.graph.input},
         "outputs": {node.name: _described(node) for node in proto.graph.output},
     }
 
 
-def example(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> tuple[tuple[Tensor, ...], list[str]]:
+def cannot_run() -> str:
+    """Return why the format cannot run on this machine, '' where it can."""
+    return ""
+
+
+def answerer(folder: Path, threads: int = 0) -> Answer:
+    """Return what answers for a batch by the export in a folder, as `exported.load` runs it."""
+    return exported.open_network(folder, exported.certificate_of(folder), threads)
+
+
+def example(graph: Exportable, batches: Sequence[Mapping[str, Tensor]]) -> tuple[tuple[Tensor, ...], list[str]]:
     """Return the graph's arguments for a batch, and the names of its outputs."""
     with torch.no_grad():
         outputs = list(graph.answers(batches))
     return tuple(batch[name] for batch in batches for name in graph.names), outputs
 
 
-def shapes(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> tuple[dict[int, Any], ...]:
-    """Return which axes of the arguments vary: the batch, and the length of texts."""
-    batch = torch.export.Dim("batch")
-    return tuple(
-        {0: batch} | ({1: torch.export.Dim(name_of("length", at))} if name in ("tokens", "mask") else {})
-        for at, _ in enumerate(batches)
-        for name in graph.names
-    )
+def shapes(graph: Exportable, most: Mapping[str, int] | None = None) -> tuple[dict[int, Any], ...]:
+    """Return which axes of the arguments vary, as torch.export has it.
+
+    Args:
+        graph: that is exported.
+        most: name of an axis -> its greatest size, for formats that need to know.
+    """
+    names = dict.fromkeys(name for axes in graph.axes for name in axes.values())
+    sides = {name: torch.export.Dim(name, max=(most or {}).get(name)) for name in names}
+    return tuple({axis: sides[name] for axis, name in axes.items()} for axes in graph.axes)
 
 
 def explain(error: Exception) -> str:
@@ -111,10 +133,44 @@ def _place(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def attention_written_out(graph: Exportable) -> Iterator[None]:
+    """Have text encoders write out their attention: torch's own looks for texts without tokens, a tenth of its time."""
+    from transformers import PreTrainedModel
+
+    encoders = [module for module in graph.modules() if isinstance(module, PreTrainedModel)]
+    before = [encoder.config._attn_implementation for encoder in encoders]
+    for encoder in encoders:
+        encoder.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        for encoder, implementation in zip(encoders, before, strict=True):
+            encoder.set_attn_implementation(implementation)
+
+
+@contextlib.contextmanager
+def recurrence_left_open() -> Iterator[None]:
+    """Have recurrent layers exported with any length, more than once a process.
+
+    While it traces, torch's exporter registers loops in place of what unrolls them for one length. But torch 2.14 keeps
+    which kernel an operator had when it was last traced, so only the first export of a process would find the loops.
+    """
+    operators = (torch.ops.aten.lstm.input, torch.ops.aten.gru.input)
+    for operator in operators:
+        operator._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for operator in operators:
+            operator._dispatch_cache.clear()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """Keep the exporter's progress and its notes on its own parts from the user."""
-    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")}
-    for name in levels:
+    names = ("torch.onnx", "torch.export", "torch.utils._pytree", "onnxscript", "onnx_ir", "coremltools")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():

@@ -55,7 +55,13 @@ class Parity(NamedTuple):
         return self.largest <= BOUND and self.labels_equal == self.examples and not self.prepared_differently
 
     def to_json(self) -> dict[str, Any]:
-        return {**self._asdict(), "split": SPLIT, "bound": BOUND, "against": "PyTorch, float32"}
+        return {
+            **self._asdict(),
+            "split": SPLIT,
+            "from": "raw input to answer",
+            "bound": BOUND,
+            "against": "PyTorch, float32",
+        }
 
 
 def reference(parts: Parts, examples: Examples) -> Reference:

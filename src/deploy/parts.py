@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +16,12 @@ from src.configs.errors import InputError
 from src.datamodules import DataModule, Fold, PredictionInput
 from src.datamodules.capabilities import GivesRawInputs, PredictsFiles, require
 from src.datamodules.preparation import Preparation
+from src.datamodules.texts.preparation import TextPreparation
 from src.deploy.graph import Graph
 from src.experiment import Experiment
 from src.inference.exported import digest_of
-from src.inference.predictor import load_run, parts_of
-from src.runs import records
+from src.inference.predictor import OwnParts, load_run, parts_of
+from src.runs import records, state
 from src.tasks import Task
 from src.training.build import make_datamodule, set_up
 
@@ -68,18 +69,19 @@ class Examples:
         return dataset[[self.positions[row] for row in rows]]
 
 
-def take_apart(run: Path) -> Parts:
+def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
     """Load what an export is made of.
 
+    Args:
+        run: that is exported.
+        data_dir: where its data are by now, if they have moved.
+
     Raises:
-        InputError: the run is not done, or its experiment cannot be exported with its preparation.
+        OwnParts: the run has no preparation of raw inputs.
+        InputError: the run is not done, or its experiment is not there.
     """
     record = records.load(run)
-    if record["state"] != "done":
-        raise InputError(
-            f"{run}: the run is {record['state']}, and only one that is done is exported. Go on with it: run.py "
-            f"--resume {run}"
-        )
+    require_done(run, record)
     members = parts_of(run, record, [])
     tasks: list[Task] = []
     preparations: list[Preparation] = []
@@ -89,9 +91,8 @@ def take_apart(run: Path) -> Parts:
     for member in members:
         experiment, spec, task = load_run(member)
         datamodule = experiment.datamodule()
-        require(datamodule, PredictsFiles, str(run), "has no preparation of raw inputs, which an export needs.")
-        assert isinstance(datamodule, DataModule)
-        assert isinstance(datamodule, PredictsFiles)
+        if not (isinstance(datamodule, DataModule) and isinstance(datamodule, PredictsFiles)):
+            raise OwnParts(f"{run}: {type(datamodule).__name__} has no preparation of raw inputs.")
         datamodule.restore(member)
         preparation = datamodule.preparation(spec)
         if (key := _key(preparation)) not in known:
@@ -101,8 +102,18 @@ def take_apart(run: Path) -> Parts:
         tasks.append(task)
         experiments.append(experiment)
     names = {"image": ("image",), "text": ("tokens", "mask"), "table": ("numbers", "categories")}[preparations[0].kind]
-    graph = Graph(tasks, preparation_of, names, record.get("calibration", {}))
-    return Parts(run, record, members, experiments[0], preparations, graph)
+    longest = max(how.prep.max_length if isinstance(how, TextPreparation) else 0 for how in preparations)
+    graph = Graph(tasks, preparation_of, names, record.get("calibration", {}), longest)
+    experiment = experiments[0] if data_dir is None else replace(experiments[0], data_dir=data_dir)
+    return Parts(run, record, members, experiment, preparations, graph)
+
+
+def require_done(run: Path, record: Mapping[str, Any]) -> None:
+    """Raise an InputError where a run is at work, has failed or was stopped."""
+    if (found := state.state_of(run, record)) == "done":
+        return
+    way_out = "Wait for it" if found == "running" else f"Go on with it: run.py --resume {run}"
+    raise InputError(f"{run}: the run is {found}, and only one that is done is exported. {way_out}.")
 
 
 def _key(preparation: Preparation) -> str:
@@ -126,15 +137,19 @@ def validation_examples(parts: Parts) -> Examples:
     assert isinstance(datamodule, DataModule)
     assert isinstance(datamodule, GivesRawInputs)
     set_up(parts.experiment, datamodule, first, recorded=True)
-    if datamodule.fingerprint != record["data"]["fingerprint"]:
-        raise InputError(
-            f"{parts.run}: the data have changed since (fingerprint {datamodule.fingerprint}, then "
-            f"{record['data']['fingerprint']}), so the export cannot be checked on the run's own. Put them back, or "
-            "name them: --data-dir."
-        )
+    require_same_data(parts.run, datamodule.fingerprint, record)
     count = datamodule.sizes()[SPLIT]
     positions = np.unique(np.linspace(0, count - 1, min(MOST, count)).round().astype(int)).tolist()
     return Examples(datamodule, positions, datamodule.raw_inputs(SPLIT, positions))
+
+
+def require_same_data(run: Path, fingerprint: str, record: Mapping[str, Any]) -> None:
+    """Raise an InputError where the data are not those of the run."""
+    if fingerprint != (then := record["data"]["fingerprint"]):
+        raise InputError(
+            f"{run}: the data have changed since (fingerprint {fingerprint}, then {then}), so the export cannot be "
+            "checked on the run's own. Put them back, or name them: --data-dir."
+        )
 
 
 def tensors(arrays: dict[str, Any]) -> dict[str, Tensor]:

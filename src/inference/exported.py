@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 CERTIFICATE, MODEL, GRAPH = "certificate.json", "model.json", "model.onnx"
+CERTIFIED = ("format", "files", "versions", "model", "run", "preparation")
+"""What prediction needs of a certificate."""
 AT_ONCE = 32
 """Inputs a batch; rows of a table come in thousands."""
 ROWS_AT_ONCE = 1024
@@ -35,6 +36,30 @@ class Outputs(NamedTuple):
     """Output of the graph -> [inputs, ...]; 0 where there is an error."""
     errors: list[str]
     """Why an input has no answer, '' where it has one."""
+
+
+class Network:
+    """A graph in onnxruntime. Threads may share it.
+
+    Args:
+        session: of the graph.
+    """
+
+    def __init__(self, session: InferenceSession) -> None:
+        self.session = session
+        self.input_names = {node.name for node in session.get_inputs()}  # one that needs no mask has none
+        self.output_names = [node.name for node in session.get_outputs()]
+
+    def __call__(self, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the outputs for a batch, as each of the preparations has it."""
+        feeds = {
+            node: np.ascontiguousarray(values)
+            for number, batch in enumerate(arrays)
+            for name, values in batch.items()
+            if (node := name_of(name, number)) in self.input_names
+        }
+        found: Any = self.session.run(None, feeds)
+        return dict(zip(self.output_names, found, strict=True))
 
 
 class Batch(NamedTuple):
@@ -56,14 +81,14 @@ class Exported:
         folder: where it is.
         certificate: what was proved of it.
         preparations: what becomes of an input; several for a cross-validation, whose folds were fitted apart.
-        session: of onnxruntime.
+        network: its graph.
         answers: how its outputs are said.
     """
 
     folder: Path
     certificate: dict[str, Any]
     preparations: list[Preparation]
-    session: InferenceSession
+    network: Network
     answers: Answers
 
     @property
@@ -71,21 +96,16 @@ class Exported:
         """What goes in: image, text or table."""
         return self.preparations[0].kind
 
-    @functools.cached_property
-    def input_names(self) -> set[str]:
-        """Of the graph; one that needs no mask has none."""
-        return {node.name for node in self.session.get_inputs()}
-
-    @functools.cached_property
+    @property
     def output_names(self) -> list[str]:
-        return [node.name for node in self.session.get_outputs()]
+        return self.network.output_names
 
     def read(self, inputs: Sequence[PredictionInput], notes: list[str]) -> list[Prepared]:
         """Read inputs by each of the preparations; see `Preparation.read`."""
-        first, *others = [
-            how.read(inputs, notes if number == 0 else []) for number, how in enumerate(self.preparations)
-        ]
-        return [first, *others]
+        if len(self.preparations) > 1 and any(isinstance(one, Path) and one == Path("-") for one in inputs):
+            raise InputError("-: a cross-validation reads its inputs once a fold. Name a file.")
+        first, *others = self.preparations
+        return [first.read(inputs, notes), *(how.read(inputs, []) for how in others)]
 
     def outputs(self, prepared: Sequence[Prepared]) -> Outputs:
         """Return what the graph says of inputs that `read` has read, in batches of like length."""
@@ -107,23 +127,12 @@ class Exported:
         for keys, arrays, bad in batches:
             for key, why in bad.items():
                 errors[key] = why
-            for name, found in self.run(arrays).items() if keys else ():
+            for name, found in self.network(arrays).items() if keys else ():
                 values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[keys] = found
-        for output in self.session.get_outputs() if not values else ():  # nothing could be read
+        for output in self.network.session.get_outputs() if not values else ():  # nothing could be read
             width = [side for side in output.shape[1:] if isinstance(side, int)]
             values[output.name] = np.zeros((count, *width), np.int64 if "int" in output.type else np.float64)
         return Outputs(values, errors)
-
-    def run(self, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the graph's outputs for a batch, as each of the preparations has it."""
-        feeds = {
-            node: np.ascontiguousarray(values)
-            for number, batch in enumerate(arrays)
-            for name, values in batch.items()
-            if (node := name_of(name, number)) in self.input_names
-        }
-        found: Any = self.session.run(None, feeds)
-        return dict(zip(self.output_names, found, strict=True))
 
     def _batches(self, prepared: Prepared) -> Iterator[list[int]]:
         lengths, size = prepared.lengths, ROWS_AT_ONCE if self.kind == "table" else AT_ONCE
@@ -187,26 +196,43 @@ def load(folder: Path, *, threads: int = 0) -> Exported:
     Raises:
         InputError: it is no export, a file of it is missing or another one, or onnxruntime cannot read it.
     """
-    certificate = read_json(folder / CERTIFICATE)
-    require_whole(folder, certificate)
+    certificate = certificate_of(folder)
     if certificate["format"] != "onnx":
         raise InputError(f"{folder}: an export for {certificate['format']}; only that for onnx is predicted with here.")
+    if not certificate["preparation"]:
+        inputs = ", ".join(certificate["model"]["inputs"])
+        raise InputError(
+            f"{folder}: made of a module or data module of your own, so nothing is known here of how a raw input "
+            f"becomes what it takes ({inputs}). Run {folder / GRAPH} with onnxruntime yourself."
+        )
     found = read_json(folder / MODEL)
     spec = DataSpec(classes=tuple(found["classes"]), target=from_json(Target, found["target"]))
-    preparations = [preparation.load(folder / name) for name in found["preparations"]]
-    return Exported(folder, certificate, preparations, _session(folder, certificate, threads), answers_for(spec))
+    return Exported(
+        folder, certificate, preparations(folder), open_network(folder, certificate, threads), answers_for(spec)
+    )
 
 
-def require_whole(folder: Path, certificate: dict[str, Any]) -> None:
-    """Raise an InputError where a file of an export is not what was certified."""
+def preparations(folder: Path) -> list[Preparation]:
+    """Return what an export does to raw inputs; raise an InputError where that cannot be read."""
+    return [preparation.load(folder / name) for name in read_json(folder / MODEL)["preparations"]]
+
+
+def certificate_of(folder: Path) -> dict[str, Any]:
+    """Return the certificate of an export; raise an InputError where a file is not what was certified."""
+    certificate = read_json(folder / CERTIFICATE)
+    if missing := [name for name in CERTIFIED if name not in certificate]:
+        raise InputError(f"{folder / CERTIFICATE}: has no {missing[0]}. Export the run again.")
     for name, digest in certificate["files"].items():
         path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{path}: outside the export. Its certificate is not one of Leyden's.")
         if not path.is_file():
             raise InputError(f"{path}: missing; the certificate names it. Export the run again, or copy it whole.")
         if digest_of(path) != digest:
             raise InputError(
                 f"{path}: not the file that was certified (another SHA-256). Export the run again, or copy it whole."
             )
+    return certificate
 
 
 def digest_of(path: Path) -> str:
@@ -215,7 +241,8 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _session(folder: Path, certificate: dict[str, Any], threads: int) -> InferenceSession:
+def open_network(folder: Path, certificate: dict[str, Any], threads: int) -> Network:
+    """Return an export's graph in onnxruntime; raise an InputError where that is missing, or cannot read it."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -224,7 +251,7 @@ def _session(folder: Path, certificate: dict[str, Any], threads: int) -> Inferen
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # its warnings are of the graph's making, not of its use
     try:
-        return onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
+        return Network(onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"]))
     except Exception as error:  # onnxruntime raises kinds of its own
         made_with = certificate["versions"].get("onnxruntime", "?")
         raise InputError(

@@ -23,6 +23,10 @@ from src.tasks import Objective, Task
 from src.training.trainer import build_trainer
 
 
+class OwnParts(InputError):
+    """The run is of a module or data module of the user's own: nothing is known of its raw inputs, or its outputs."""
+
+
 def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
     """Return a run's experiment, data spec and task with its best weights.
 
@@ -38,7 +42,7 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
     task = experiment.task(spec)
     if not isinstance(task, Task):
-        raise InputError(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
+        raise OwnParts(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
     try:
         task.load_state_dict(load_weights(path)["state_dict"])
     except Exception as error:  # torch raises a dozen kinds for damaged files

@@ -43,7 +43,15 @@ class Linear(nn.Module):
 
     def forward(self, numbers: Tensor, categories: Tensor | None = None) -> Tensor:
         """[batch, ...] and maybe [batch, c] -> [batch, num_outputs]."""
+        if torch.compiler.is_exporting() and categories is not None:
+            return self._looked_up(numbers.flatten(1), categories)
         return self.head(self.features(numbers, categories))
+
+    def _looked_up(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """Return the same for a row whose weights are looked up: an exported graph has no 0s and 1s to multiply."""
+        linear, count = self.head.linear, numbers.shape[1]
+        first = torch.tensor([count, *self.categories[:-1]]).cumsum(0)
+        return F.linear(numbers, linear.weight[:, :count], linear.bias) + linear.weight.T[first + categories].sum(1)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return the parameters, a single group."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 from torch import Tensor, nn
@@ -60,11 +61,28 @@ class MLP(nn.Module):
     def features(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """Numbers [batch, n] and categories [batch, c] -> [batch, width]."""
         described = numbers if self.piecewise is None else self.piecewise(numbers).flatten(1)
-        embedded = [embedding(categories[:, i]) for i, embedding in enumerate(self.embeddings)]
+        if torch.compiler.is_exporting() and len(self.embeddings):
+            embedded = [self._looked_up_at_once(categories)]
+        else:
+            embedded = [embedding(categories[:, i]) for i, embedding in enumerate(self.embeddings)]
         states = self.stem(torch.cat([described, *embedded], dim=1))
         for layer in self.layers:
             states = states + layer(states) if self.residual else layer(states)
         return self.norm(states)
+
+    def _looked_up_at_once(self, categories: Tensor) -> Tensor:
+        """Return all embeddings of categories [batch, c] side by side, by one look-up.
+
+        In an exported graph a look-up for each would take longer to start than to do.
+        """
+        weights = [embedding.weight for embedding in self.embeddings if isinstance(embedding, nn.Embedding)]
+        starts = np.cumsum([0, *(weight.numel() for weight in weights)])
+        of = [(column, place) for column, weight in enumerate(weights) for place in range(weight.shape[1])]
+        columns = torch.tensor([column for column, _ in of])
+        widths = torch.tensor([weights[column].shape[1] for column, _ in of])
+        first = torch.tensor([int(starts[column]) + place for column, place in of])
+        flat = torch.cat([weight.flatten() for weight in weights])
+        return flat[categories.index_select(1, columns) * widths + first]
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """Numbers [batch, n] and categories [batch, c] -> [batch, num_outputs]."""

@@ -65,7 +65,8 @@ def _group(block: Block, group: Group) -> dict[str, Any]:
 
 def _run(run: Run) -> dict[str, Any]:
     kept = ("seed", "best", "metrics", "tests_read", "wall_s", "samples_per_s", "started", "git", "device")
-    return {"run": str(run.path), "state": run.state, "trouble": run.trouble()} | {
+    exports = [one._asdict() for one in run.exports]
+    return {"run": str(run.path), "state": run.state, "trouble": run.trouble(), "exports": exports} | {
         name: run.record.get(name) for name in kept
     }
 

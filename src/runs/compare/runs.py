@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from src.configs.errors import InputError
 from src.runs import records, state
+from src.runs.exports import ExportSummary, exports_of
 
 KINDS: dict[str, type | tuple[type, ...]] = {
     "experiment": str,
@@ -78,6 +79,10 @@ class Run:
     @property
     def data(self) -> dict[str, Any]:
         return self.record.get("data", {})
+
+    @property
+    def exports(self) -> list[ExportSummary]:
+        return exports_of(self.path)
 
     def trouble(self) -> str:
         """Return why the run is not done and how far it came; '' for one that is done."""

@@ -26,6 +26,7 @@ def show(blocks: Sequence[Block], cautions: Sequence[str], skipped: Sequence[str
         out.print(heading(block))
         out.print(table(block))
     _lines(out, [_unfinished(run) for block in blocks for run in block.runs if run.state != "done"])
+    _lines(out, [_exported(run) for block in blocks for run in block.runs if run.exports])
     for line in cautions:
         out.print(Text.assemble(("WARNING  ", "bold yellow"), line))
     _lines(out, [Text.assemble(("SKIPPED  ", "bold red"), line) for line in skipped])
@@ -83,6 +84,10 @@ def number(value: float) -> str:
 def _unfinished(run: Run) -> Text:
     style = {"running": "cyan", "interrupted": "yellow"}.get(run.state, "red")
     return Text.assemble((f"{run.state:<12}", style), f"{run.path}  {run.trouble()}")
+
+
+def _exported(run: Run) -> Text:
+    return Text.assemble((f"{'exported':<12}", "cyan"), f"{run.path}  {'; '.join(map(str, run.exports))}")
 
 
 def _lines(out: Console, lines: Sequence[Text]) -> None:
