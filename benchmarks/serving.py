@@ -16,6 +16,7 @@ import base64
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -61,13 +62,14 @@ class Api(ls.LitAPI):
     def setup(self, device: str) -> None:
         self.made = exported.load(self.folder, threads=1)
 
-    def decode_request(self, request):  # an annotation would make FastAPI look for it in the query
+    # an annotation would make FastAPI look for the request in the query
+    def decode_request(self, request):  # pyright: ignore[reportIncompatibleMethodOverride]
         return base64.b64decode(request["image"]) if self.made.kind == "image" else request
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return {name: cells[0] for name, cells in self.made.predict([x]).columns.items()}
 
-    def encode_response(self, output: Any) -> Any:
+    def encode_response(self, output: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return output
 
 
@@ -197,7 +199,7 @@ def alone(folder: Path, bodies: list[bytes], seconds: float) -> dict[str, float]
     raw: Any = bodies[0] if made.kind == "image" else json.loads(bodies[0])
     arrays = next(iter(made.batches(made.read([raw], [])))).arrays
     found: dict[str, float] = {}
-    for name, do in (("onnxruntime", lambda: made.run(arrays)), ("whole prediction", lambda: made.predict([raw]))):
+    for name, do in (("onnxruntime", lambda: made.network(arrays)), ("whole prediction", lambda: made.predict([raw]))):
         do()
         began, count = time.perf_counter(), 0
         while time.perf_counter() - began < seconds:
@@ -235,9 +237,10 @@ def main(
                 cores = (one.cpu - before) / said.seconds
                 found.setdefault(name, []).append((said.rate, said.rate / cores, said, one.memory))
     for name, turns in found.items():
-        rate, per_core, memory = (float(np.median([turn[at] for turn in turns])) for at in (0, 1, 3))
-        p50, p99 = np.percentile([s for turn in turns for s in turn[2].latencies], [50, 99]) * 1e3
-        failed = sum(turn[2].failed for turn in turns)
+        rates, by_core, loads, memories = zip(*turns, strict=True)
+        rate, per_core, memory = (statistics.median(one) for one in (rates, by_core, memories))
+        p50, p99 = np.percentile([s for one in loads for s in one.latencies], [50, 99]) * 1e3
+        failed = sum(one.failed for one in loads)
         print(
             f"{name:<10} {rate:8.1f} a second {per_core:8.1f} a core   p50 {p50:7.1f} ms  p99 {p99:7.1f} ms  "
             f"{memory:6.0f} MB  {failed} failed"
