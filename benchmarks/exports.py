@@ -100,7 +100,7 @@ def by_onnxruntime(run: Path) -> Train:
     def work(turns: Turns) -> None:
         made, arrays = arrays_of(run, threads=1)
         while True:
-            made.run(arrays)
+            made.network(arrays)
             turns.step(1)
 
     return work

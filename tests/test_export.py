@@ -23,6 +23,7 @@ from src.configs.errors import InputError
 from src.datamodules import Plain
 from src.deploy import coreml_format, pt2_format
 from src.deploy.export import export, export_formats
+from src.deploy.formats import FormatName
 from src.experiment import ClassificationExperiment, DataSpec, Experiment
 from src.inference import exported
 from src.inference.predictor import predict
@@ -89,7 +90,7 @@ class Choosing(Lit):
 
 
 class Greedy(Lit):
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.layer(x) * mask[:, None]
 
 
@@ -145,7 +146,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(home: Path, houses: Path) -> Path:
     """A run of an MLP on its own copy of the houses; not to be changed, but for its exports."""
     quieten()
-    data = shutil.copy(houses, home / "houses.csv")
+    data = Path(shutil.copy(houses, home / "houses.csv"))
     return runner.run(TableClassification(data_dir=data, target="size", batch_size=16, max_epochs=1, accelerator="cpu"))
 
 
@@ -231,7 +232,8 @@ def test_a_missing_library_keeps_no_other_format(
     copied = copy_of(run, tmp_path)
     found = export_formats(copied, ["openvino", "executorch", "coreml", "pt2"])
     assert [*found.folders] == ["pt2"]
-    for name, library in (("openvino", "openvino"), ("executorch", "executorch"), ("coreml", "coremltools")):
+    libraries: dict[FormatName, str] = {"openvino": "openvino", "executorch": "executorch", "coreml": "coremltools"}
+    for name, library in libraries.items():
         assert f"--format {name}: needs {library}" in str(found.failures[name])
         assert "pip install -e '.[formats]'" in str(found.failures[name])
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("NOT MADE")]
@@ -347,9 +349,9 @@ def test_a_plain_module_leaves_as_its_forward(own: Path, tmp_path: Path) -> None
     x = np.random.default_rng(0).random((17, 4), np.float32)
     state = torch.load(copied / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     wanted = x @ state["layer.weight"].numpy().T + state["layer.bias"].numpy()
-    np.testing.assert_allclose(session.run(["output"], {"x": x})[0], wanted, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(session.run(["output"], {"x": x})[0]), wanted, atol=1e-5)
     worked = np.load(folder / "examples" / "examples.npz")
-    np.testing.assert_allclose(session.run(["output"], {"x": worked["x"]})[0], worked["output"], atol=1e-6)
+    np.testing.assert_allclose(np.asarray(session.run(["output"], {"x": worked["x"]})[0]), worked["output"], atol=1e-6)
     with pytest.raises(InputError, match=r"module of your own.*how a raw input .*\(x\)\. Run .*model.onnx"):
         exported.load(folder)
 

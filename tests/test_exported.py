@@ -113,8 +113,8 @@ def test_what_an_export_is_in_python(run: Path, houses: Path) -> None:
     assert found.certificate["parity"]["largest"] <= 1e-5
     for calibrate in (True, False):
         for threshold in (True, False):
-            options = {"calibrate": calibrate, "threshold": threshold}
-            own, other = (one.predict(houses, **options) for one in (found, leyden.load(run)))
+            both = (found, leyden.load(run))
+            own, other = (one.predict(houses, calibrate=calibrate, threshold=threshold) for one in both)
             assert own["label"].tolist() == other["label"].tolist()
             assert own["prob_large"].tolist() == pytest.approx(other["prob_large"].tolist(), abs=1e-5)
     for wrong, why in (

@@ -25,10 +25,10 @@ FILE = "preparation.json"
 class Arrays(NamedTuple):
     """Some inputs as the network takes them."""
 
-    index: list[int]
+    keys: list[int]
     """Positions of the inputs that can be read."""
     values: dict[str, np.ndarray]
-    """Name -> array [len(index), ...]."""
+    """Name -> array [len(keys), ...]."""
     errors: dict[int, str]
     """Position of each other input -> why it cannot be read."""
 
@@ -36,12 +36,20 @@ class Arrays(NamedTuple):
 class Prepared(Protocol):
     """Inputs that have been read, as far as they must be to be counted."""
 
-    ids: Sequence[str]
-    """Path of a file as given, the input's own id, or the 0-based row."""
-    id_name: str
-    """Name of the column of ids that came with the inputs, else 'id'."""
-    expected: Sequence[str]
-    """Targets that came with the inputs, '' where there is none; may be empty."""
+    @property
+    def ids(self) -> Sequence[str]:
+        """Path of a file as given, the input's own id, or the 0-based row."""
+        ...
+
+    @property
+    def id_name(self) -> str:
+        """Name of the column of ids that came with the inputs, else 'id'."""
+        ...
+
+    @property
+    def expected(self) -> Sequence[str]:
+        """Targets that came with the inputs, '' where there is none; may be empty."""
+        ...
 
     def __len__(self) -> int: ...
 

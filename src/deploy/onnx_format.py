@@ -145,7 +145,7 @@ def attention_written_out(graph: Exportable) -> Iterator[None]:
         yield
     finally:
         for encoder, implementation in zip(encoders, before, strict=True):
-            encoder.set_attn_implementation(implementation)
+            encoder.set_attn_implementation(implementation or "eager")
 
 
 @contextlib.contextmanager

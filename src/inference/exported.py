@@ -116,9 +116,9 @@ class Exported:
         for keys in self._batches(prepared[0]):
             arrays = [one.arrays(keys) for one in prepared]
             bad = {key: why for one in reversed(arrays) for key, why in one.errors.items()}
-            if any(len(one.index) + len(bad) > len(keys) for one in arrays):  # what another preparation refuses
+            if any(len(one.keys) + len(bad) > len(keys) for one in arrays):  # what another preparation refuses
                 arrays = [one.arrays([key for key in keys if key not in bad]) for one in prepared]
-            yield Batch(arrays[0].index, [one.values for one in arrays], bad)
+            yield Batch(arrays[0].keys, [one.values for one in arrays], bad)
 
     def collected(self, count: int, batches: Iterable[Batch]) -> Outputs:
         """Return what the graph says of `count` inputs that `batches` has made arrays of."""
