@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -178,8 +179,6 @@ def _started(flags: ServeFlags, listener: socket.socket) -> SpawnProcess:
 
 def _work(flags: ServeFlags, listener: socket.socket) -> None:
     """Serve as one process of several; end in order when the first one is gone."""
-    from src.cli import fail
-
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -191,5 +190,6 @@ def _work(flags: ServeFlags, listener: socket.socket) -> None:
     try:
         code = run(flags, listener)
     except InputError as error:
-        code = fail(error)
+        print(f"error: {error}", file=sys.stderr)
+        code = FAILED
     raise SystemExit(code)
