@@ -252,9 +252,7 @@ def script() -> Script:
     It has torch and its like at once (`warm.py`); with `fresh=True` it is an interpreter of its own, which imports them.
     """
 
-    def call(
-        name: str, *args: str | Path, fresh: bool = False, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    def call(name: str, *args: str | Path, fresh: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
         words = [ROOT / "scripts" / name, *args]
         if not fresh:
             return warm.run(words, **environment)
