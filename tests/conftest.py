@@ -249,7 +249,7 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 def script() -> Script:
     """Run a command as a user would, in a process of its own: script('run.py', 'experiments/images.py').
 
-    It has torch and its like at once (`warm.py`); with `fresh=True` it is an interpreter of its own, which imports them.
+    It has torch at once (`warm.py`); with `fresh=True` it is an interpreter of its own, which has to import it.
     """
 
     def call(name: str, *args: str | Path, fresh: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
