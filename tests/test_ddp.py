@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import two_processes
 from conftest import Script
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
@@ -79,10 +78,12 @@ def test_two_processes(
         assert list(run.glob("events.*"))
 
 
-def test_averaged_norms_are_validated_as_they_are_saved(images: Path, tmp_path: Path) -> None:
+def test_averaged_norms_are_validated_as_they_are_saved(script: Script, images: Path, tmp_path: Path) -> None:
     """Each process averages the running statistics of its own batches; those of rank 0 are validated and saved."""
-    flags = (*FLAGS, "--data-dir", images, "--devices", "2", "--strategy", "ddp", "--averaging", "ema")
-    two_processes.run(["scripts/run.py", TARGET, *flags])
+    done = script(
+        "run.py", TARGET, *FLAGS, "--data-dir", images, "--devices", "2", "--strategy", "ddp", "--averaging", "ema"
+    )
+    assert done.returncode == 0, done.stderr
     ((run, record),) = recorded(tmp_path / "runs")
     weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert any(name.endswith("running_var") for name in weights), "the premise: it has batch norms"

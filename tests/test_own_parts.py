@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import two_processes
 from conftest import Script
 from lightning.pytorch import LightningDataModule, LightningModule
 from test_readme import definitions
@@ -92,11 +91,14 @@ def test_readmes_examples(name: str, written: dict[str, Path], script: Script, t
 
 
 @pytest.mark.parametrize("name", ["MyDigits", "MyLightning"])
-def test_two_processes_see_each_example_once_an_epoch(name: str, written: dict[str, Path], tmp_path: Path) -> None:
+def test_two_processes_see_each_example_once_an_epoch(
+    name: str, written: dict[str, Path], script: Script, tmp_path: Path
+) -> None:
     (seen := tmp_path / "seen").mkdir()
     flags = ("--max-epochs", "1", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--batch-size", "24")
     exact = ("--precision", "32-true")  # auto may try steps first, which see examples too
-    two_processes.run(["scripts/run.py", written[name], *flags, *exact], SEEN=str(seen))
+    done = script("run.py", written[name], *flags, *exact, SEEN=str(seen))
+    assert done.returncode == 0, done.stderr
     _, record = only_record(tmp_path)
     assert (record["state"], record["device"]) == ("done", "cpu x 2")
     counts = seen_in(seen)
