@@ -22,6 +22,7 @@ for name in ("HTTPS_PROXY", "HTTP_PROXY"):
 
 import hypothesis
 import numpy as np
+import warm
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
@@ -269,11 +270,17 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def script() -> Script:
-    """Run a command as a user would, in a process of its own: script('run.py', 'experiments/images.py')."""
+    """Run a command as a user would, in a process of its own: script('run.py', 'experiments/images.py').
 
-    def call(name: str, *args: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    It has torch at once (`warm.py`); with `fresh=True` it is an interpreter of its own, which has to import it.
+    """
+
+    def call(name: str, *args: str | Path, fresh: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = [ROOT / "scripts" / name, *args]
+        if not fresh:
+            return warm.run(words, **environment)
         return subprocess.run(
-            [sys.executable, ROOT / "scripts" / name, *map(str, args)],
+            [sys.executable, *map(str, words)],
             cwd=ROOT,
             env=os.environ | environment,
             capture_output=True,

@@ -147,7 +147,7 @@ def test_two_processes(
             words = value if isinstance(value, tuple) else (value,)
             flags += [f"--{name.replace('_', '-')}", *map(str, words)]
     file = f"{kind.__module__.replace('.', '/')}.py:{kind.__name__}"
-    done = script("run.py", file, *flags)
+    done = script("run.py", file, *flags, fresh=True)
     assert done.returncode == 0, done.stderr
     (run,) = (path.parent for path in (tmp_path / "runs").glob("*/*/run.json"))
     complete(run, "cuda" if accelerator == "gpu" else "cpu", devices=2)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import warm
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -96,13 +95,7 @@ def test_signal_from_outside_then_resume(
     images: Path, tmp_path: Path, number: signal.Signals, exit_code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--image-size", "32", "--batch-size", "4", "--max-epochs", "100000", "--data-dir", str(images))
-    process = subprocess.Popen(
-        [sys.executable, "scripts/run.py", "experiments/cats_dogs_finetune.py:CatsDogsScratch", *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = warm.start(["scripts/run.py", "experiments/cats_dogs_finetune.py:CatsDogsScratch", *flags])
     try:
         deadline = time.monotonic() + 120
         while not any("val/acc" in path.read_text() for path in tmp_path.glob("runs/*/*/metrics.csv")):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import two_processes
+import warm
 
 FILE = Path(__file__).with_name("failing.py")
 SAID = {"setup": "process 1: no disk there", "step": "process 1: RuntimeError: no memory left"}
@@ -31,10 +29,7 @@ def test_both_end_and_the_record_says_why(launcher: str, where: str, houses: Pat
     if launcher == "torchrun":
         processes = two_processes.start([FILE, houses, where])
     else:  # starts the second itself
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        processes = [
-            subprocess.Popen([sys.executable, FILE, houses, where], env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
-        ]
+        processes = [warm.start([FILE, houses, where])]
     try:
         said = [process.communicate(timeout=280)[1] for process in processes]
     finally:

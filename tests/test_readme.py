@@ -205,7 +205,7 @@ def test_command(
         "new_houses.csv": houses,
     }
     name, *arguments = prepared(command, places, tiny, tmp_path)
-    done = script(Path(name).name, *arguments)
+    done = script(Path(name).name, *arguments, fresh=command == commands()[0])
     assert done.returncode == 0, f"{name} {arguments}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     if Path(name).name == "run.py" and not set(NO_TRAINING) & set(arguments) and arguments:

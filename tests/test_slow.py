@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_main_experiment_reaches_its_score_on_drawn_pictures(script: Script, tmp_path: Path) -> None:
-    done = script("run.py", "experiments/cats_dogs_finetune.py", "--source", "drawn")
+    done = script("run.py", "experiments/cats_dogs_finetune.py", "--source", "drawn", fresh=True)
     assert done.returncode == 0, done.stderr
     [path] = (tmp_path / "runs" / "CatsDogsFinetune").glob("*/run.json")
     record = json.loads(path.read_text())
@@ -35,9 +35,9 @@ def test_compiled_model_trains_and_its_checkpoint_loads_uncompiled(
     script: Script, tmp_path: Path, images: Path
 ) -> None:
     flags = ("--image-size", "32", "--max-epochs", "1", "--data-dir", images, "--compile")
-    done = script("run.py", "experiments/cats_dogs_finetune.py:CatsDogsScratch", *flags)
+    done = script("run.py", "experiments/cats_dogs_finetune.py:CatsDogsScratch", *flags, fresh=True)
     assert done.returncode == 0, done.stderr
     [run] = (tmp_path / "runs" / "CatsDogsScratch").iterdir()
-    predicted = script("predict.py", run, images / "val")
+    predicted = script("predict.py", run, images / "val", fresh=True)
     assert predicted.returncode == 0, predicted.stderr
     assert len(predicted.stdout.splitlines()) == 9

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import kills
 import pytest
@@ -174,13 +174,18 @@ def test_a_resumed_run_adds_up(rows: Path, tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------ the stopwatch
 class Clock:
-    """A clock that is moved by hand, for `time.perf_counter`."""
+    """A clock that is moved by hand, in the place of `time`."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def perf_counter(self) -> float:
         return self.now
+
+    monotonic = perf_counter
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 @pytest.fixture
@@ -271,19 +276,32 @@ def test_an_accelerator_is_waited_for_in_some_steps_alone(clock: Clock) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- the forecast
-def test_the_forecast_is_within_a_factor_of_two(
-    rows: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+class Ticks(SlowForward):
+    """Each forward pass takes half a second by the clock of the test, and no other thing takes any."""
+
+    clock: ClassVar[Clock]
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        task = super().task(spec)
+        model: Any = task.model
+        model.head.seconds = 0.0
+        model.head.register_forward_pre_hook(lambda *_: self.clock.sleep(0.5))
+        return task
+
+
+def test_the_forecast_is_right(
+    rows: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr(callbacks.forecast, "LEAST", 0.0)
-    monkeypatch.setattr(callbacks.forecast, "SECONDS", 0.3)
+    monkeypatch.setattr(callbacks.forecast, "time", clock)
+    monkeypatch.setattr(Ticks, "clock", clock, raising=False)
     at: list[float] = []
     say = callbacks.forecast.spoken
-    monkeypatch.setattr(callbacks.forecast, "spoken", lambda seconds: at.append(time.monotonic()) or say(seconds))
-    run = runner.run(SlowForward(data_dir=rows, max_epochs=4))
-    took = time.monotonic() - at[0]
+    monkeypatch.setattr(callbacks.forecast, "spoken", lambda seconds: at.append(clock.now) or say(seconds))
+    run = runner.run(Ticks(data_dir=rows, max_epochs=4, precision="32-true"))
+    took = clock.now - at[0]
     said = re.findall(r"expected +about (\d+) s more; (\d+\.\d) GB of memory so far", capsys.readouterr().out)
     assert len(said) == 1
-    assert took / 2 < float(said[0][0]) < took * 2
+    assert float(said[0][0]) == pytest.approx(took, rel=0.1)
     assert 0.05 < float(said[0][1]) < 50
     assert records.load(run)["state"] == "done"
 
