@@ -117,7 +117,7 @@ def _narrow(values: Tensor) -> Tensor:
 def _library() -> Any:
     try:
         with quiet():  # it warns of parts that only macOS has
-            import coremltools
+            import coremltools  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(f"--format coreml: needs coremltools ({error}). pip install -e '.[formats]'") from error
     return coremltools

@@ -30,8 +30,8 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
     """Write a graph as `model.pte`; see `formats.Format.write`."""
     try:
         with quiet():
-            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-            from executorch.exir import to_edge_transform_and_lower
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner  # pyright: ignore[reportMissingImports]
+            from executorch.exir import to_edge_transform_and_lower  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(f"--format executorch: needs executorch ({error}). pip install -e '.[formats]'") from error
     enough = [{name: repeated(values) for name, values in batch.items()} for batch in batches]
@@ -66,8 +66,8 @@ def answerer(folder: Path, threads: int = 0) -> Answer:
         folder: with the certificate.
         threads: of the process's one pool, from now on; 0 leaves it as it is.
     """
-    from executorch.extension.pybindings import portable_lib
-    from executorch.runtime import Runtime
+    from executorch.extension.pybindings import portable_lib  # pyright: ignore[reportMissingImports]
+    from executorch.runtime import Runtime  # pyright: ignore[reportMissingImports]
 
     with unheard():
         if threads:

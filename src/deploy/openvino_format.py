@@ -61,7 +61,7 @@ def answerer(folder: Path, threads: int = 0) -> Answer:
 
 def _library() -> Any:
     try:
-        import openvino
+        import openvino  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(f"--format openvino: needs openvino ({error}). pip install -e '.[formats]'") from error
     return openvino
