@@ -108,6 +108,27 @@ def test_a_row_is_pasted_or_filled_in(exports: Exports, page: Chromium, tmp_path
         assert float(shown(page, "said")) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_what_a_pasted_row_lacks_is_said_and_an_old_answer_goes(
+    exports: Exports, page: Chromium, tmp_path: Path
+) -> None:
+    with serving(exports(TableRegression), tmp_path / "server") as served:
+        open_page(page, served)
+        put(page, "pasted", json.dumps(ROW).replace('"3"', "3.0"))
+        number = [*served.get("/model").json["columns"]].index("rooms")
+        assert page.evaluate(f"document.getElementById('column-{number}').value") == "3.0"
+        page.evaluate("document.getElementById('go').click()")
+        page.wait_until("document.getElementById('said').textContent")
+        put(page, "pasted", "area,rooms\n1")
+        assert (shown(page, "said"), "2 names, but 1 values" in shown(page, "why")) == ("", True)
+        put(page, "pasted", '{"colour": "red"}')
+        assert "none of its names is a column" in shown(page, "why")
+        put(page, "pasted", '{"area": 70, "rooms": 2}')
+        assert "left empty: sold, town, heating, size" in shown(page, "why")
+        assert (
+            page.evaluate("[...document.querySelectorAll('#columns input')].map(one => one.value).join()") == "70,2,,,,"
+        )
+
+
 def test_the_token_is_asked_for(exports: Exports, page: Chromium, tmp_path: Path) -> None:
     with serving(exports(TextsMultiLabel), tmp_path / "server", LEYDEN_TOKEN="open sesame") as served:
         page.open(f"http://127.0.0.1:{served.port}/")
