@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import warnings
@@ -21,6 +22,10 @@ from src.inference import exported
 from src.loaded import Export, Run
 from src.loading import load as load_experiment
 from src.runs import records
+
+with warnings.catch_warnings(), contextlib.suppress(ImportError):  # where exports alone are predicted with
+    warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook without ipywidgets; bars are text there
+    import tqdm.auto  # noqa: F401
 
 __all__ = ["Export", "InputError", "Run", "columns", "compare", "load", "run"]
 

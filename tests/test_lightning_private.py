@@ -28,6 +28,8 @@ OTHERS = {
     },  # torchvision's
     "src/cli/parser.py": {"_experimental_options"},  # tyro's
     "src/datamodules/base.py": {"_exit"},  # of os
+    "src/deploy/executorch_format.py": {"_unsafe_reset_threadpool"},  # executorch's
+    "src/deploy/onnx_format.py": {"_attn_implementation", "_dispatch_cache"},  # transformers'; torch's
     "src/models/images/resnet.py": {"_no_weight_decay", "_BatchNorm"},  # ours, on parameters; torch's
     "src/models/texts/bert.py": {"_attn_implementation"},  # transformers'
     "src/runs/tensorboard.py": {"_get_file_writer"},  # torch's
@@ -44,7 +46,7 @@ PUBLIC = {"_asdict", "_fields", "_replace"}
 def of_others(text: str) -> set[str]:
     """Return the private attributes that a text looks up and nowhere defines."""
     tree = ast.parse(text)
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     looked_up: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):

@@ -14,10 +14,6 @@ from src.callbacks.graceful_stop import handling, interrupt
 from src.runs import summary
 from src.training.trainer import quieten
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook without ipywidgets; bars are text there
-    import tqdm.auto  # noqa: F401
-
 SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 """What Lightning leaves in the environment when it seeds."""
 
