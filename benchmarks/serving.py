@@ -28,12 +28,12 @@ from typing import Annotated, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import aiohttp
-import litserve as ls
+import litserve as ls  # pyright: ignore[reportMissingImports]
 import numpy as np
 import psutil
 import tyro
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request  # pyright: ignore[reportMissingImports]
 
 from src.inference import exported
 
