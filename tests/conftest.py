@@ -151,7 +151,7 @@ def tagged(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SEES_THE_CHECKOUT = {"architecture", "cli", "own_parts", "readme"}
 """Test files that read experiments/, into which test_readme.py writes: one process runs them, one after the other."""
-SERVED = {"server", "inference_protocol", "server_page", "serving"}
+SERVED = {"server", "inference_protocol", "same_answers", "server_page", "serving"}
 """Test files that share exports: one process runs them."""
 
 
@@ -205,22 +205,23 @@ def tiny(images: Path, photos: Path, texts: Path, encoder: Path, houses: Path, t
     return fields_of
 
 
-Exports = Callable[[type[Experiment]], Path]
+Exports = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
 def exports(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    """Return the export of an experiment that was trained for two steps; not to be changed."""
+    """Return the export of an experiment that was trained for two steps, `exports(kind)`; not to be changed."""
     from src.deploy.export import export
     from src.training import runner
 
-    made: dict[type[Experiment], Path] = {}
+    made: dict[Any, Path] = {}
 
-    def of(kind: type[Experiment]) -> Path:
-        if kind not in made:
+    def of(kind: type[Experiment], precision: str = "auto") -> Path:
+        if (kind, precision) not in made:
+            fields = tiny(kind) | {"precision": precision}
             with own_home(tmp_path_factory.mktemp("exports")):
-                made[kind] = export(runner.run(kind(max_epochs=1, limit_train_batches=2, **tiny(kind))))
-        return made[kind]
+                made[kind, precision] = export(runner.run(kind(max_epochs=1, limit_train_batches=2, **fields)))
+        return made[kind, precision]
 
     return of
 

@@ -157,18 +157,26 @@ def _delimiter(line: str, allowed: str, how: Csv) -> str:
 def _below_preamble(lines: Sequence[str], first: int, allowed: str, how: Csv) -> int:
     """Return the line of the header: `first`, or a later one if `first` is a title and not names of columns."""
 
-    def width(line: str) -> int:
-        try:
-            return len(next(csv.reader([line], **_dialect(_delimiter(line, allowed, how), how, strict=False)), []))
-        except csv.Error:  # a carriage return within the line: reading it says so
-            return 1
+    def records() -> Iterator[tuple[int, int]]:
+        """Return the line of each record, and its fields; a quoted field may go on over several lines."""
+        at = first
+        while at < len(lines):
+            delimiter = _delimiter(lines[at], allowed, how)
+            reader = csv.reader(itertools.islice(lines, at, None), **_dialect(delimiter, how, strict=False))
+            try:
+                width = len(next(reader))
+            except csv.Error:  # a carriage return within the line: reading it says so
+                width = 1
+            if lines[at].strip():
+                yield at, width
+            at += reader.line_num
 
-    if width(lines[first]) != 1:
+    (_, width), *others = records()
+    if width != 1:
         return first
-    there = [i for i in range(first, len(lines)) if lines[i].strip()]
-    for i, after in itertools.pairwise(there[1:]):
-        if width(lines[i]) > 1:
-            return i if width(lines[i]) == width(lines[after]) else first
+    for (line, width), (_, below) in itertools.pairwise(others):
+        if width > 1:
+            return line if width == below else first
     return first
 
 

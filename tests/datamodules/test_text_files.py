@@ -69,6 +69,12 @@ def test_any_texts_are_read_back_from_any_format(name: str, table: list[tuple[st
     assert found == [Document(str(row), text.strip(), label.strip()) for row, (text, label) in enumerate(table)]
 
 
+def test_a_text_of_several_lines_is_no_header_of_a_csv_of_one_column(tmp_path: Path) -> None:
+    table = ["film", "one, two\nthree, four\nfive, six", 'a "quote"\n;\n;', "|\n|", "plot"]
+    for name in DELIMITERS:
+        assert texts(write(tmp_path, name, ("text",), [[text] for text in table])) == table
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_columns_are_found_by_name_wherever_they_stand(name: str, tmp_path: Path) -> None:
     table = [("1", "pos", "x", "good"), ("0", "neg", "y", "bad")]
