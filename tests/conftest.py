@@ -155,6 +155,7 @@ SERVED = {"server", "inference_protocol", "same_answers", "server_page", "servin
 """Test files that share exports: one process runs them."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist then reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test file to one of pytest-xdist's processes as a whole, for its fixtures' sake."""
     for item in items:
@@ -218,7 +219,7 @@ def exports(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Exports:
 
     def of(kind: type[Experiment], precision: str = "auto") -> Path:
         if (kind, precision) not in made:
-            fields = tiny(kind) | {"precision": precision}
+            fields: dict[str, Any] = tiny(kind) | {"precision": precision}
             with own_home(tmp_path_factory.mktemp("exports")):
                 made[kind, precision] = export(runner.run(kind(max_epochs=1, limit_train_batches=2, **fields)))
         return made[kind, precision]
