@@ -8,7 +8,7 @@ run: .venv/installed
 	$(BIN)/python scripts/run.py experiments/cats_dogs_finetune.py
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-slow: .venv/formats
 	$(BIN)/python -m pytest -m slow

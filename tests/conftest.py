@@ -24,7 +24,9 @@ import hypothesis
 import numpy as np
 import warm
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.utils.tensorboard import SummaryWriter
 from transformers import BertConfig, BertModel
+from xdist.scheduler import LoadFileScheduling
 
 from src.datamodules.synthetic.images import draw_folder
 from src.experiment import Experiment
@@ -149,19 +151,38 @@ def tagged(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+ADD_FIGURE = SummaryWriter.add_figure
+"""The true one."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def figures_of_one_pixel() -> Iterator[None]:
+    """Figures are made but not rendered, which takes a quarter of a short run; commands and `test_cells` render them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SummaryWriter, "add_figure", lambda self, tag, _: self.add_image(tag, np.zeros((1, 1, 1))))
+        yield
+
+
 SEES_THE_CHECKOUT = {"architecture", "cli", "own_parts", "readme"}
 """Test files that read experiments/, into which test_readme.py writes: one process runs them, one after the other."""
 SERVED = {"server", "inference_protocol", "same_answers", "server_page", "serving"}
 """Test files that share exports: one process runs them."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist then reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test file to one of pytest-xdist's processes as a whole, for its fixtures' sake."""
-    for item in items:
-        stem = item.path.stem.removeprefix("test_")
-        name = "checkout" if stem in SEES_THE_CHECKOUT else "served" if stem in SERVED else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
+class Whole(LoadFileScheduling):
+    """Gives each test file to one of pytest-xdist's processes as a whole, for its fixtures' sake; some files together.
+
+    The marks of `--dist loadgroup` have no effect with pytest 9.2: xdist 3.8 writes them to `Item._nodeid`.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        stem = Path(file).stem.removeprefix("test_")
+        return "checkout" if stem in SEES_THE_CHECKOUT else "served" if stem in SERVED else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Whole:
+    return Whole(config, log)
 
 
 Tiny = Callable[[type[Experiment]], dict[str, Any]]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import own_home
+from conftest import ADD_FIGURE, own_home
 from kills import Mortal, SmallBackbone, differences, in_process, only_run, train
 
 from experiments.images import Images, ImagesMultiLabel, ImagesRegression
@@ -169,7 +169,8 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     cell: Cell = request.param
     data: Path = request.getfixturevalue(cell.data)
     experiment = cell.kind(data_dir=data, max_epochs=2, precision="32-true", **cell.fields)
-    with own_home(tmp_path_factory.mktemp("cell")):
+    with own_home(tmp_path_factory.mktemp("cell")), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", ADD_FIGURE)
         code, run = run_all(experiment, baselines=True, test=True)
     assert code == 0
     rows = rows_of(data.read_text(encoding="utf-8"))
