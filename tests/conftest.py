@@ -157,7 +157,7 @@ ADD_FIGURE = SummaryWriter.add_figure
 
 @pytest.fixture(scope="session", autouse=True)
 def figures_of_one_pixel() -> Iterator[None]:
-    """Figures are made but not rendered, which takes a quarter of a short run; commands and `test_cells` render them."""
+    """Figures are made but not rendered, a quarter of a short run; commands and `test_cells` render them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SummaryWriter, "add_figure", lambda self, tag, _: self.add_image(tag, np.zeros((1, 1, 1))))
         yield
