@@ -61,7 +61,11 @@ def test_what_trains_is_compiled(kind: type[Experiment], tiny: Tiny, compilation
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's, around nn.LSTM
 @pytest.mark.parametrize(
     ("kind", "precision", "most"),
-    [(TextsLstm, "32-true", 12), (TextsBert, "32-true", 3), (TextsBert, "bf16-mixed", 3)],
+    [
+        (TextsLstm, "32-true", 12),
+        pytest.param(TextsBert, "32-true", 3, marks=pytest.mark.slow),
+        (TextsBert, "bf16-mixed", 3),
+    ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_lengths_do_not_compile_anew(

@@ -170,7 +170,7 @@ def test_every_script_works_where_the_locale_knows_ascii_alone(images: Path, tmp
     experiment = ("experiments/cats_dogs_finetune.py:CatsDogsScratch", "--data-dir", data, "--image-size", "16")
 
     def prints(name: str, *args: str | Path) -> str:
-        done = script(name, *args, fresh=True, **ascii_alone)
+        done = script(name, *args, **ascii_alone)
         assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
         return done.stdout
 

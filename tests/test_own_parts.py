@@ -90,7 +90,7 @@ def test_readmes_examples(name: str, written: dict[str, Path], script: Script, t
     assert monitor in compared.stdout
 
 
-@pytest.mark.parametrize("name", ["MyDigits", "MyLightning"])
+@pytest.mark.parametrize("name", [pytest.param("MyDigits", marks=pytest.mark.slow), "MyLightning"])
 def test_two_processes_see_each_example_once_an_epoch(
     name: str, written: dict[str, Path], script: Script, tmp_path: Path
 ) -> None:

@@ -55,9 +55,13 @@ CASES = [
     if (at == MOMENTS[1] and (workers == 0 or kind is Images)) or (kind, workers) in ((Numbers, 0), (Texts, 2))
 ]
 CASES += [(Recipes, 0, MOMENTS[1]), (Averaged, 0, "last epoch")]  # docs/kills.md has all kinds with workers
+SLOW = [(Texts, 2, at) for at in (MOMENTS[0], MOMENTS[3])]
 
 
-@pytest.mark.parametrize(("kind", "workers", "at"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "workers", "at"),
+    [pytest.param(*case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES],
+)
 def test_killed_runs_end_as_if_left_alone(
     alone: Callable[[type, int], tuple[kills.Mortal, Path]],
     tmp_path: Path,

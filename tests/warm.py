@@ -1,8 +1,9 @@
 """Commands in processes that need not import torch again: forked off one that has, and has run nothing since.
 
 Each is a process of its own, with its own directory, environment, arguments, streams, signals and exit code, and ends
-as any Python does. What an interpreter reads at its start is the server's (`AT_START`), and so is the seed of hashes;
-what is in `IMPORTED` is there from the beginning. Tests of these, and of a real terminal, start a fresh interpreter.
+as any Python does. For each set of variables that an interpreter reads at its start (`AT_START`) there is a server. Its
+seed of hashes is that of its commands, and what is in `IMPORTED` is there from the beginning. Tests of these, and of a
+real terminal, start a fresh interpreter.
 Modules of this checkout are never imported before a command.
 """
 
@@ -87,30 +88,24 @@ class Process:
 
 
 @functools.cache
-def server() -> tuple[socket.socket, dict[str, str]]:
-    """Return what takes requests, and the variables that it was started with. It ends with this process."""
+def server(at_start: frozenset[tuple[str, str]]) -> socket.socket:
+    """Return what takes requests of commands that start with these variables. It ends with this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    environment = ONE_THREAD | {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and not AT_START.match(name)}
+    environment = others | dict(at_start)
     words = [sys.executable, __file__, str(theirs.fileno())]
     started = subprocess.Popen(
         words, env=environment, pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL
     )
     theirs.close()
     atexit.register(lambda: (ours.shutdown(socket.SHUT_RDWR), ours.close(), started.wait()))
-    return ours, environment
+    return ours
 
 
 def start(args: Sequence[str | Path], **environment: str) -> Process:
-    """Start a script with its arguments, and this process's environment with what is named, in the checkout.
-
-    Raises:
-        ValueError: a variable has another value than the server's, and would be read at the start of an interpreter.
-    """
-    channel, before = server()
+    """Start a script with its arguments, and this process's environment with what is named, in the checkout."""
     wanted = ONE_THREAD | os.environ | environment
-    for name in before.keys() | wanted.keys():
-        if AT_START.match(name) and before.get(name) != wanted.get(name):
-            raise ValueError(f"{name}={wanted.get(name)}: only a fresh interpreter reads it")
+    channel = server(frozenset((name, value) for name, value in wanted.items() if AT_START.match(name)))
     words, (ours, theirs) = [*map(str, args)], socket.socketpair()
     pipes = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115
     with theirs, open(os.devnull, encoding="utf-8") as nothing:
@@ -128,6 +123,11 @@ def run(args: Sequence[str | Path], **environment: str) -> subprocess.CompletedP
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.wait(), *said)
+
+
+def given(text: str) -> str:
+    """Return an argument or a variable as this interpreter would have read it: its locale may know ASCII alone."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def serve(channel: socket.socket) -> None:
@@ -160,7 +160,9 @@ def serve(channel: socket.socket) -> None:
         os.close(file)
     sys.stdout.reconfigure(line_buffering=False)  # pyright: ignore[reportAttributeAccessIssue]
     np.random.seed()
-    sys.argv, folder, environment = json.loads(request)
+    words, folder, variables = json.loads(request)
+    sys.argv = [given(word) for word in words]
+    environment = {name: given(value) for name, value in variables.items()}
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
