@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import Tiny
-from test_experiments import DEFAULTS, OTHERS, trained
+from test_experiments import COMPARED, OTHERS, trained
 
 from experiments.digits import DigitsCNN
 from experiments.house_prices import HousePricesLinear
@@ -19,7 +19,7 @@ ALWAYS = (DigitsCNN, ImdbBert, HousePricesLinear)
 
 @pytest.mark.parametrize(
     "kind",
-    [kind if kind in ALWAYS else pytest.param(kind, marks=pytest.mark.slow) for kind in (*DEFAULTS, *OTHERS)],
+    [kind if kind in ALWAYS else pytest.param(kind, marks=pytest.mark.slow) for kind in (*COMPARED, *OTHERS)],
     ids=lambda kind: kind.__name__,
 )
 def test_answers_as_its_run_does(kind: type[Experiment], tiny: Tiny) -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Script, Tiny
-from test_experiments import DEFAULTS, OTHERS
+from test_experiments import COMPARED, OTHERS
 
 from src.experiment import ClassificationExperiment, Experiment
 from src.runs import records
@@ -27,7 +27,7 @@ from src.training.trainer import quieten
 
 pytestmark = pytest.mark.gpu
 
-KINDS = [*DEFAULTS, *OTHERS]
+KINDS = [*COMPARED, *OTHERS]
 CLASSIFIERS = [kind for kind in KINDS if issubclass(kind, ClassificationExperiment)]
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
