@@ -59,6 +59,8 @@ SPEEDS = [
     Job(("benchmarks/checkpoints.py", "save"), 2),
     Job(("benchmarks/prediction.py", "pictures"), 3),
     Job(("benchmarks/exports.py", "speed", *CLOSE), 10),
+    Job(("benchmarks/serving.py", "rows"), 5),
+    Job(("benchmarks/serving.py", "pictures"), 5),
     Job(("benchmarks/ceiling.py", "resnet18"), 3),
     Job(("benchmarks/ceiling.py", "minilm"), 4),
 ]

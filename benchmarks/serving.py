@@ -1,12 +1,14 @@
 """The server beside plain FastAPI and LitServe, with the same export, in turns; and a soak.
 
-python benchmarks/serving.py runs/<Experiment>/<id>/export/onnx [--seconds 5] [--rounds 3] [--connections 32]
-python benchmarks/serving.py EXPORT --soak 600
+    python benchmarks/serving.py rows --rounds 5
+    python benchmarks/serving.py pictures
+    python benchmarks/serving.py soak  # rows for ten minutes, at 80 % of the most
 
 Each contender answers single inputs over HTTP, in a process of its own (LitServe in several), one thread for
-onnxruntime. All clients wait for their answer before they ask again. A core is a second of processor time, of all its
-processes; memory is of all of them too. FastAPI and LitServe predict with the same code as the server, as their
-tutorials have it: a function of one request.
+onnxruntime. 32 clients wait for their answer before they ask again; they share the machine. A core is a second of
+processor time, of all processes of a server; memory is of all of them too. FastAPI and LitServe predict with the same
+code as the server, as their tutorials have it: a function of one request. onnxruntime alone runs prepared inputs, one
+at a time.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ import base64
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,14 +35,32 @@ import aiohttp
 import litserve as ls  # pyright: ignore[reportMissingImports]
 import numpy as np
 import psutil
-import tyro
 import uvicorn
 from fastapi import FastAPI, Request  # pyright: ignore[reportMissingImports]
 
+from benchmarks import report
+from benchmarks.exports import FAMILIES, in_a_process, make
+from benchmarks.pictures import photographs
+from benchmarks.turns import Contender
+from experiments.cats_dogs_finetune import CatsDogsFinetune
+from experiments.house_prices import HousePricesMLP
 from src.inference import exported
 
-SHARE = 0.8
-"""Of the most requests a second, in a soak."""
+ROOT = Path(__file__).resolve().parents[1]
+CLIENTS = 32
+SECONDS = 5.0
+"""Of a turn, after a quarter as many to warm up."""
+SOAK, SHARE = 600.0, 0.8
+"""Seconds of a soak, and its part of the most requests a second."""
+KINDS = {"rows": HousePricesMLP, "pictures": CatsDogsFinetune, "soak": HousePricesMLP}
+"""Job -> experiment that is served."""
+A_CORE, ALL_CORES = ("a core", "requests/s"), ("all cores, with the clients", "requests/s")
+MARKS = {
+    ("rows", A_CORE): {"FastAPI": 2.5, "LitServe": 5.0},
+    ("pictures", A_CORE): {"onnxruntime alone": 0.9},
+    ("pictures", ALL_CORES): {"onnxruntime alone": 0.9},
+}
+"""Job and figure -> contender -> how many times as many requests are asked of Leyden."""
 
 
 def fastapi(folder: Path, port: int) -> None:
@@ -83,10 +105,9 @@ def litserve(folder: Path, port: int) -> None:
 
 
 @dataclass
-class Contender:
+class Server:
     """A server that runs."""
 
-    name: str
     process: psutil.Process
     port: int
 
@@ -103,26 +124,32 @@ class Contender:
 
 
 @contextmanager
-def running(name: str, folder: Path) -> Any:
+def running(name: str, folder: Path) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    own = [sys.executable, str(Path(__file__).resolve()), str(folder), "--contender", name, "--port", str(port)]
-    serve = str(Path(__file__).resolve().parents[1] / "scripts" / "serve.py")
-    ours = [sys.executable, serve, str(folder), "--port", str(port)]
-    with open(os.devnull, "w") as nothing:  # noqa: PLW1514
-        process = subprocess.Popen(
-            ours if name == "leyden" else own, stdout=nothing, stderr=nothing, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
-        found = Contender(name, psutil.Process(process.pid), port)
-        try:
-            asyncio.run(until_answered(port))
-            yield found
-        finally:
-            for one in found.all():
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.wait()
+    if name == "Leyden":
+        words = [ROOT / "scripts" / "serve.py", folder, "--port", str(port)]
+    else:
+        code = "import sys; from pathlib import Path; from benchmarks import serving;"
+        code += f"serving.{name.lower()}(Path(sys.argv[1]), int(sys.argv[2]))"
+        words = ["-c", code, folder, str(port)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )
+    found = Server(psutil.Process(process.pid), port)
+    try:
+        asyncio.run(until_answered(port))
+        yield found
+    finally:
+        for one in found.all():
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
 
 
 async def until_answered(port: int) -> None:
@@ -150,7 +177,7 @@ class Load:
         return len(self.latencies) / self.seconds
 
 
-async def load(port: int, bodies: list[bytes], kind: str, connections: int, seconds: float, rate: float = 0) -> Load:
+async def load(port: int, bodies: list[bytes], kind: str, seconds: float, rate: float = 0) -> Load:
     """Ask for so many seconds; `rate` requests a second, or as many as are answered."""
     url, headers = f"http://127.0.0.1:{port}/predict", {"content-type": kind}
     latencies: list[float] = []
@@ -163,7 +190,7 @@ async def load(port: int, bodies: list[bytes], kind: str, connections: int, seco
         while time.perf_counter() < end:
             if rate:
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                due += connections / rate
+                due += CLIENTS / rate
             sent = time.perf_counter()
             try:
                 async with session.post(url, data=bodies[number % len(bodies)], headers=headers) as reply:
@@ -174,16 +201,16 @@ async def load(port: int, bodies: list[bytes], kind: str, connections: int, seco
             latencies.append(time.perf_counter() - sent)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*(ask(number) for number in range(connections)))
+        await asyncio.gather(*(ask(number) for number in range(CLIENTS)))
     return Load(time.perf_counter() - began, latencies, failed)
 
 
-def inputs_of(folder: Path) -> tuple[list[bytes], str]:
-    """Return the worked examples as bodies, and their content type."""
-    given = [one["input"] for one in json.loads((folder / "examples" / "examples.json").read_text("utf-8"))["examples"]]
-    if exported.load(folder).kind == "image":
-        return [(folder / "examples" / name).read_bytes() for name in given], "image/png"
-    return [json.dumps(one).encode() for one in given], "application/json"
+def inputs_of(export: Path, folder: Path) -> tuple[list[bytes], str]:
+    """Return bodies and their content type: photographs as clients send them, or the worked examples."""
+    if files := sorted((folder / "photographs" / "val").rglob("*.jpg")):
+        return [file.read_bytes() for file in files], "image/jpeg"
+    examples = json.loads((export / "examples" / "examples.json").read_text("utf-8"))["examples"]
+    return [json.dumps(one["input"]).encode() for one in examples], "application/json"
 
 
 def for_litserve(bodies: list[bytes], kind: str) -> tuple[list[bytes], str]:
@@ -193,76 +220,84 @@ def for_litserve(bodies: list[bytes], kind: str) -> tuple[list[bytes], str]:
     return [json.dumps({"image": base64.b64encode(one).decode()}).encode() for one in bodies], "application/json"
 
 
-def alone(folder: Path, bodies: list[bytes], seconds: float) -> dict[str, float]:
-    """Return how many inputs a second onnxruntime alone runs, in batches of 1, and with the preparation before it."""
-    made = exported.load(folder, threads=1)
-    raw: Any = bodies[0] if made.kind == "image" else json.loads(bodies[0])
+def alone(export: Path, body: bytes) -> tuple[float, float]:
+    """Return how many prepared inputs onnxruntime runs, one at a time: a second of processor time, and a second."""
+    made = exported.load(export, threads=1)
+    raw: Any = body if made.kind == "image" else json.loads(body)
     arrays = next(iter(made.batches(made.read([raw], [])))).arrays
-    found: dict[str, float] = {}
-    for name, do in (("onnxruntime", lambda: made.network(arrays)), ("whole prediction", lambda: made.predict([raw]))):
-        do()
-        began, count = time.perf_counter(), 0
-        while time.perf_counter() - began < seconds:
-            do()
-            count += 1
-        found[name] = count / (time.perf_counter() - began)
-    return found
+    made.network(arrays)
+    used, began, count = time.process_time(), time.perf_counter(), 0
+    while (seconds := time.perf_counter() - began) < SECONDS:
+        made.network(arrays)
+        count += 1
+    return count / (time.process_time() - used), count / seconds
 
 
-def main(
-    export: Annotated[Path, tyro.conf.Positional],
-    seconds: float = 5,
-    rounds: int = 3,
-    connections: int = 32,
-    soak: float = 0,
-    contender: str = "",
-    port: int = 0,
-) -> None:
-    """Compare servers of an export, or soak the own one."""
-    if contender:
-        return {"fastapi": fastapi, "litserve": litserve}[contender](export, port)
-    bodies, kind = inputs_of(export)
-    if soak:
-        return soaked(export, bodies, kind, connections, soak)
-    for name, rate in alone(export, bodies, seconds).items():
-        print(f"{name + ', no server':<28} {rate:9.1f} a second")
-    found: dict[str, list[tuple[float, float, Load, float]]] = {}
+def compared(job: str, export: Path, folder: Path, rounds: int) -> list[report.Row]:
+    """Let the servers take turns, each started anew; return what they answer a core and together, and how soon."""
+    bodies, kind = inputs_of(export, folder)
+    figures: dict[tuple[str, str], dict[str, Any]] = defaultdict(lambda: defaultdict(list))
     for _ in range(rounds):
-        for name in ("leyden", "fastapi", "litserve"):
-            with running(name, export) as one:
-                sent = for_litserve(bodies, kind) if name == "litserve" else (bodies, kind)
-                asyncio.run(load(one.port, *sent, connections, seconds / 4))
-                before = one.cpu
-                said = asyncio.run(load(one.port, *sent, connections, seconds))
-                cores = (one.cpu - before) / said.seconds
-                found.setdefault(name, []).append((said.rate, said.rate / cores, said, one.memory))
-    for name, turns in found.items():
-        rates, by_core, loads, memories = zip(*turns, strict=True)
-        rate, per_core, memory = (statistics.median(one) for one in (rates, by_core, memories))
-        p50, p99 = np.percentile([s for one in loads for s in one.latencies], [50, 99]) * 1e3
-        failed = sum(one.failed for one in loads)
-        print(
-            f"{name:<10} {rate:8.1f} a second {per_core:8.1f} a core   p50 {p50:7.1f} ms  p99 {p99:7.1f} ms  "
-            f"{memory:6.0f} MB  {failed} failed"
-        )
-    return None
+        for what, rate in zip((A_CORE, ALL_CORES), alone(export, bodies[0]), strict=True):
+            figures[what]["onnxruntime alone"].append(rate)
+        for name in ("Leyden", "FastAPI", "LitServe"):
+            sent = for_litserve(bodies, kind) if name == "LitServe" else (bodies, kind)
+            with running(name, export) as server:
+                asyncio.run(load(server.port, *sent, SECONDS / 4))
+                before = server.cpu
+                done = asyncio.run(load(server.port, *sent, SECONDS))
+                if done.failed:
+                    raise RuntimeError(f"{name}: {done.failed} of {len(done.latencies)} requests failed")
+                figures[A_CORE][name].append(len(done.latencies) / (server.cpu - before))
+                figures[ALL_CORES][name].append(done.rate)
+                p50, p99 = np.percentile(done.latencies, [50, 99]) * 1e3
+                figures["time to an answer, median", "ms"][name].append(p50)
+                figures["time to an answer, 99th percentile", "ms"][name].append(p99)
+                figures["memory", "MB"][name].append(server.memory)
+    rows: list[report.Row] = []
+    for (what, unit), speeds in figures.items():
+        marks = MARKS.get((job, (what, unit)), {})
+        contenders = [
+            Contender(name, lambda _: None, against="" if name == "Leyden" else "Leyden", mark=marks.get(name))
+            for name in ("Leyden", "FastAPI", "LitServe", "onnxruntime alone")
+            if name in speeds
+        ]
+        rows += report.rows(f"single {job}, {what}", contenders, speeds, unit)
+    return rows
 
 
-def soaked(export: Path, bodies: list[bytes], kind: str, connections: int, seconds: float) -> None:
-    """Ask at 80 % of the most for so long, and print memory and failures."""
-    with running("leyden", export) as one:
-        most = asyncio.run(load(one.port, bodies, kind, connections, 5)).rate
+def soak(export: Path, folder: Path) -> None:
+    """Ask for a part of the most for long, and print memory and failures."""
+    bodies, kind = inputs_of(export, folder)
+    with running("Leyden", export) as server:
+        most = asyncio.run(load(server.port, bodies, kind, SECONDS)).rate
         failed, asked = 0, 0
-        for part in range(10):
-            said = asyncio.run(load(one.port, bodies, kind, connections, seconds / 10, SHARE * most))
-            failed, asked = failed + said.failed, asked + len(said.latencies)
-            p50, p99 = np.percentile(said.latencies, [50, 99]) * 1e3
+        for part in range(1, 11):
+            done = asyncio.run(load(server.port, bodies, kind, SOAK / 10, SHARE * most))
+            failed, asked = failed + done.failed, asked + len(done.latencies)
+            p50, p99 = np.percentile(done.latencies, [50, 99]) * 1e3
             print(
-                f"{(part + 1) * seconds / 10:6.0f} s  {said.rate:7.1f} of {most:.1f} a second  p50 {p50:6.1f} ms  "
-                f"p99 {p99:6.1f} ms  {one.memory:6.1f} MB  {failed} of {asked} failed",
+                f"{part * SOAK / 10:6.0f} s  {done.rate:7.1f} of {most:.1f} a second  p50 {p50:6.1f} ms  "
+                f"p99 {p99:6.1f} ms  {server.memory:6.1f} MB  {failed} of {asked} failed",
                 flush=True,
             )
 
 
+def main() -> None:
+    flags = report.options(__doc__ or "", list(KINDS), rounds=3)
+    (family,) = (one for one in FAMILIES if one.kind is KINDS[flags.job])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ |= {"LEYDEN_RUNS": str(folder / "runs"), "LEYDEN_CACHE": str(folder / "cache")}
+        if flags.job == "pictures":
+            photographs(folder / "photographs", train=32, val=16)
+        in_a_process(make, family, folder)
+        (export,) = folder.glob("runs/*/*/export/onnx")
+        if flags.job == "soak":
+            soak(export, folder)
+        else:
+            report.show(compared(flags.job, export, folder, flags.rounds), flags.json)
+
+
 if __name__ == "__main__":
-    tyro.cli(main)
+    main()
