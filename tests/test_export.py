@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -24,6 +24,7 @@ from src.datamodules import Plain
 from src.deploy import coreml_format, pt2_format
 from src.deploy.export import export, export_formats
 from src.deploy.formats import FormatName
+from src.deploy.plain import PlainSource
 from src.experiment import ClassificationExperiment, DataSpec, Experiment
 from src.inference import exported
 from src.inference.predictor import predict
@@ -94,6 +95,42 @@ class Greedy(Lit):
         return self.layer(x) * mask[:, None]
 
 
+class Empty(Lit):
+    def forward(self, x: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None
+
+
+class NamedRows(Rows):
+    """Batches with names, in another order than the module has them."""
+
+    def train_dataloader(self) -> Any:
+        x, y = self.data.tensors
+        rows: Any = [{"y": b, "scale": a[0] + 1, "x": a} for a, b in zip(x, y, strict=True)]
+        return DataLoader(rows, batch_size=12)
+
+    def val_dataloader(self) -> Any:
+        return self.train_dataloader()
+
+
+class Named(Lit):
+    """Takes both by name: by position, each would be the other."""
+
+    example: ClassVar = {"scale": torch.ones(2), "x": torch.ones(2, 4)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.example_input_array = self.example
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.layer(x) * scale[:, None]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return nn.functional.cross_entropy(self(batch["x"], batch["scale"]), batch["y"])
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
 class Own(Experiment):
     monitor = "val_loss"
 
@@ -105,7 +142,7 @@ class Own(Experiment):
     """By which the data move."""
 
     def datamodule(self) -> Any:
-        return Rows(self.shift)
+        return NamedRows(self.shift) if self.kind == "Named" else Rows(self.shift)
 
     def task(self, spec: DataSpec) -> Any:
         return globals()[self.kind]()
@@ -356,6 +393,21 @@ def test_a_plain_module_leaves_as_its_forward(own: Path, tmp_path: Path) -> None
         exported.load(folder)
 
 
+def test_parts_of_a_batch_are_taken_by_the_names_of_the_example(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner.run(Own(kind="Named"))
+    source: Any = PlainSource(run)
+    assert source.graph.input_names == ["x", "scale"]
+    rows = NamedRows()
+    rows.setup("fit")
+    batch = next(iter(rows.val_dataloader()))
+    module = source.graph.module
+    assert torch.equal(source.traced[0]["scale"], batch["scale"][:3])
+    assert torch.equal(source.graph(batch["x"], batch["scale"])[0], module.layer(batch["x"]) * batch["scale"][:, None])
+    monkeypatch.setattr(Named, "example", {"mask": torch.ones(2)})
+    with pytest.raises(InputError, match=r"Named: a validation batch has no mask, only y, scale, x"):
+        PlainSource(run)
+
+
 def test_a_network_in_leydens_task_leaves_with_its_probabilities(home: Path) -> None:
     run = runner.run(OwnNetwork())
     found = export_formats(run, ["pt2"])
@@ -371,6 +423,7 @@ def test_a_network_in_leydens_task_leaves_with_its_probabilities(home: Path) -> 
     [
         ("Forgetful", r"Forgetful has no forward\(\), which is what is exported"),
         ("Greedy", r"Greedy.forward does not take the first part of a validation batch.*example_input_array"),
+        ("Empty", r"Empty.forward returns a NoneType, and an export tensors alone"),
     ],
 )
 def test_a_module_that_cannot_be_called_is_refused(kind: str, message: str, own: Path, tmp_path: Path) -> None:

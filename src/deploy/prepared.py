@@ -33,7 +33,7 @@ class PreparedSource(Source):
     prepares = True
 
     def __init__(self, parts: Parts) -> None:
-        self.parts, self.run, self.members, self.graph = parts, parts.run, parts.members, parts.graph
+        self.parts, self.run, self.graph = parts, parts.run, parts.graph
         self.network = parts.graph.tasks[0].model
         by_quantiles = (isinstance(h, TablePreparation) and h.encoder.scaling == "quantile" for h in parts.preparations)
         self.needs = (*PREPARES, "scikit-learn") if any(by_quantiles) else PREPARES
@@ -44,7 +44,7 @@ class PreparedSource(Source):
     @cached_property
     def expected(self) -> parity.Reference:
         """What PyTorch says of the examples."""
-        return parity.reference(self.parts, self.examples)
+        return parity.reference(self.parts, self.examples, self.read)
 
     @cached_property
     def saved_predictions(self) -> dict[str, Any]:
