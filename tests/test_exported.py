@@ -23,6 +23,7 @@ from scripts.predict import main
 from src.cli.parser import PredictFlags
 from src.configs.errors import InputError
 from src.deploy.export import export
+from src.deploy.server import process
 from src.experiment import Perceptron
 from src.inference import exported
 from src.inference.batch import predict
@@ -155,6 +156,26 @@ def test_compare_names_the_exports(run: Path) -> None:
     assert [one.format for one in found.exports] == ["onnx"]
     assert str(found.exports[0]).startswith("onnx within ")
     assert not list(run.glob("export/.*")), "nothing of the building is left"
+
+
+def test_a_run_that_has_gone_on_is_not_served_by_its_old_export(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = shutil.copytree(run, tmp_path / run.name)
+    made: list[Path] = []
+    monkeypatch.setattr("src.deploy.export.export", lambda run: made.append(run) or run / "export" / "onnx")
+    assert process.export_of(copied) == copied / "export" / "onnx"
+    assert not made
+    with open(copied / "checkpoints" / "best.ckpt", "ab") as file:
+        file.write(b" ")
+    assert process.export_of(copied) == copied / "export" / "onnx"
+    assert made == [copied]
+    assert "of earlier weights of this run, so it is exported again" in capsys.readouterr().out
+    (found,), _ = find([copied])
+    assert str(found.exports[0]).endswith("of earlier weights")
+    (copied / "checkpoints" / "best.ckpt").unlink()
+    process.export_of(copied)
+    assert made == [copied], "without weights there is no newer export to be had"
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

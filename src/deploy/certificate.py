@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from src.deploy.processor import processor, shown
-from src.inference.exported import CERTIFICATE, digest_of
+from src.inference.exported import CERTIFICATE
+from src.resources.files import digest_of
 from src.runs import records
+from src.runs.exports import weights_of
 from src.runs.provenance import versions
 from src.terminal import console
 
@@ -25,12 +27,11 @@ NOT_COVERED = (
 )
 
 
-def certificate(run: Path, members: Sequence[Path], form: str, folder: Path) -> dict[str, Any]:
+def certificate(run: Path, form: str, folder: Path) -> dict[str, Any]:
     """Return the first part of a certificate: what was exported, with what, and the hash of each file in the folder.
 
     Args:
         run: that is exported.
-        members: the run itself, or its children.
         form: the format.
         folder: with all files.
     """
@@ -47,7 +48,7 @@ def certificate(run: Path, members: Sequence[Path], form: str, folder: Path) -> 
             "data": {name: record["data"][name] for name in ("source", "fingerprint", "stand_in")},
             "git": record["git"],
             "record_sha256": digest_of(run / "run.json"),
-            "weights_sha256": [digest_of(member / "checkpoints" / "best.ckpt") for member in members],
+            "weights_sha256": weights_of(run),
         },
         "versions": versions() | libraries,
         "processor": processor(),

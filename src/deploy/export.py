@@ -111,7 +111,7 @@ def _build(source: Source, name: FormatName, form: Format, folder: Path, example
     worked = source.write_beside(folder, examples)
     atomic_write(folder / "requirements.txt", requirements([*source.needs, *form.NEEDS]))
     atomic_write(folder / "LICENCES.md", licences(source.run, source.network))
-    found = certificate(source.run, source.members, name, folder)
+    found = certificate(source.run, name, folder)
     found |= {"model": model, "preparation": source.prepares, "worked_examples": worked, "parity": {}, "speed": {}}
     found["not_covered"] += [*source.not_covered, *form.NOT_COVERED]
     write_json(folder / exported.CERTIFICATE, found)

@@ -19,8 +19,8 @@ from src.datamodules.preparation import Preparation
 from src.datamodules.texts.preparation import TextPreparation
 from src.deploy.graph import Graph
 from src.experiment import Experiment
-from src.inference.exported import digest_of
 from src.inference.predictor import OwnParts, load_run, parts_of
+from src.resources.files import digest_of
 from src.runs import records, state
 from src.tasks import Task
 from src.training.build import make_datamodule, set_up

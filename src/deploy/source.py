@@ -22,8 +22,6 @@ class Source:
     not_covered: ClassVar[Sequence[str]] = ()
     """What no certificate of such a run covers."""
     run: Path
-    members: Sequence[Path]
-    """The run itself, or its children."""
     graph: Exportable
     traced: Sequence[Mapping[str, Tensor]]
     """Of each preparation a batch, which the exporter traces."""

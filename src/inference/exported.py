@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from src.configs.spec import DataSpec, Target
 from src.datamodules import preparation
 from src.datamodules.preparation import PredictionInput, Preparation, Prepared, read_json
 from src.inference.predictions import DIGITS, Predictions
+from src.resources.files import digest_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -233,12 +233,6 @@ def certificate_of(folder: Path) -> dict[str, Any]:
                 f"{path}: not the file that was certified (another SHA-256). Export the run again, or copy it whole."
             )
     return certificate
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_network(folder: Path, certificate: dict[str, Any], threads: int) -> Network:
