@@ -12,7 +12,10 @@ import shutil
 import subprocess
 import sys
 import venv
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import ROOT, own_home
@@ -24,6 +27,7 @@ from src.cli.parser import PredictFlags
 from src.configs.errors import InputError
 from src.deploy.export import export
 from src.deploy.server import process
+from src.deploy.worked import require_worked
 from src.experiment import Perceptron
 from src.inference import exported
 from src.inference.batch import predict
@@ -208,6 +212,19 @@ def test_a_file_name_out_of_the_folder_is_refused(folder: Path, houses: Path) ->
     write_json(folder / "certificate.json", found)
     with pytest.raises(InputError, match=r"\.\./secret\.txt: outside the export"):
         predict(folder, [houses])
+
+
+def test_worked_examples_are_files_of_the_export_and_may_be_none(folder: Path) -> None:
+    table = exported.load(folder)
+    assert require_worked(table) == 8
+    (folder.parent / "secret.png").write_bytes(b"secret")
+    preparation: Any = SimpleNamespace(kind="image")
+    for name in ("../../secret.png", str(folder.parent / "secret.png"), "0.png"):
+        write_json(folder / "examples" / "examples.json", {"examples": [{"input": name, "outputs": {}}]})
+        with pytest.raises(InputError, match=rf"examples\.json: {re.escape(name)} is no file of this export"):
+            require_worked(replace(table, preparations=[preparation]))
+    write_json(folder / "examples" / "examples.json", {"examples": []})
+    assert require_worked(table) == 0
 
 
 def test_an_onnxruntime_too_old_for_the_opset_says_so(folder: Path, houses: Path) -> None:

@@ -70,11 +70,14 @@ def require_worked(exported: Exported) -> int:
     """Let an export answer its own worked examples; return how many there are.
 
     Raises:
-        InputError: an answer is not the certified one.
+        InputError: an answer is not the certified one, or an example is no file of the export.
     """
     folder = exported.folder / FOLDER
     examples = read_json(folder / FILE)["examples"] if (folder / FILE).is_file() else []
     given = [one["input"] for one in examples]
+    certified = exported.certificate["files"]
+    if exported.kind == "image" and (other := [one for one in given if str(Path(FOLDER, one)) not in certified]):
+        raise InputError(f"{folder / FILE}: {other[0]} is no file of this export. Export the run again.")
     inputs = [(folder / name).read_bytes() for name in given] if exported.kind == "image" else given
     values, errors = exported.outputs(exported.read(inputs, [])) if inputs else ({}, [])
     bound = exported.certificate["parity"]["bound"]
