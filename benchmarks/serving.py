@@ -110,19 +110,21 @@ def running(name: str, folder: Path) -> Any:
     own = [sys.executable, str(Path(__file__).resolve()), str(folder), "--contender", name, "--port", str(port)]
     serve = str(Path(__file__).resolve().parents[1] / "scripts" / "serve.py")
     ours = [sys.executable, serve, str(folder), "--port", str(port)]
-    with open(os.devnull, "w") as nothing:  # noqa: PLW1514
-        process = subprocess.Popen(
-            ours if name == "leyden" else own, stdout=nothing, stderr=nothing, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
-        found = Contender(name, psutil.Process(process.pid), port)
-        try:
-            asyncio.run(until_answered(port))
-            yield found
-        finally:
-            for one in found.all():
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.wait()
+    process = subprocess.Popen(
+        ours if name == "leyden" else own,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    found = Contender(name, psutil.Process(process.pid), port)
+    try:
+        asyncio.run(until_answered(port))
+        yield found
+    finally:
+        for one in found.all():
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
 
 
 async def until_answered(port: int) -> None:

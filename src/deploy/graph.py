@@ -11,11 +11,10 @@ from typing_extensions import override
 
 from src.inference.exported import name_of
 from src.tasks import Task
+from src.tasks.objectives.calibration import LEAST
 
 TEXTS = ("tokens", "mask")
 """Inputs [batch, length]."""
-LEAST = 1e-38
-"""Probability below which no logarithm is taken; see `tasks.objectives.calibration`."""
 
 
 class Exportable(nn.Module):

@@ -27,8 +27,8 @@ from src.deploy.source import Source
 from src.deploy.speed import in_turns
 from src.deploy.worked import FOLDER
 from src.experiment import Experiment
+from src.inference.predictor import load_best
 from src.loading import load
-from src.resources.weights_files import load_weights
 from src.runs import records, state
 from src.tasks import Task
 from src.training.build import make_datamodule, set_up
@@ -110,7 +110,8 @@ class PlainSource(Source):
             )
         with records.explain_record_errors(run, record):
             experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
-        module = _with_weights(run, experiment.task(records.spec_of(record) if "spec" in record else DataSpec()))
+        module = experiment.task(records.spec_of(record) if "spec" in record else DataSpec())
+        load_best(run, record, module)
         if not has(module, "forward"):
             raise InputError(
                 f"{run}: {type(module).__name__} has no forward(), which is what is exported. Write one that returns "
@@ -118,7 +119,7 @@ class PlainSource(Source):
             )
         moved = experiment if data_dir is None else replace(experiment, data_dir=data_dir)
         count = _count(module)
-        self.run, self.network = run, module
+        self.run = run
         self.batches = [_floats(_arguments(batch, count, module)) for batch in _validation(moved, run, record)]
         self.graph = Forward(module, self.batches)
         rows = traced_keys(len(self._arrays(self.batches[0])[self.graph.names[0]]))
@@ -208,17 +209,6 @@ def distance(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) 
             scale = np.maximum(np.maximum(np.abs(values), values.std()), 1e-12)
             largest = float(np.maximum(largest, (np.abs(other - values) / scale).max()))
     return largest
-
-
-def _with_weights(run: Path, module: LightningModule) -> LightningModule:
-    path = run / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        raise InputError(f"{path}: not there, so there are no weights to export.")
-    try:
-        module.load_state_dict(load_weights(path)["state_dict"])
-    except Exception as error:  # torch raises a dozen kinds for damaged files
-        raise InputError(f"{path}: cannot be loaded: {str(error).strip()[:300]}") from error
-    return module
 
 
 def _validation(experiment: Experiment, run: Path, record: Mapping[str, Any]) -> Iterable[Any]:
