@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.tables import TableClassification
 from src.configs.errors import InputError
+from src.configs.export import FormatName
 from src.datamodules import Plain
 from src.deploy import coreml_format, pt2_format
 from src.deploy.export import export, export_formats
-from src.deploy.formats import FormatName
+from src.deploy.licences import licences
 from src.deploy.plain import PlainSource
 from src.experiment import ClassificationExperiment, DataSpec, Experiment
 from src.inference import exported
@@ -267,8 +268,10 @@ def test_a_missing_library_keeps_no_other_format(
     for name in ("openvino", "executorch", "coremltools"):
         monkeypatch.setitem(sys.modules, name, None)
     copied = copy_of(run, tmp_path)
-    found = export_formats(copied, ["openvino", "executorch", "coreml", "pt2"])
+    found = export_formats(copied, ["openvino", "executorch", "coreml", "pt2"], examples=0)
     assert [*found.folders] == ["pt2"]
+    assert certificate_of(found.folders["pt2"])["worked_examples"] == 0
+    assert json.loads((found.folders["pt2"] / "examples" / "examples.json").read_text()) == {"examples": []}
     libraries: dict[FormatName, str] = {"openvino": "openvino", "executorch": "executorch", "coreml": "coremltools"}
     for name, library in libraries.items():
         assert f"--format {name}: needs {library}" in str(found.failures[name])
@@ -307,7 +310,7 @@ def test_core_ml_claims_no_parity_where_it_cannot_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("coremltools")
-    if not (why := coreml_format.cannot_run()):
+    if not (why := coreml_format.CANNOT_RUN):
         pytest.skip("this is macOS, where it runs")
     found = export_formats(copy_of(run, tmp_path), ["coreml"])
     assert found.failures == {}
@@ -319,11 +322,36 @@ def test_core_ml_claims_no_parity_where_it_cannot_run(
     assert not any(line.startswith(("parity", "speed")) for line in said.splitlines())
 
 
+def test_the_licence_of_first_weights_is_said_where_it_is_known(run: Path, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    (encoder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# An encoder\n")
+    (damaged := tmp_path / "damaged").mkdir()
+    (damaged / "README.md").write_text("---\nlicense: [\n---\n")
+    unknown = "Their licence is not known here: ask their source."
+    copied = copy_of(run, tmp_path)
+    record = records.load(copied)
+    for source, said in {
+        "none (random)": "No weights of others went in.",
+        "timm cache: timm/resnet50.tv_in1k": "Their licence: bsd-3-clause, as timm says.",
+        "timm download: timm/resnet18.a1_in1k": "Their licence: apache-2.0, as timm says.",
+        "timm cache: timm/no_such_model": unknown,
+        f"folder {encoder}": "Their licence: apache-2.0, as their model card says.",
+        f"folder {damaged}": unknown,
+        f"folder {tmp_path / 'gone'}": unknown,
+        "Hub's cache: nobody/nothing": unknown,
+        f"file {tmp_path / 'weights.pt'}": unknown,
+        "as given": unknown,
+    }.items():
+        (copied / "run.json").write_text(json.dumps(record | {"weights": {"source": source}}))
+        assert f"First weights: {source}. {said}\n" in licences(copied)
+
+
 # ------------------------------------------------------------------------------------------------------ what is refused
 def test_a_bound_that_is_missed_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = pt2_format.answerer
 
-    def liar(folder: Path, threads: int = 0) -> Any:
+    def liar(folder: Path, threads: int) -> Any:
         answer = real(folder, threads)
         return lambda arrays: {name: 1 - values for name, values in answer(arrays).items()}
 
@@ -340,7 +368,7 @@ def test_an_export_that_fails_keeps_the_one_before(run: Path, tmp_path: Path, mo
     export_formats(copied, ["pt2"])
     before = {path: path.read_bytes() for path in (copied / "export").rglob("*") if path.is_file()}
 
-    def broken(folder: Path, threads: int = 0) -> Any:
+    def broken(folder: Path, threads: int) -> Any:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(pt2_format, "answerer", broken)

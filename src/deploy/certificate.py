@@ -79,17 +79,6 @@ def requirements(names: Sequence[str]) -> str:
     return "\n".join(["# what this export was checked with; Leyden itself: pip install --no-deps", *found]) + "\n"
 
 
-def licences(run: Path, network: object) -> str:
-    """Return what is known of the licences of a run's weights."""
-    record = records.load(run)
-    source = record["weights"]["source"]
-    known = getattr(network, "weights_licence", "")
-    said = f"Licence of these weights: {known}." if known else "Their licence is not known here: ask their source."
-    if source.startswith("none"):
-        said = "No weights of others went in."
-    return f"# Licences\n\nFirst weights: {source}. {said}\n\nData: {record['data']['source']}.\n"
-
-
 def show(found: Mapping[str, Any], file: str, folder: Path) -> None:
     """Print a certificate's figures.
 
@@ -116,7 +105,7 @@ def show(found: Mapping[str, Any], file: str, folder: Path) -> None:
         console.line(
             "speed",
             f"{speed['export_ms']:.3g} ms an example, PyTorch {speed['pytorch_ms']:.3g}: {speed['ratio']:.1f} times "
-            f"({speed['threads']} thread, {shown(speed['processor'])})",
+            f"({speed['threads']} thread, {shown(found['processor'])})",
         )
 
 

@@ -24,6 +24,7 @@ NEEDS = ("executorch", "torch")
 TRACED = 18
 """Examples of the batch that is traced; no size that is compared."""
 NOT_COVERED = (f"batches above {MOST}, and texts longer than the preparation leaves: no memory is planned for them",)
+CANNOT_RUN = ""
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
@@ -54,12 +55,7 @@ def repeated(values: Tensor) -> Tensor:
     return values.repeat(-(-TRACED // len(values)), *([1] * (values.ndim - 1)))
 
 
-def cannot_run() -> str:
-    """Return why the format cannot run on this machine, '' where it can."""
-    return ""
-
-
-def answerer(folder: Path, threads: int = 0) -> Answer:
+def answerer(folder: Path, threads: int) -> Answer:
     """Return what answers for a batch by the export in a folder.
 
     Args:

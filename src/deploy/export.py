@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from src.configs.errors import InputError
-from src.deploy.certificate import certificate, licences, requirements, show, size
-from src.deploy.formats import Format, FormatName, format_of
+from src.configs.export import FormatName
+from src.deploy.certificate import certificate, requirements, show, size
+from src.deploy.formats import Format, format_of
+from src.deploy.licences import licences
 from src.deploy.parity import Answer
 from src.deploy.parts import take_apart
 from src.deploy.plain import PlainSource
@@ -38,16 +40,16 @@ class Exports(NamedTuple):
     """Why there is no other."""
 
 
-def export(run: Path, *, examples: int = 8, data_dir: Path | None = None) -> Path:
+def export(run: Path, *, examples: int = 8) -> Path:
     """Export a run as ONNX beside its preparation, checked from the raw file to the answer; return the folder.
 
     Args:
-        run, examples, data_dir: see `export_formats`.
+        run, examples: see `export_formats`.
 
     Raises:
         InputError: the run cannot be exported, or its export does not answer as it does.
     """
-    return _export(source_of(run, data_dir), "onnx", examples)
+    return _export(source_of(run), "onnx", examples)
 
 
 def export_formats(
@@ -110,12 +112,12 @@ def _build(source: Source, name: FormatName, form: Format, folder: Path, example
     model = form.write(source.graph, source.traced, folder)
     worked = source.write_beside(folder, examples)
     atomic_write(folder / "requirements.txt", requirements([*source.needs, *form.NEEDS]))
-    atomic_write(folder / "LICENCES.md", licences(source.run, source.network))
+    atomic_write(folder / "LICENCES.md", licences(source.run))
     found = certificate(source.run, name, folder)
     found |= {"model": model, "preparation": source.prepares, "worked_examples": worked, "parity": {}, "speed": {}}
     found["not_covered"] += [*source.not_covered, *form.NOT_COVERED]
     write_json(folder / exported.CERTIFICATE, found)
-    if why := form.cannot_run():
+    if why := form.CANNOT_RUN:
         found["not_checked"] = why
         found["not_covered"].insert(0, f"parity and speed, which have not been checked: {why}")
     else:

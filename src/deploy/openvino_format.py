@@ -23,6 +23,7 @@ NOT_COVERED = (
     "other devices than the CPU",
     "bfloat16, which OpenVINO takes where the processor has it, unless INFERENCE_PRECISION_HINT is f32, as here",
 )
+CANNOT_RUN = ""
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
@@ -39,12 +40,7 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
     return {"takes": "any batch", "bytes": size, "properties": FLOAT32, **described(graph, batches)}
 
 
-def cannot_run() -> str:
-    """Return why the format cannot run on this machine, '' where it can."""
-    return ""
-
-
-def answerer(folder: Path, threads: int = 0) -> Answer:
+def answerer(folder: Path, threads: int) -> Answer:
     """Return what answers for a batch by the export in a folder; see `formats.Format.answerer`."""
     properties = FLOAT32 | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     compiled = _library().Core().compile_model(folder / FILE, "CPU", properties)

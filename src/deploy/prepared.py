@@ -34,7 +34,6 @@ class PreparedSource(Source):
 
     def __init__(self, parts: Parts) -> None:
         self.parts, self.run, self.graph = parts, parts.run, parts.graph
-        self.network = parts.graph.tasks[0].model
         by_quantiles = (isinstance(h, TablePreparation) and h.encoder.scaling == "quantile" for h in parts.preparations)
         self.needs = (*PREPARES, "scikit-learn") if any(by_quantiles) else PREPARES
         self.examples = validation_examples(parts)

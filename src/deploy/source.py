@@ -25,8 +25,6 @@ class Source:
     graph: Exportable
     traced: Sequence[Mapping[str, Tensor]]
     """Of each preparation a batch, which the exporter traces."""
-    network: object
-    """That knows the licence of its weights, maybe."""
 
     def write_beside(self, folder: Path, examples: int) -> int:
         """Write what goes along with the model, and so many worked examples; return how many there are."""

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-from src.deploy.processor import processor
-
 SECONDS = 4.0
 """That are measured, at the most."""
 LEAST, MOST = 5, 200
@@ -46,5 +44,4 @@ def in_turns(export: Callable[[], Any], pytorch: Callable[[], Any]) -> dict[str,
         "turns": len(ratios),
         "batch": 1,
         "threads": 1,
-        "processor": processor(),
     }

@@ -19,7 +19,7 @@ from torch.export._patches import (  # private, but all there is: the exporter o
 from src.configs.errors import InputError
 from src.datamodules.preparation import read_json
 from src.deploy.graph import Exportable, Graph
-from src.deploy.onnx_format import example, explain, quiet, recurrence_left_open, shapes
+from src.deploy.onnx_format import arguments, explain, quiet, recurrence_left_open, shapes
 from src.inference.exported import CERTIFICATE, name_of
 from src.tasks.inputs import ImageInput
 
@@ -45,7 +45,7 @@ def trace(
     Raises:
         InputError: the graph cannot be traced.
     """
-    args = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in example(graph, batches)[0])
+    args = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in arguments(graph, batches))
     with quiet(), recurrent():
         try:
             return torch.export.export(graph, args, dynamic_shapes=(shapes(graph, most),))
@@ -78,10 +78,9 @@ def in_plain_order(graph: Exportable) -> Exportable:
 
 def described(graph: Exportable, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
     """Return the inputs and outputs of a graph, as the certificate has them."""
-    args, _ = example(graph, batches)
     inputs = {
         name: {"type": _type(tensor), "shape": [axes.get(axis, side) for axis, side in enumerate(tensor.shape)]}
-        for name, tensor, axes in zip(graph.input_names, args, graph.axes, strict=True)
+        for name, tensor, axes in zip(graph.input_names, arguments(graph, batches), graph.axes, strict=True)
     }
     with torch.no_grad():
         answers = graph.answers(batches)
