@@ -24,7 +24,7 @@ class ExportFlags:
     """One or several, each in a folder of its own: onnx, which predict.py and serve.py take, pt2, openvino, executorch,
     coreml."""
     examples: int = 8
-    """Validation examples that go along with their answers, for anyone to check."""
+    """Validation examples that go along with their answers, for anyone to check; 0 for none."""
     data_dir: Path | None = None
     """Where the run's data are by now, if they have moved."""
     experiment: Path | None = None

@@ -27,7 +27,7 @@ NOT_COVERED = (
 )
 
 
-def certificate(run: Path, form: str, folder: Path) -> dict[str, Any]:
+def new_certificate(run: Path, form: str, folder: Path) -> dict[str, Any]:
     """Return the first part of a certificate: what was exported, with what, and the hash of each file in the folder.
 
     Args:
@@ -75,37 +75,37 @@ def requirements(names: Sequence[str]) -> str:
     Args:
         names: of the distributions that it takes; those that are not installed are left out.
     """
-    found = [f"{name}=={version}" for name in names if (version := version_of(name))]
-    return "\n".join(["# what this export was checked with; Leyden itself: pip install --no-deps", *found]) + "\n"
+    pinned = [f"{name}=={version}" for name in names if (version := version_of(name))]
+    return "\n".join(["# what this export was checked with; Leyden itself: pip install --no-deps", *pinned]) + "\n"
 
 
-def show(found: Mapping[str, Any], file: str, folder: Path) -> None:
+def show(certificate: Mapping[str, Any], file: str, folder: Path) -> None:
     """Print a certificate's figures.
 
     Args:
-        found: the certificate.
+        certificate: of the export.
         file: name of the model.
         folder: of the export.
     """
-    model = found["model"]
+    model = certificate["model"]
     opset = f"opset {model['opset']}, " if "opset" in model else ""
-    preparation = "preparation, " if found["preparation"] else ""
+    preparation = "preparation, " if certificate["preparation"] else ""
     console.line(
         "exported",
         f"{folder}: {file} {size(model['bytes'])} ({opset}{model['takes']}), {preparation}"
-        f"{found['worked_examples']} worked examples",
+        f"{certificate['worked_examples']} worked examples",
     )
-    if found["parity"]:
-        _show_parity(found["parity"], classes="label" in model["outputs"] or "labels" in model["outputs"])
+    if certificate["parity"]:
+        _show_parity(certificate["parity"], classes="label" in model["outputs"] or "labels" in model["outputs"])
     else:
-        console.line("NOTE", f"{found['format']}: parity and speed are not checked: {found['not_checked']}")
-    if not found["preparation"]:
+        console.line("NOTE", f"{certificate['format']}: parity and speed are not checked: {certificate['not_checked']}")
+    if not certificate["preparation"]:
         console.line("NOTE", f"{NO_PREPARATION}: predict.py and serve.py do not take this export")
-    if speed := found["speed"]:
+    if speed := certificate["speed"]:
         console.line(
             "speed",
             f"{speed['export_ms']:.3g} ms an example, PyTorch {speed['pytorch_ms']:.3g}: {speed['ratio']:.1f} times "
-            f"({speed['threads']} thread, {shown(found['processor'])})",
+            f"({speed['threads']} thread, {shown(certificate['processor'])})",
         )
 
 

@@ -18,12 +18,22 @@ from src.configs.errors import InputError
 from src.deploy.graph import Exportable
 from src.deploy.onnx_format import explain, quiet
 from src.deploy.parity import Answer
-from src.deploy.traced import MOST, bounds, described, in_order, in_plain_order, names_in, recurrent, size_of, trace
+from src.deploy.traced import (
+    MAX_BATCH_SIZE,
+    bounds,
+    described,
+    in_order,
+    in_plain_order,
+    names_in,
+    recurrent,
+    size_of,
+    trace,
+)
 
 FILE = "model.mlpackage"
 NEEDS = ("coremltools",)
 NOT_COVERED = (
-    f"batches above {MOST}, and texts longer than the preparation leaves",
+    f"batches above {MAX_BATCH_SIZE}, and texts longer than the preparation leaves",
     "the GPU and the neural engine, which compute in float16",
 )
 CANNOT_RUN = "" if sys.platform == "darwin" else "Core ML runs on macOS alone, and this is none"
@@ -84,7 +94,7 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
             )
     model.save(str(folder / FILE))
     return {
-        "takes": f"batches of 1 to {MOST}",
+        "takes": f"batches of 1 to {MAX_BATCH_SIZE}",
         "bytes": size_of(folder / FILE),
         **description,
         "feature_names": {name: one.name for name, one in zip(graph.input_names, spec.input, strict=True)},
@@ -100,8 +110,8 @@ def answerer(folder: Path, threads: int) -> Answer:
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         values = [_narrow(torch.from_numpy(one)).numpy() for one in in_order(arrays, inputs)]
-        found = model.predict(dict(zip(features, values, strict=True)))
-        return {name: found[name] for name in outputs}
+        answers = model.predict(dict(zip(features, values, strict=True)))
+        return {name: answers[name] for name in outputs}
 
     return answer
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from src.configs.errors import InputError
 from src.configs.export import FormatName
-from src.deploy.certificate import certificate, requirements, show, size
+from src.deploy.certificate import new_certificate, requirements, show, size
 from src.deploy.formats import Format, format_of
 from src.deploy.licences import licences
 from src.deploy.parity import Answer
@@ -69,14 +69,14 @@ def export_formats(
         InputError: the run cannot be exported, whatever the format.
     """
     source = source_of(run, data_dir)
-    found = Exports({}, {})
+    exports = Exports({}, {})
     for name in dict.fromkeys(formats):
         try:
-            found.folders[name] = _export(source, name, examples)
+            exports.folders[name] = _export(source, name, examples)
         except InputError as error:
-            found.failures[name] = error
+            exports.failures[name] = error
             console.line("NOT MADE", str(error))
-    return found
+    return exports
 
 
 def source_of(run: Path, data_dir: Path | None = None) -> Source:
@@ -94,7 +94,7 @@ def _export(source: Source, name: FormatName, examples: int) -> Path:
     form = format_of(name)
     try:
         building.mkdir(parents=True)
-        found = _build(source, name, form, building, examples)
+        certificate = _build(source, name, form, building, examples)
         replace(building, folder)
     except OSError as error:
         raise InputError(f"--format {name}: {folder} cannot be written ({error.strerror or error}).") from error
@@ -102,7 +102,7 @@ def _export(source: Source, name: FormatName, examples: int) -> Path:
         shutil.rmtree(building, ignore_errors=True)
         with contextlib.suppress(OSError):  # there are others
             folder.parent.rmdir()
-    show(found, form.FILE, folder)
+    show(certificate, form.FILE, folder)
     log(source)
     return folder
 
@@ -113,18 +113,24 @@ def _build(source: Source, name: FormatName, form: Format, folder: Path, example
     worked = source.write_beside(folder, examples)
     atomic_write(folder / "requirements.txt", requirements([*source.needs, *form.NEEDS]))
     atomic_write(folder / "LICENCES.md", licences(source.run))
-    found = certificate(source.run, name, folder)
-    found |= {"model": model, "preparation": source.prepares, "worked_examples": worked, "parity": {}, "speed": {}}
-    found["not_covered"] += [*source.not_covered, *form.NOT_COVERED]
-    write_json(folder / exported.CERTIFICATE, found)
+    certificate = new_certificate(source.run, name, folder)
+    certificate |= {
+        "model": model,
+        "preparation": source.prepares,
+        "worked_examples": worked,
+        "parity": {},
+        "speed": {},
+    }
+    certificate["not_covered"] += [*source.not_covered, *form.NOT_COVERED]
+    write_json(folder / exported.CERTIFICATE, certificate)
     if why := form.CANNOT_RUN:
-        found["not_checked"] = why
-        found["not_covered"].insert(0, f"parity and speed, which have not been checked: {why}")
+        certificate["not_checked"] = why
+        certificate["not_covered"].insert(0, f"parity and speed, which have not been checked: {why}")
     else:
-        found["parity"] = source.parity(_running(form, folder, name), folder, name)
-        found["speed"] = source.speed(_running(form, folder, name, threads=1))
-    write_json(folder / exported.CERTIFICATE, found)
-    return found
+        certificate["parity"] = source.parity(_running(form, folder, name), folder, name)
+        certificate["speed"] = source.speed(_running(form, folder, name, threads=1))
+    write_json(folder / exported.CERTIFICATE, certificate)
+    return certificate
 
 
 def log(source: Source) -> None:

@@ -94,12 +94,12 @@ class Graph(Exportable):
         after = prob
         if self.temperature != 1:
             after = (prob.double().clamp(min=LEAST).log() / self.temperature).softmax(1).float()
-        found = {"prob": after, "label": prob.argmax(1)}
+        answers = {"prob": after, "label": prob.argmax(1)}
         if self.temperature != 1:
-            found["prob_uncalibrated"] = prob
+            answers["prob_uncalibrated"] = prob
         if self.threshold is not None:
-            found["label_by_threshold"] = (after[:, 1].double() >= self.threshold).long()
-        return found
+            answers["label_by_threshold"] = (after[:, 1].double() >= self.threshold).long()
+        return answers
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the answers for tensors [batch, ...], in the order of `input_names`."""

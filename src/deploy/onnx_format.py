@@ -118,13 +118,13 @@ def explain(error: Exception) -> str:
 
 def _place(error: BaseException) -> str:
     """Return ' at file:line' of the deepest frame in code that is not a library's; '' where there is none."""
-    found, trace = "", error.__traceback__
+    place, trace = "", error.__traceback__
     while trace:
         name = trace.tb_frame.f_code.co_filename
         if "site-packages" not in name and "/deploy/" not in name and Path(name).suffix == ".py":
-            found = f" at {name}:{trace.tb_lineno}"
+            place = f" at {name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return place
 
 
 @contextlib.contextmanager

@@ -49,8 +49,8 @@ def answerer(folder: Path, threads: int) -> Answer:
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         values = dict(zip(inputs, in_order(arrays, inputs), strict=True))
-        found = compiled({name: array for name, array in values.items() if name in there})
-        return {name: found[position] for position, name in enumerate(outputs)}  # names may be joined, never the order
+        answers = compiled({name: array for name, array in values.items() if name in there})
+        return {name: answers[position] for position, name in enumerate(outputs)}  # names may be joined
 
     return answer
 

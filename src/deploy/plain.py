@@ -21,7 +21,7 @@ from src.datamodules import DataModule
 from src.deploy import parity
 from src.deploy.certificate import NO_PREPARATION
 from src.deploy.graph import Exportable
-from src.deploy.parts import MOST, SPLIT, require_done, require_same_data, tensors
+from src.deploy.parts import MAX_EXAMPLES, SPLIT, require_done, require_same_data, tensors
 from src.deploy.prepared import traced_keys
 from src.deploy.source import Source
 from src.deploy.speed import in_turns
@@ -144,7 +144,7 @@ class PlainSource(Source):
 
     def _expected(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            return {name: found.numpy() for name, found in self.graph.answers([tensors(arrays)]).items()}
+            return {name: answer.numpy() for name, answer in self.graph.answers([tensors(arrays)]).items()}
 
     @override
     def write_beside(self, folder: Path, examples: int) -> int:
@@ -195,14 +195,14 @@ class PlainSource(Source):
         return in_turns(lambda: answer([arrays]), pytorch)
 
 
-def distance(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+def distance(answers: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
     """Return the greatest difference of any output, as a share of it or of the outputs' deviation, if that is more.
 
     It is infinite where a shape, or what is no fraction, differs, and NaN where a difference is.
     """
     largest = 0.0
     for name, values in wanted.items():
-        other = found[name]
+        other = answers[name]
         if other.shape != values.shape or (values.dtype.kind != "f" and not np.array_equal(other, values)):
             return float("inf")
         if values.dtype.kind == "f" and values.size:
@@ -212,7 +212,7 @@ def distance(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) 
 
 
 def _validation(experiment: Experiment, run: Path, record: Mapping[str, Any]) -> Iterable[Any]:
-    """Yield validation batches, of `MOST` examples together at the most; see `PlainSource` for errors."""
+    """Yield validation batches, of `MAX_EXAMPLES` examples together at the most; see `PlainSource` for errors."""
     datamodule = make_datamodule(experiment)
     if isinstance(datamodule, DataModule):
         set_up(experiment, datamodule, run, recorded=True)
@@ -228,7 +228,7 @@ def _validation(experiment: Experiment, run: Path, record: Mapping[str, Any]) ->
             (len(leaf) for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor) and leaf.ndim), default=1
         )
         yield batch
-        if count >= MOST:
+        if count >= MAX_EXAMPLES:
             return
 
 

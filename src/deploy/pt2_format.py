@@ -33,7 +33,7 @@ def answerer(folder: Path, threads: int) -> Answer:
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            found = module(*(torch.from_numpy(values) for values in in_order(arrays, inputs)))
-        return {name: tensor.numpy() for name, tensor in zip(outputs, found, strict=True)}
+            answers = module(*(torch.from_numpy(values) for values in in_order(arrays, inputs)))
+        return {name: tensor.numpy() for name, tensor in zip(outputs, answers, strict=True)}
 
     return answer

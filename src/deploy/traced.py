@@ -23,7 +23,7 @@ from src.deploy.onnx_format import arguments, explain, quiet, recurrence_left_op
 from src.inference.exported import CERTIFICATE, name_of
 from src.tasks.inputs import ImageInput
 
-MOST = 32
+MAX_BATCH_SIZE = 32
 """Examples of a batch, in formats that plan their memory beforehand."""
 
 
@@ -62,18 +62,18 @@ def recurrent() -> Iterator[None]:
 
 def bounds(graph: Exportable) -> dict[str, int]:
     """Return the greatest size of each axis that varies."""
-    return {"batch": MOST, **graph.longest}
+    return {"batch": MAX_BATCH_SIZE, **graph.longest}
 
 
 def in_plain_order(graph: Exportable) -> Exportable:
     """Return a copy whose tensors lie in memory in the order of their axes, which some formats take for granted."""
-    found = copy.deepcopy(graph)
-    for parameter in found.parameters():
+    copied = copy.deepcopy(graph)
+    for parameter in copied.parameters():
         parameter.data = parameter.data.contiguous()
-    for task in found.tasks if isinstance(found, Graph) else ():
+    for task in copied.tasks if isinstance(copied, Graph) else ():
         if isinstance(kind := task.input, ImageInput):
             kind.memory_format = torch.contiguous_format
-    return found
+    return copied
 
 
 def described(graph: Exportable, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def described(graph: Exportable, batches: Sequence[Mapping[str, Tensor]]) -> dic
     }
     with torch.no_grad():
         answers = graph.answers(batches)
-    outputs = {name: {"type": _type(found), "shape": ["batch", *found.shape[1:]]} for name, found in answers.items()}
+    outputs = {name: {"type": _type(answer), "shape": ["batch", *answer.shape[1:]]} for name, answer in answers.items()}
     return {"inputs": inputs, "outputs": outputs}
 
 

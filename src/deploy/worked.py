@@ -32,9 +32,9 @@ def write_examples(parts: Parts, examples: Examples, expected: Reference, count:
     raw = _raw(examples, rows, folder / FOLDER)
     values = {name: array[rows] for name, array in expected.values.items()}
     answers = [{name: array[row].tolist() for name, array in values.items()} for row in range(len(rows))]
-    found = [{"input": one, "outputs": answer} for one, answer in zip(raw, answers, strict=True)]
-    write_json(folder / FOLDER / FILE, {"examples": found})
-    return len(found)
+    worked = [{"input": one, "outputs": answer} for one, answer in zip(raw, answers, strict=True)]
+    write_json(folder / FOLDER / FILE, {"examples": worked})
+    return len(worked)
 
 
 def _raw(examples: Examples, rows: list[int], folder: Path) -> list[Any]:
@@ -44,7 +44,7 @@ def _raw(examples: Examples, rows: list[int], folder: Path) -> list[Any]:
         table = from_frame(first.iloc[rows])
         columns = {name: words(table[name]) for name in table.column_names}
         return [{name: cells[row] for name, cells in columns.items()} for row in range(len(rows))]
-    found: list[Any] = []
+    given: list[Any] = []
     for number, row in enumerate(rows):
         one = examples.raw[row]
         if isinstance(one, Path):
@@ -55,15 +55,15 @@ def _raw(examples: Examples, rows: list[int], folder: Path) -> list[Any]:
             Image.fromarray(one).save(folder / name)
         else:
             name = str(one)
-        found.append(name)
-    return found
+        given.append(name)
+    return given
 
 
-def close(found: Any, expected: Any, bound: float) -> bool:
+def close(answer: Any, expected: Any, bound: float) -> bool:
     """Return whether two values of JSON, numbers or lists of them, are as near as a bound, relative to large ones."""
     if isinstance(expected, list):
-        return len(found) == len(expected) and all(close(a, b, bound) for a, b in zip(found, expected, strict=True))
-    return math.isclose(found, expected, rel_tol=bound, abs_tol=bound)
+        return len(answer) == len(expected) and all(close(a, b, bound) for a, b in zip(answer, expected, strict=True))
+    return math.isclose(answer, expected, rel_tol=bound, abs_tol=bound)
 
 
 def require_worked(exported: Exported) -> int:

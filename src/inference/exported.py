@@ -58,8 +58,8 @@ class Network:
             for name, values in batch.items()
             if (node := name_of(name, number)) in self.input_names
         }
-        found: Any = self.session.run(None, feeds)
-        return dict(zip(self.output_names, found, strict=True))
+        outputs: Any = self.session.run(None, feeds)
+        return dict(zip(self.output_names, outputs, strict=True))
 
 
 class Batch(NamedTuple):
@@ -127,8 +127,8 @@ class Exported:
         for keys, arrays, bad in batches:
             for key, why in bad.items():
                 errors[key] = why
-            for name, found in self.network(arrays).items() if keys else ():
-                values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[keys] = found
+            for name, answers in self.network(arrays).items() if keys else ():
+                values.setdefault(name, np.zeros((count, *answers.shape[1:]), answers.dtype))[keys] = answers
         for output in self.network.session.get_outputs() if not values else ():  # nothing could be read
             width = [side for side in output.shape[1:] if isinstance(side, int)]
             values[output.name] = np.zeros((count, *width), np.int64 if "int" in output.type else np.float64)
@@ -205,8 +205,8 @@ def load(folder: Path, *, threads: int = 0) -> Exported:
             f"{folder}: made of a module or data module of your own, so nothing is known here of how a raw input "
             f"becomes what it takes ({inputs}). Run {folder / GRAPH} with onnxruntime yourself."
         )
-    found = read_json(folder / MODEL)
-    spec = DataSpec(classes=tuple(found["classes"]), target=from_json(Target, found["target"]))
+    described = read_json(folder / MODEL)
+    spec = DataSpec(classes=tuple(described["classes"]), target=from_json(Target, described["target"]))
     return Exported(
         folder, certificate, preparations(folder), open_network(folder, certificate, threads), answers_for(spec)
     )

@@ -176,6 +176,6 @@ def outputs(run: Path, inputs: Sequence[PredictionInput], accelerator: Accelerat
             errors[position] = why
         index = batch.pop("index").numpy()  # numpy takes a tensor of one for a number
         for name, values in batch.items():
-            found = values.numpy()
-            predicted.setdefault(name, np.zeros((len(ids), *found.shape[1:]), found.dtype))[index] = found
+            array = values.numpy()
+            predicted.setdefault(name, np.zeros((len(ids), *array.shape[1:]), array.dtype))[index] = array
     return Outputs(datamodule, task.objective, ids, predicted, errors)
