@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -29,6 +30,7 @@ from src.deploy.plain import PlainSource
 from src.experiment import ClassificationExperiment, DataSpec, Experiment
 from src.inference import exported
 from src.inference.predictor import predict
+from src.resources import hub
 from src.runs import records
 from src.tasks import Task
 from src.tasks.inputs import PlainInput
@@ -130,6 +132,10 @@ class Named(Lit):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+class Pair(Named):
+    """Gets batches without names."""
 
 
 class Own(Experiment):
@@ -342,6 +348,9 @@ def test_the_licence_of_first_weights_is_said_where_it_is_known(run: Path, tmp_p
         "Hub's cache: nobody/nothing": unknown,
         f"file {tmp_path / 'weights.pt'}": unknown,
         "as given": unknown,
+        f"package {hub.PACKAGE} 1.0": "Their licence: apache-2.0, as their model card says."
+        if importlib.util.find_spec(hub.MODULE)
+        else unknown,
     }.items():
         (copied / "run.json").write_text(json.dumps(record | {"weights": {"source": source}}))
         assert f"First weights: {source}. {said}\n" in licences(copied)
@@ -434,6 +443,11 @@ def test_parts_of_a_batch_are_taken_by_the_names_of_the_example(home: Path, monk
     monkeypatch.setattr(Named, "example", {"mask": torch.ones(2)})
     with pytest.raises(InputError, match=r"Named: a validation batch has no mask, only y, scale, x"):
         PlainSource(run)
+
+
+def test_parts_without_names_are_taken_in_the_order_of_forward(own: Path, tmp_path: Path) -> None:
+    source = PlainSource(of_kind("Pair", own, tmp_path))
+    assert [tuple(source.traced[0][name].shape) for name in ("x", "scale")] == [(3, 4), (3,)]
 
 
 def test_a_network_in_leydens_task_leaves_with_its_probabilities(home: Path) -> None:

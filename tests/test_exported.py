@@ -34,6 +34,7 @@ from src.inference.batch import predict
 from src.resources.files import write_json
 from src.runs import records
 from src.runs.compare.runs import find
+from src.runs.exports import is_stale, weights_of
 from src.training import runner
 
 ABSENT = ("torch", "lightning", "torchvision", "torchmetrics", "timm", "transformers", "sklearn", "scipy", "matplotlib")
@@ -180,6 +181,13 @@ def test_a_run_that_has_gone_on_is_not_served_by_its_old_export(
     (copied / "checkpoints" / "best.ckpt").unlink()
     process.export_of(copied)
     assert made == [copied], "without weights there is no newer export to be had"
+    for name in ("fold-1", "fold-2"):
+        (weights := tmp_path / "folds" / name / "checkpoints").mkdir(parents=True)
+        (weights.parent / "run.json").write_text("{}")
+        (weights / "best.ckpt").write_text(name)
+    digests = weights_of(tmp_path / "folds")
+    assert len(set(digests)) == 2
+    assert [is_stale(tmp_path / "folds", {"run": {"weights_sha256": old}}) for old in (digests, digests[:1])] == [0, 1]
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

@@ -31,6 +31,7 @@ from src.inference.predictor import load_best
 from src.loading import load
 from src.runs import records, state
 from src.tasks import Task
+from src.terminal.progress import counted
 from src.training.build import make_datamodule, set_up
 from src.training.plain import has, look_at
 
@@ -156,7 +157,7 @@ class PlainSource(Source):
     @override
     def parity(self, answer: parity.Answer, folder: Path, name: str) -> dict[str, Any]:
         largest, count, sizes = 0.0, 0, set[int]()
-        for number, arguments in enumerate(self.batches):
+        for number, arguments in enumerate(counted("parity", self.batches)):
             arrays = self._arrays(arguments)
             whole = len(arrays[self.graph.names[0]])
             small = [size for size in parity.SIZES[:-1] if size < whole] if number < parity.FEW else []
