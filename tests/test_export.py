@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -20,13 +21,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.tables import TableClassification
 from src.configs.errors import InputError
+from src.configs.export import FormatName
 from src.datamodules import Plain
 from src.deploy import coreml_format, pt2_format
 from src.deploy.export import export, export_formats
-from src.deploy.formats import FormatName
+from src.deploy.licences import licences
+from src.deploy.plain import PlainSource
 from src.experiment import ClassificationExperiment, DataSpec, Experiment
 from src.inference import exported
 from src.inference.predictor import predict
+from src.resources import hub
 from src.runs import records
 from src.tasks import Task
 from src.tasks.inputs import PlainInput
@@ -94,6 +98,46 @@ class Greedy(Lit):
         return self.layer(x) * mask[:, None]
 
 
+class Empty(Lit):
+    def forward(self, x: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None
+
+
+class NamedRows(Rows):
+    """Batches with names, in another order than the module has them."""
+
+    def train_dataloader(self) -> Any:
+        x, y = self.data.tensors
+        rows: Any = [{"y": b, "scale": a[0] + 1, "x": a} for a, b in zip(x, y, strict=True)]
+        return DataLoader(rows, batch_size=12)
+
+    def val_dataloader(self) -> Any:
+        return self.train_dataloader()
+
+
+class Named(Lit):
+    """Takes both by name: by position, each would be the other."""
+
+    example: ClassVar = {"scale": torch.ones(2), "x": torch.ones(2, 4)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.example_input_array = self.example
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.layer(x) * scale[:, None]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return nn.functional.cross_entropy(self(batch["x"], batch["scale"]), batch["y"])
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+class Pair(Named):
+    """Gets batches without names."""
+
+
 class Own(Experiment):
     monitor = "val_loss"
 
@@ -105,7 +149,7 @@ class Own(Experiment):
     """By which the data move."""
 
     def datamodule(self) -> Any:
-        return Rows(self.shift)
+        return NamedRows(self.shift) if self.kind == "Named" else Rows(self.shift)
 
     def task(self, spec: DataSpec) -> Any:
         return globals()[self.kind]()
@@ -230,8 +274,10 @@ def test_a_missing_library_keeps_no_other_format(
     for name in ("openvino", "executorch", "coremltools"):
         monkeypatch.setitem(sys.modules, name, None)
     copied = copy_of(run, tmp_path)
-    found = export_formats(copied, ["openvino", "executorch", "coreml", "pt2"])
+    found = export_formats(copied, ["openvino", "executorch", "coreml", "pt2"], examples=0)
     assert [*found.folders] == ["pt2"]
+    assert certificate_of(found.folders["pt2"])["worked_examples"] == 0
+    assert json.loads((found.folders["pt2"] / "examples" / "examples.json").read_text()) == {"examples": []}
     libraries: dict[FormatName, str] = {"openvino": "openvino", "executorch": "executorch", "coreml": "coremltools"}
     for name, library in libraries.items():
         assert f"--format {name}: needs {library}" in str(found.failures[name])
@@ -270,7 +316,7 @@ def test_core_ml_claims_no_parity_where_it_cannot_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("coremltools")
-    if not (why := coreml_format.cannot_run()):
+    if not (why := coreml_format.CANNOT_RUN):
         pytest.skip("this is macOS, where it runs")
     found = export_formats(copy_of(run, tmp_path), ["coreml"])
     assert found.failures == {}
@@ -282,11 +328,39 @@ def test_core_ml_claims_no_parity_where_it_cannot_run(
     assert not any(line.startswith(("parity", "speed")) for line in said.splitlines())
 
 
+def test_the_licence_of_first_weights_is_said_where_it_is_known(run: Path, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    (encoder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# An encoder\n")
+    (damaged := tmp_path / "damaged").mkdir()
+    (damaged / "README.md").write_text("---\nlicense: [\n---\n")
+    unknown = "Their licence is not known here: ask their source."
+    copied = copy_of(run, tmp_path)
+    record = records.load(copied)
+    for source, said in {
+        "none (random)": "No weights of others went in.",
+        "timm cache: timm/resnet50.tv_in1k": "Their licence: bsd-3-clause, as timm says.",
+        "timm download: timm/resnet18.a1_in1k": "Their licence: apache-2.0, as timm says.",
+        "timm cache: timm/no_such_model": unknown,
+        f"folder {encoder}": "Their licence: apache-2.0, as their model card says.",
+        f"folder {damaged}": unknown,
+        f"folder {tmp_path / 'gone'}": unknown,
+        "Hub's cache: nobody/nothing": unknown,
+        f"file {tmp_path / 'weights.pt'}": unknown,
+        "as given": unknown,
+        f"package {hub.PACKAGE} 1.0": "Their licence: apache-2.0, as their model card says."
+        if importlib.util.find_spec(hub.MODULE)
+        else unknown,
+    }.items():
+        (copied / "run.json").write_text(json.dumps(record | {"weights": {"source": source}}))
+        assert f"First weights: {source}. {said}\n" in licences(copied)
+
+
 # ------------------------------------------------------------------------------------------------------ what is refused
 def test_a_bound_that_is_missed_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = pt2_format.answerer
 
-    def liar(folder: Path, threads: int = 0) -> Any:
+    def liar(folder: Path, threads: int) -> Any:
         answer = real(folder, threads)
         return lambda arrays: {name: 1 - values for name, values in answer(arrays).items()}
 
@@ -303,7 +377,7 @@ def test_an_export_that_fails_keeps_the_one_before(run: Path, tmp_path: Path, mo
     export_formats(copied, ["pt2"])
     before = {path: path.read_bytes() for path in (copied / "export").rglob("*") if path.is_file()}
 
-    def broken(folder: Path, threads: int = 0) -> Any:
+    def broken(folder: Path, threads: int) -> Any:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(pt2_format, "answerer", broken)
@@ -356,6 +430,26 @@ def test_a_plain_module_leaves_as_its_forward(own: Path, tmp_path: Path) -> None
         exported.load(folder)
 
 
+def test_parts_of_a_batch_are_taken_by_the_names_of_the_example(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner.run(Own(kind="Named"))
+    source: Any = PlainSource(run)
+    assert source.graph.input_names == ["x", "scale"]
+    rows = NamedRows()
+    rows.setup("fit")
+    batch = next(iter(rows.val_dataloader()))
+    module = source.graph.module
+    assert torch.equal(source.traced[0]["scale"], batch["scale"][:3])
+    assert torch.equal(source.graph(batch["x"], batch["scale"])[0], module.layer(batch["x"]) * batch["scale"][:, None])
+    monkeypatch.setattr(Named, "example", {"mask": torch.ones(2)})
+    with pytest.raises(InputError, match=r"Named: a validation batch has no mask, only y, scale, x"):
+        PlainSource(run)
+
+
+def test_parts_without_names_are_taken_in_the_order_of_forward(own: Path, tmp_path: Path) -> None:
+    source = PlainSource(of_kind("Pair", own, tmp_path))
+    assert [tuple(source.traced[0][name].shape) for name in ("x", "scale")] == [(3, 4), (3,)]
+
+
 def test_a_network_in_leydens_task_leaves_with_its_probabilities(home: Path) -> None:
     run = runner.run(OwnNetwork())
     found = export_formats(run, ["pt2"])
@@ -371,6 +465,7 @@ def test_a_network_in_leydens_task_leaves_with_its_probabilities(home: Path) -> 
     [
         ("Forgetful", r"Forgetful has no forward\(\), which is what is exported"),
         ("Greedy", r"Greedy.forward does not take the first part of a validation batch.*example_input_array"),
+        ("Empty", r"Empty.forward returns a NoneType, and an export tensors alone"),
     ],
 )
 def test_a_module_that_cannot_be_called_is_refused(kind: str, message: str, own: Path, tmp_path: Path) -> None:

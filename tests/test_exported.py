@@ -12,7 +12,10 @@ import shutil
 import subprocess
 import sys
 import venv
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import ROOT, own_home
@@ -23,12 +26,15 @@ from scripts.predict import main
 from src.cli.parser import PredictFlags
 from src.configs.errors import InputError
 from src.deploy.export import export
+from src.deploy.server import process
+from src.deploy.worked import require_worked
 from src.experiment import Perceptron
 from src.inference import exported
 from src.inference.batch import predict
 from src.resources.files import write_json
 from src.runs import records
 from src.runs.compare.runs import find
+from src.runs.exports import is_stale, weights_of
 from src.training import runner
 
 ABSENT = ("torch", "lightning", "torchvision", "torchmetrics", "timm", "transformers", "sklearn", "scipy", "matplotlib")
@@ -157,6 +163,33 @@ def test_compare_names_the_exports(run: Path) -> None:
     assert not list(run.glob("export/.*")), "nothing of the building is left"
 
 
+def test_a_run_that_has_gone_on_is_not_served_by_its_old_export(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = shutil.copytree(run, tmp_path / run.name)
+    made: list[Path] = []
+    monkeypatch.setattr("src.deploy.export.export", lambda run: made.append(run) or run / "export" / "onnx")
+    assert process.export_of(copied) == copied / "export" / "onnx"
+    assert not made
+    with open(copied / "checkpoints" / "best.ckpt", "ab") as file:
+        file.write(b" ")
+    assert process.export_of(copied) == copied / "export" / "onnx"
+    assert made == [copied]
+    assert "of earlier weights of this run, so it is exported again" in capsys.readouterr().out
+    (found,), _ = find([copied])
+    assert str(found.exports[0]).endswith("of earlier weights")
+    (copied / "checkpoints" / "best.ckpt").unlink()
+    process.export_of(copied)
+    assert made == [copied], "without weights there is no newer export to be had"
+    for name in ("fold-1", "fold-2"):
+        (weights := tmp_path / "folds" / name / "checkpoints").mkdir(parents=True)
+        (weights.parent / "run.json").write_text("{}")
+        (weights / "best.ckpt").write_text(name)
+    digests = weights_of(tmp_path / "folds")
+    assert len(set(digests)) == 2
+    assert [is_stale(tmp_path / "folds", {"run": {"weights_sha256": old}}) for old in (digests, digests[:1])] == [0, 1]
+
+
 # ------------------------------------------------------------------------------------------------------------ bad input
 @pytest.mark.parametrize("name", ["model.onnx", "columns.json", "preparation.json", "examples/examples.json"])
 def test_a_changed_or_missing_file_is_refused_by_name(name: str, folder: Path, houses: Path) -> None:
@@ -187,6 +220,19 @@ def test_a_file_name_out_of_the_folder_is_refused(folder: Path, houses: Path) ->
     write_json(folder / "certificate.json", found)
     with pytest.raises(InputError, match=r"\.\./secret\.txt: outside the export"):
         predict(folder, [houses])
+
+
+def test_worked_examples_are_files_of_the_export_and_may_be_none(folder: Path) -> None:
+    table = exported.load(folder)
+    assert require_worked(table) == 8
+    (folder.parent / "secret.png").write_bytes(b"secret")
+    preparation: Any = SimpleNamespace(kind="image")
+    for name in ("../../secret.png", str(folder.parent / "secret.png"), "0.png"):
+        write_json(folder / "examples" / "examples.json", {"examples": [{"input": name, "outputs": {}}]})
+        with pytest.raises(InputError, match=rf"examples\.json: {re.escape(name)} is no file of this export"):
+            require_worked(replace(table, preparations=[preparation]))
+    write_json(folder / "examples" / "examples.json", {"examples": []})
+    assert require_worked(table) == 0
 
 
 def test_an_onnxruntime_too_old_for_the_opset_says_so(folder: Path, houses: Path) -> None:

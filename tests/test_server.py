@@ -32,7 +32,7 @@ from src.configs.errors import InputError
 from src.deploy.server import process
 from src.deploy.server.flags import ServeFlags
 from src.inference import exported
-from src.inference.exported import digest_of
+from src.resources.files import digest_of
 
 TOKEN = "a secret"
 

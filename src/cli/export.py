@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from src.cli.parser import NoColor
 from src.configs.errors import InputError
+from src.configs.export import FormatName
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,11 @@ class ExportFlags:
 
     run: tyro.conf.Positional[Path]
     """Run directory, runs/<Experiment>/<id>."""
-    format: Annotated[
-        tuple[Literal["onnx", "pt2", "openvino", "executorch", "coreml"], ...], tyro.conf.arg(metavar="FORMAT ...")
-    ] = ("onnx",)
+    format: Annotated[tuple[FormatName, ...], tyro.conf.arg(metavar="FORMAT ...")] = ("onnx",)
     """One or several, each in a folder of its own: onnx, which predict.py and serve.py take, pt2, openvino, executorch,
     coreml."""
     examples: int = 8
-    """Validation examples that go along with their answers, for anyone to check."""
+    """Validation examples that go along with their answers, for anyone to check; 0 for none."""
     data_dir: Path | None = None
     """Where the run's data are by now, if they have moved."""
     experiment: Path | None = None

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.datamodules import quarantine
-from src.datamodules.capabilities import PredictsFiles, require
+from src.datamodules.capabilities import PredictsFiles
 from src.datamodules.folds import Fold, splits_of_fold
 from src.datamodules.preparation import PredictionInput, Prepared
 from src.datamodules.prepared_batches import PreparedBatches
@@ -222,10 +222,9 @@ class DataModule(LightningDataModule):
             spec: of the run.
 
         Raises:
-            InputError: the data module predicts no files, or the inputs cannot be used.
+            InputError: the inputs cannot be used.
         """
-        require(self, PredictsFiles, "predict", "cannot read inputs to predict.")
-        assert isinstance(self, PredictsFiles)
+        assert isinstance(self, PredictsFiles), "see `capabilities.require`"
         self.prepared = self.preparation(spec).read(inputs, self.notes)
         return self.prepared.ids
 

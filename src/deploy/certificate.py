@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from src.deploy.processor import processor, shown
-from src.inference.exported import CERTIFICATE, digest_of
+from src.inference.exported import CERTIFICATE
+from src.resources.files import digest_of
 from src.runs import records
+from src.runs.exports import weights_of
 from src.runs.provenance import versions
 from src.terminal import console
 
@@ -25,12 +27,11 @@ NOT_COVERED = (
 )
 
 
-def certificate(run: Path, members: Sequence[Path], form: str, folder: Path) -> dict[str, Any]:
+def new_certificate(run: Path, form: str, folder: Path) -> dict[str, Any]:
     """Return the first part of a certificate: what was exported, with what, and the hash of each file in the folder.
 
     Args:
         run: that is exported.
-        members: the run itself, or its children.
         form: the format.
         folder: with all files.
     """
@@ -47,7 +48,7 @@ def certificate(run: Path, members: Sequence[Path], form: str, folder: Path) -> 
             "data": {name: record["data"][name] for name in ("source", "fingerprint", "stand_in")},
             "git": record["git"],
             "record_sha256": digest_of(run / "run.json"),
-            "weights_sha256": [digest_of(member / "checkpoints" / "best.ckpt") for member in members],
+            "weights_sha256": weights_of(run),
         },
         "versions": versions() | libraries,
         "processor": processor(),
@@ -74,48 +75,37 @@ def requirements(names: Sequence[str]) -> str:
     Args:
         names: of the distributions that it takes; those that are not installed are left out.
     """
-    found = [f"{name}=={version}" for name in names if (version := version_of(name))]
-    return "\n".join(["# what this export was checked with; Leyden itself: pip install --no-deps", *found]) + "\n"
+    pinned = [f"{name}=={version}" for name in names if (version := version_of(name))]
+    return "\n".join(["# what this export was checked with; Leyden itself: pip install --no-deps", *pinned]) + "\n"
 
 
-def licences(run: Path, network: object) -> str:
-    """Return what is known of the licences of a run's weights."""
-    record = records.load(run)
-    source = record["weights"]["source"]
-    known = getattr(network, "weights_licence", "")
-    said = f"Licence of these weights: {known}." if known else "Their licence is not known here: ask their source."
-    if source.startswith("none"):
-        said = "No weights of others went in."
-    return f"# Licences\n\nFirst weights: {source}. {said}\n\nData: {record['data']['source']}.\n"
-
-
-def show(found: Mapping[str, Any], file: str, folder: Path) -> None:
+def show(certificate: Mapping[str, Any], file: str, folder: Path) -> None:
     """Print a certificate's figures.
 
     Args:
-        found: the certificate.
+        certificate: of the export.
         file: name of the model.
         folder: of the export.
     """
-    model = found["model"]
+    model = certificate["model"]
     opset = f"opset {model['opset']}, " if "opset" in model else ""
-    preparation = "preparation, " if found["preparation"] else ""
+    preparation = "preparation, " if certificate["preparation"] else ""
     console.line(
         "exported",
         f"{folder}: {file} {size(model['bytes'])} ({opset}{model['takes']}), {preparation}"
-        f"{found['worked_examples']} worked examples",
+        f"{certificate['worked_examples']} worked examples",
     )
-    if found["parity"]:
-        _show_parity(found["parity"], classes="label" in model["outputs"] or "labels" in model["outputs"])
+    if certificate["parity"]:
+        _show_parity(certificate["parity"], classes="label" in model["outputs"] or "labels" in model["outputs"])
     else:
-        console.line("NOTE", f"{found['format']}: parity and speed are not checked: {found['not_checked']}")
-    if not found["preparation"]:
+        console.line("NOTE", f"{certificate['format']}: parity and speed are not checked: {certificate['not_checked']}")
+    if not certificate["preparation"]:
         console.line("NOTE", f"{NO_PREPARATION}: predict.py and serve.py do not take this export")
-    if speed := found["speed"]:
+    if speed := certificate["speed"]:
         console.line(
             "speed",
             f"{speed['export_ms']:.3g} ms an example, PyTorch {speed['pytorch_ms']:.3g}: {speed['ratio']:.1f} times "
-            f"({speed['threads']} thread, {shown(speed['processor'])})",
+            f"({speed['threads']} thread, {shown(certificate['processor'])})",
         )
 
 

@@ -16,16 +16,27 @@ from typing_extensions import override
 
 from src.configs.errors import InputError
 from src.deploy.graph import Exportable
-from src.deploy.onnx_format import example, explain, quiet
+from src.deploy.onnx_format import explain, quiet
 from src.deploy.parity import Answer
-from src.deploy.traced import MOST, bounds, described, in_order, in_plain_order, names_in, recurrent, size_of, trace
+from src.deploy.traced import (
+    MAX_BATCH_SIZE,
+    bounds,
+    described,
+    in_order,
+    in_plain_order,
+    names_in,
+    recurrent,
+    size_of,
+    trace,
+)
 
 FILE = "model.mlpackage"
 NEEDS = ("coremltools",)
 NOT_COVERED = (
-    f"batches above {MOST}, and texts longer than the preparation leaves",
+    f"batches above {MAX_BATCH_SIZE}, and texts longer than the preparation leaves",
     "the GPU and the neural engine, which compute in float16",
 )
+CANNOT_RUN = "" if sys.platform == "darwin" else "Core ML runs on macOS alone, and this is none"
 
 
 class Narrow(Exportable):
@@ -56,20 +67,20 @@ class Narrow(Exportable):
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
     """Write a graph as `model.mlpackage`; see `formats.Format.write`."""
     library = _library()
-    outputs = example(graph, batches)[1]
     narrow = Narrow(in_plain_order(graph), {name: batches[0][name].dtype for name in graph.names})
     as_int32 = [{name: _narrow(values) for name, values in batch.items()} for batch in batches]
+    description = described(narrow, as_int32)
     program = trace(narrow, as_int32, name="coreml", most=bounds(graph))
     with quiet(), recurrent(), contextlib.redirect_stderr(io.StringIO()):  # of its progress bars
         try:
             program = program.run_decompositions()
             model = library.convert(
                 program,
-                outputs=[library.TensorType(name=name) for name in outputs],
+                outputs=[library.TensorType(name=name) for name in description["outputs"]],
                 minimum_deployment_target=library.target.iOS17,
                 compute_precision=library.precision.FLOAT32,
                 compute_units=library.ComputeUnit.CPU_ONLY,
-                skip_model_load=bool(cannot_run()),
+                skip_model_load=bool(CANNOT_RUN),
             )
         except Exception as error:  # of a dozen kinds
             raise InputError(f"--format coreml: {explain(error)}") from error
@@ -83,19 +94,14 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
             )
     model.save(str(folder / FILE))
     return {
-        "takes": f"batches of 1 to {MOST}",
+        "takes": f"batches of 1 to {MAX_BATCH_SIZE}",
         "bytes": size_of(folder / FILE),
-        **described(narrow, as_int32),
+        **description,
         "feature_names": {name: one.name for name, one in zip(graph.input_names, spec.input, strict=True)},
     }
 
 
-def cannot_run() -> str:
-    """Return why the format cannot run on this machine, '' where it can."""
-    return "" if sys.platform == "darwin" else "Core ML runs on macOS alone, and this is none"
-
-
-def answerer(folder: Path, threads: int = 0) -> Answer:
+def answerer(folder: Path, threads: int) -> Answer:
     """Return what answers for a batch by the export in a folder, on the CPU. Its threads are Core ML's own."""
     library = _library()
     model = library.models.MLModel(str(folder / FILE), compute_units=library.ComputeUnit.CPU_ONLY)
@@ -104,8 +110,8 @@ def answerer(folder: Path, threads: int = 0) -> Answer:
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         values = [_narrow(torch.from_numpy(one)).numpy() for one in in_order(arrays, inputs)]
-        found = model.predict(dict(zip(features, values, strict=True)))
-        return {name: found[name] for name in outputs}
+        answers = model.predict(dict(zip(features, values, strict=True)))
+        return {name: answers[name] for name in outputs}
 
     return answer
 

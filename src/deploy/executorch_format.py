@@ -17,13 +17,16 @@ from src.configs.errors import InputError
 from src.deploy.graph import Exportable
 from src.deploy.onnx_format import explain, quiet
 from src.deploy.parity import Answer
-from src.deploy.traced import MOST, bounds, described, in_order, in_plain_order, names_in, size_of, trace
+from src.deploy.traced import MAX_BATCH_SIZE, bounds, described, in_order, in_plain_order, names_in, size_of, trace
 
 FILE = "model.pte"
 NEEDS = ("executorch", "torch")
 TRACED = 18
 """Examples of the batch that is traced; no size that is compared."""
-NOT_COVERED = (f"batches above {MOST}, and texts longer than the preparation leaves: no memory is planned for them",)
+NOT_COVERED = (
+    f"batches above {MAX_BATCH_SIZE}, and texts longer than the preparation leaves: no memory is planned for them",
+)
+CANNOT_RUN = ""
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
         except Exception as error:  # of a dozen kinds
             raise InputError(f"--format executorch: {explain(error)}") from error
     (folder / FILE).write_bytes(lowered.buffer)
-    return {"takes": f"batches of 1 to {MOST}", "bytes": size_of(folder / FILE), **described(graph, batches)}
+    return {"takes": f"batches of 1 to {MAX_BATCH_SIZE}", "bytes": size_of(folder / FILE), **described(graph, batches)}
 
 
 def repeated(values: Tensor) -> Tensor:
@@ -54,22 +57,17 @@ def repeated(values: Tensor) -> Tensor:
     return values.repeat(-(-TRACED // len(values)), *([1] * (values.ndim - 1)))
 
 
-def cannot_run() -> str:
-    """Return why the format cannot run on this machine, '' where it can."""
-    return ""
-
-
-def answerer(folder: Path, threads: int = 0) -> Answer:
+def answerer(folder: Path, threads: int) -> Answer:
     """Return what answers for a batch by the export in a folder.
 
     Args:
         folder: with the certificate.
         threads: of the process's one pool, from now on; 0 leaves it as it is.
     """
-    from executorch.extension.pybindings import portable_lib  # pyright: ignore[reportMissingImports]
-    from executorch.runtime import Runtime  # pyright: ignore[reportMissingImports]
+    with quiet(), unheard():  # it warns that its API is experimental
+        from executorch.extension.pybindings import portable_lib  # pyright: ignore[reportMissingImports]
+        from executorch.runtime import Runtime  # pyright: ignore[reportMissingImports]
 
-    with unheard():
         if threads:
             portable_lib._unsafe_reset_threadpool(threads)
         method = Runtime.get().load_program(folder / FILE).load_method("forward")
@@ -78,8 +76,8 @@ def answerer(folder: Path, threads: int = 0) -> Answer:
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         values = [torch.from_numpy(one) for one in in_order(arrays, inputs)]
-        found = method.execute(values)
-        return {name: tensor.numpy().copy() for name, tensor in zip(outputs, found, strict=True)}
+        answers = method.execute(values)
+        return {name: tensor.numpy().copy() for name, tensor in zip(outputs, answers, strict=True)}
 
     return answer
 

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from src.configs.errors import InputError
-from src.deploy.certificate import certificate, licences, requirements, show, size
-from src.deploy.formats import Format, FormatName, format_of
+from src.configs.export import FormatName
+from src.deploy.certificate import new_certificate, requirements, show, size
+from src.deploy.formats import Format, format_of
+from src.deploy.licences import licences
 from src.deploy.parity import Answer
 from src.deploy.parts import take_apart
 from src.deploy.plain import PlainSource
@@ -38,16 +40,16 @@ class Exports(NamedTuple):
     """Why there is no other."""
 
 
-def export(run: Path, *, examples: int = 8, data_dir: Path | None = None) -> Path:
+def export(run: Path, *, examples: int = 8) -> Path:
     """Export a run as ONNX beside its preparation, checked from the raw file to the answer; return the folder.
 
     Args:
-        run, examples, data_dir: see `export_formats`.
+        run, examples: see `export_formats`.
 
     Raises:
         InputError: the run cannot be exported, or its export does not answer as it does.
     """
-    return _export(source_of(run, data_dir), "onnx", examples)
+    return _export(source_of(run), "onnx", examples)
 
 
 def export_formats(
@@ -67,14 +69,14 @@ def export_formats(
         InputError: the run cannot be exported, whatever the format.
     """
     source = source_of(run, data_dir)
-    found = Exports({}, {})
+    exports = Exports({}, {})
     for name in dict.fromkeys(formats):
         try:
-            found.folders[name] = _export(source, name, examples)
+            exports.folders[name] = _export(source, name, examples)
         except InputError as error:
-            found.failures[name] = error
+            exports.failures[name] = error
             console.line("NOT MADE", str(error))
-    return found
+    return exports
 
 
 def source_of(run: Path, data_dir: Path | None = None) -> Source:
@@ -92,7 +94,7 @@ def _export(source: Source, name: FormatName, examples: int) -> Path:
     form = format_of(name)
     try:
         building.mkdir(parents=True)
-        found = _build(source, name, form, building, examples)
+        certificate = _build(source, name, form, building, examples)
         replace(building, folder)
     except OSError as error:
         raise InputError(f"--format {name}: {folder} cannot be written ({error.strerror or error}).") from error
@@ -100,7 +102,7 @@ def _export(source: Source, name: FormatName, examples: int) -> Path:
         shutil.rmtree(building, ignore_errors=True)
         with contextlib.suppress(OSError):  # there are others
             folder.parent.rmdir()
-    show(found, form.FILE, folder)
+    show(certificate, form.FILE, folder)
     log(source)
     return folder
 
@@ -110,19 +112,25 @@ def _build(source: Source, name: FormatName, form: Format, folder: Path, example
     model = form.write(source.graph, source.traced, folder)
     worked = source.write_beside(folder, examples)
     atomic_write(folder / "requirements.txt", requirements([*source.needs, *form.NEEDS]))
-    atomic_write(folder / "LICENCES.md", licences(source.run, source.network))
-    found = certificate(source.run, source.members, name, folder)
-    found |= {"model": model, "preparation": source.prepares, "worked_examples": worked, "parity": {}, "speed": {}}
-    found["not_covered"] += [*source.not_covered, *form.NOT_COVERED]
-    write_json(folder / exported.CERTIFICATE, found)
-    if why := form.cannot_run():
-        found["not_checked"] = why
-        found["not_covered"].insert(0, f"parity and speed, which have not been checked: {why}")
+    atomic_write(folder / "LICENCES.md", licences(source.run))
+    certificate = new_certificate(source.run, name, folder)
+    certificate |= {
+        "model": model,
+        "preparation": source.prepares,
+        "worked_examples": worked,
+        "parity": {},
+        "speed": {},
+    }
+    certificate["not_covered"] += [*source.not_covered, *form.NOT_COVERED]
+    write_json(folder / exported.CERTIFICATE, certificate)
+    if why := form.CANNOT_RUN:
+        certificate["not_checked"] = why
+        certificate["not_covered"].insert(0, f"parity and speed, which have not been checked: {why}")
     else:
-        found["parity"] = source.parity(_running(form, folder, name), folder, name)
-        found["speed"] = source.speed(_running(form, folder, name, threads=1))
-    write_json(folder / exported.CERTIFICATE, found)
-    return found
+        certificate["parity"] = source.parity(_running(form, folder, name), folder, name)
+        certificate["speed"] = source.speed(_running(form, folder, name, threads=1))
+    write_json(folder / exported.CERTIFICATE, certificate)
+    return certificate
 
 
 def log(source: Source) -> None:

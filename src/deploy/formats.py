@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from src.configs.export import FormatName
 from src.deploy.graph import Exportable
 from src.deploy.parity import Answer
-
-FormatName: TypeAlias = Literal["onnx", "pt2", "openvino", "executorch", "coreml"]
 
 
 class Format(Protocol):
@@ -32,6 +31,11 @@ class Format(Protocol):
         """What its certificate does not cover."""
         ...
 
+    @property
+    def CANNOT_RUN(self) -> str:
+        """Why the format cannot run on this machine, '' where it can."""
+        ...
+
     def write(self, graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
         """Write a graph and return what the certificate says of it: which batches it takes, bytes, inputs and outputs.
 
@@ -45,11 +49,7 @@ class Format(Protocol):
         """
         ...
 
-    def cannot_run(self) -> str:
-        """Return why the format cannot run on this machine, '' where it can."""
-        ...
-
-    def answerer(self, folder: Path, threads: int = 0) -> Answer:
+    def answerer(self, folder: Path, threads: int) -> Answer:
         """Return what answers for a batch by the export in a folder.
 
         Args:

@@ -11,11 +11,10 @@ from typing_extensions import override
 
 from src.inference.exported import name_of
 from src.tasks import Task
+from src.tasks.objectives.calibration import LEAST
 
 TEXTS = ("tokens", "mask")
 """Inputs [batch, length]."""
-LEAST = 1e-38
-"""Probability below which no logarithm is taken; see `tasks.objectives.calibration`."""
 
 
 class Exportable(nn.Module):
@@ -95,12 +94,12 @@ class Graph(Exportable):
         after = prob
         if self.temperature != 1:
             after = (prob.double().clamp(min=LEAST).log() / self.temperature).softmax(1).float()
-        found = {"prob": after, "label": prob.argmax(1)}
+        answers = {"prob": after, "label": prob.argmax(1)}
         if self.temperature != 1:
-            found["prob_uncalibrated"] = prob
+            answers["prob_uncalibrated"] = prob
         if self.threshold is not None:
-            found["label_by_threshold"] = (after[:, 1].double() >= self.threshold).long()
-        return found
+            answers["label_by_threshold"] = (after[:, 1].double() >= self.threshold).long()
+        return answers
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the answers for tensors [batch, ...], in the order of `input_names`."""

@@ -27,6 +27,7 @@ NEEDS = (
 )  # fmt: skip
 """What prediction and the server import besides the preparation."""
 NOT_COVERED = ()
+CANNOT_RUN = ""
 LARGEST = 1_800_000_000
 """Bytes of weights up to which they are within the file; protobuf ends at 2 GiB."""
 
@@ -48,12 +49,13 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
     except ImportError as error:
         raise InputError(f"--format onnx: needs onnx and onnxscript ({error}). pip install -e '.[deploy]'") from error
     size = sum(p.numel() * p.element_size() for p in graph.parameters())
-    args, outputs = example(graph, batches)
+    with torch.no_grad():
+        outputs = list(graph.answers(batches))
     with quiet(), attention_written_out(graph), recurrence_left_open():
         try:
             torch.onnx.export(
                 graph,
-                args,
+                arguments(graph, batches),
                 str(folder / GRAPH),
                 input_names=graph.input_names,
                 output_names=outputs,
@@ -75,21 +77,14 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
     }
 
 
-def cannot_run() -> str:
-    """Return why the format cannot run on this machine, '' where it can."""
-    return ""
-
-
-def answerer(folder: Path, threads: int = 0) -> Answer:
+def answerer(folder: Path, threads: int) -> Answer:
     """Return what answers for a batch by the export in a folder, as `exported.load` runs it."""
     return exported.open_network(folder, exported.certificate_of(folder), threads)
 
 
-def example(graph: Exportable, batches: Sequence[Mapping[str, Tensor]]) -> tuple[tuple[Tensor, ...], list[str]]:
-    """Return the graph's arguments for a batch, and the names of its outputs."""
-    with torch.no_grad():
-        outputs = list(graph.answers(batches))
-    return tuple(batch[name] for batch in batches for name in graph.names), outputs
+def arguments(graph: Exportable, batches: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, ...]:
+    """Return the graph's arguments for a batch, as each of the preparations has it."""
+    return tuple(batch[name] for batch in batches for name in graph.names)
 
 
 def shapes(graph: Exportable, most: Mapping[str, int] | None = None) -> tuple[dict[int, Any], ...]:
@@ -123,18 +118,18 @@ def explain(error: Exception) -> str:
 
 def _place(error: BaseException) -> str:
     """Return ' at file:line' of the deepest frame in code that is not a library's; '' where there is none."""
-    found, trace = "", error.__traceback__
+    place, trace = "", error.__traceback__
     while trace:
         name = trace.tb_frame.f_code.co_filename
         if "site-packages" not in name and "/deploy/" not in name and Path(name).suffix == ".py":
-            found = f" at {name}:{trace.tb_lineno}"
+            place = f" at {name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return place
 
 
 @contextlib.contextmanager
 def attention_written_out(graph: Exportable) -> Iterator[None]:
-    """Have text encoders write out their attention: torch's own looks for texts without tokens, a tenth of its time."""
+    """Export text encoders with eager attention: torch's own adds checks that cost a tenth of the time."""
     from transformers import PreTrainedModel
 
     encoders = [module for module in graph.modules() if isinstance(module, PreTrainedModel)]

@@ -23,6 +23,7 @@ NOT_COVERED = (
     "other devices than the CPU",
     "bfloat16, which OpenVINO takes where the processor has it, unless INFERENCE_PRECISION_HINT is f32, as here",
 )
+CANNOT_RUN = ""
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
@@ -39,12 +40,7 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
     return {"takes": "any batch", "bytes": size, "properties": FLOAT32, **described(graph, batches)}
 
 
-def cannot_run() -> str:
-    """Return why the format cannot run on this machine, '' where it can."""
-    return ""
-
-
-def answerer(folder: Path, threads: int = 0) -> Answer:
+def answerer(folder: Path, threads: int) -> Answer:
     """Return what answers for a batch by the export in a folder; see `formats.Format.answerer`."""
     properties = FLOAT32 | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     compiled = _library().Core().compile_model(folder / FILE, "CPU", properties)
@@ -53,8 +49,8 @@ def answerer(folder: Path, threads: int = 0) -> Answer:
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         values = dict(zip(inputs, in_order(arrays, inputs), strict=True))
-        found = compiled({name: array for name, array in values.items() if name in there})
-        return {name: found[position] for position, name in enumerate(outputs)}  # names may be joined, never the order
+        answers = compiled({name: array for name, array in values.items() if name in there})
+        return {name: answers[position] for position, name in enumerate(outputs)}  # names may be joined
 
     return answer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from src.configs.errors import InputError
 from src.datamodules.preparation import Prepared
 from src.deploy.parts import SPLIT, Examples, Parts, tensors
+from src.terminal.progress import counted
 
 BOUND = 1e-5
 """Greatest difference of a probability; of a number, as a share of it or of the target's deviation, if that is more."""
@@ -21,7 +21,7 @@ SIZES = (1, 2, 5, 32)
 TRACED = 3
 """The exporter's own."""
 FEW = 8
-"""Batches of each of the smaller sizes; the rest of the examples comes in the greatest."""
+"""Batches of each smaller size; the largest size covers all examples."""
 
 Answer = Callable[[Sequence[dict[str, np.ndarray]]], dict[str, np.ndarray]]
 """Outputs for a batch, as each of the preparations has it."""
@@ -32,6 +32,8 @@ class Reference(NamedTuple):
 
     values: dict[str, np.ndarray]
     """Output -> [examples, ...]."""
+    ties: dict[str, np.ndarray]
+    """Decision -> bool [examples, ...], where either outcome counts; see `ties_in`."""
     prepared_differently: int
     """Examples whose preparation is not, to the bit, that of the training."""
 
@@ -41,7 +43,7 @@ class Parity(NamedTuple):
 
     examples: int
     labels_equal: int
-    """Or where two classes are nearer than `BOUND`."""
+    """Or tied; see `ties_in`."""
     largest: float
     """Difference; see `BOUND`."""
     sizes: list[int]
@@ -64,12 +66,17 @@ class Parity(NamedTuple):
         }
 
 
-def reference(parts: Parts, examples: Examples) -> Reference:
-    """Return what the run's networks say of the batches of the run's own evaluation, and compare their preparation."""
-    read = [how.read(examples.raw, []) for how in parts.preparations]
+def reference(parts: Parts, examples: Examples, read: Sequence[Prepared]) -> Reference:
+    """Return what the run's networks say of the batches of the run's own evaluation, and compare their preparation.
+
+    Args:
+        parts: of the run.
+        examples: of its validation split.
+        read: the same, read by each of the run's preparations.
+    """
     values: dict[str, np.ndarray] = {}
     different = 0
-    for keys in chunks(range(len(examples)), 32):
+    for keys in counted("PyTorch", list(chunks(range(len(examples)), 32))):
         arrays = [one.arrays(keys) for one in read]
         if errors := arrays[0].errors:
             raise InputError(f"{examples.ids[min(errors)]}: {errors[min(errors)]}; it was readable in the training.")
@@ -78,10 +85,33 @@ def reference(parts: Parts, examples: Examples) -> Reference:
         different += int(sum(~np.all(same, axis=0)))
         batches = [{name: trained[name] for name in parts.graph.names}, *(tensors(one.values) for one in arrays[1:])]
         with torch.no_grad():
-            found = parts.graph.answers(batches)
-        for name, value in found.items():
+            answers = parts.graph.answers(batches)
+        for name, value in answers.items():
             values.setdefault(name, np.zeros((len(examples), *value.shape[1:]), value.numpy().dtype))[keys] = value
-    return Reference(values, different)
+    ties = ties_in(values, parts.graph.threshold, parts.graph.thresholds.numpy())
+    return Reference(values, ties, different)
+
+
+def ties_in(values: dict[str, np.ndarray], threshold: float | None, thresholds: np.ndarray) -> dict[str, np.ndarray]:
+    """Return which decisions may differ between two answers within `BOUND` of each other: decision -> bool.
+
+    A label is tied where the two likeliest classes are within `2 * BOUND`, since both may move; a decision by a
+    threshold where its probability is within `BOUND` of that threshold.
+
+    Args:
+        values: output -> [examples, ...].
+        threshold: of the second of two classes, if there is one.
+        thresholds: of several labels, [labels].
+    """
+    ties: dict[str, np.ndarray] = {}
+    if "label" in values:
+        ascending = np.sort(values.get("prob_uncalibrated", values["prob"]), axis=1)
+        ties["label"] = ascending[:, -1] - ascending[:, -2] <= 2 * BOUND
+    if "label_by_threshold" in values:
+        ties["label_by_threshold"] = np.abs(values["prob"][:, 1] - threshold) <= BOUND
+    if "labels" in values:
+        ties["labels"] = np.abs(values["prob"] - thresholds) <= BOUND
+    return ties
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> np.ndarray:
@@ -102,24 +132,22 @@ def compare(prepared: Sequence[Prepared], answer: Answer, expected: Reference, m
         expected: what PyTorch says.
         most: tokens of a text.
     """
-    largest, equal, seen = 0.0, set[int](), set[int]()
-    lengths = set[int]()
-    for keys in batches(len(prepared[0]), prepared[0].lengths):
+    count, largest = len(prepared[0]), 0.0
+    unequal, lengths = set[int](), set[int]()
+    for keys in counted("parity", list(batches(count, prepared[0].lengths))):
         arrays = [one.arrays(keys).values for one in prepared]
         wanted = {name: values[keys] for name, values in expected.values.items()}
+        ties = {name: there[keys] for name, there in expected.ties.items()}
         right = np.ones(len(keys), bool)
         for batch in [arrays, *lengthened(arrays, most)]:
             if "tokens" in batch[0]:
                 lengths.add(batch[0]["tokens"].shape[1])
-            found = answer(batch)
-            largest = max(largest, distance(found, wanted))
-            right &= same_decisions(found, wanted)
-        first = {key for key in keys if key not in seen}
-        seen |= first
-        equal |= {key for key, there in zip(keys, right, strict=True) if there and key in first}
-        equal -= {key for key, there in zip(keys, right, strict=True) if not there}
-    sizes = [*SIZES[:-1], min(SIZES[-1], len(prepared[0]))]
-    return Parity(len(seen), len(equal), largest, sizes, sorted(lengths), expected.prepared_differently)
+            answers = answer(batch)
+            largest = float(np.maximum(largest, distance(answers, wanted)))  # unlike max, it keeps NaN
+            right &= same_decisions(answers, wanted, ties)
+        unequal |= {key for key, same in zip(keys, right, strict=True) if not same}
+    sizes = [*SIZES[:-1], min(SIZES[-1], count)]
+    return Parity(count, count - len(unequal), largest, sizes, sorted(lengths), expected.prepared_differently)
 
 
 def batches(count: int, lengths: np.ndarray | None) -> Iterator[list[int]]:
@@ -154,42 +182,39 @@ def chunks(keys: Sequence[int], size: int) -> Iterator[list[int]]:
         yield list(keys[start : start + size])
 
 
-def distance(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
-    """Return the greatest difference of a probability, or of a number as a share of it or of the numbers' deviation."""
+def distance(answers: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
+    """Return the greatest difference of a probability, or of a number as a share of it or of the numbers' deviation;
+    NaN where any difference is."""
     if "prob" in wanted:
         names = [name for name in wanted if name.startswith("prob")]
-        return max(float(np.abs(found[name] - wanted[name]).max(initial=0)) for name in names)
-    scale = np.maximum(np.abs(wanted["prediction"]), wanted["prediction"].std())
-    return max(float((np.abs(found[name] - wanted[name]) / np.maximum(scale, 1e-12)).max(initial=0)) for name in wanted)
+        return float(np.max([np.abs(answers[name] - wanted[name]).max(initial=0) for name in names]))
+    scale = np.maximum(np.maximum(np.abs(wanted["prediction"]), wanted["prediction"].std()), 1e-12)
+    return float(np.max([(np.abs(answers[name] - wanted[name]) / scale).max(initial=0) for name in wanted]))
 
 
-def same_decisions(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> np.ndarray:
-    """Return whether each example is decided alike, bool [examples]; where two classes are as near as `BOUND`, or a
-    probability is as near to a threshold, either decision counts."""
-    if "prob" not in wanted:
-        return np.ones(len(wanted["prediction"]), bool)
-    right = np.ones(len(wanted["prob"]), bool)
-    for name in ("label", "label_by_threshold", "labels"):
-        if name in wanted:
-            equal = found[name] == wanted[name]
-            right &= equal if equal.ndim == 1 else equal.all(1)
-    if right.all():
-        return right
-    near = np.abs(found["prob"] - wanted["prob"]).max(1) <= BOUND
-    prob = np.sort(wanted["prob"], axis=1)
-    tied = prob[:, -1] - prob[:, -2] <= 2 * BOUND if "label" in wanted else np.zeros(len(prob), bool)
-    return right | (near & tied)
+def same_decisions(
+    answers: dict[str, np.ndarray], wanted: dict[str, np.ndarray], ties: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return whether each example is decided alike, bool [examples]; of a tie, either outcome counts."""
+    right = np.ones(len(next(iter(wanted.values()))), bool)
+    for name, tied in ties.items():
+        same = (answers[name] == wanted[name]) | tied
+        right &= same if same.ndim == 1 else same.all(1)
+    return right
 
 
 def saved_predictions(parts: Parts, examples: Examples, expected: Reference) -> dict[str, Any]:
     """Return how near the predictions that the run itself has saved are to PyTorch's in float32."""
-    path = Path(parts.run) / f"predictions_{SPLIT}.csv"
+    path = parts.run / f"predictions_{SPLIT}.csv"
     if not path.is_file():
         return {}
     with open(path, encoding="utf-8", newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
-    places = [place for place, name in enumerate(examples.ids) if name in rows]
-    kept = [rows[examples.ids[place]] for place in places]
+    places, kept = [], []
+    for place, name in enumerate(examples.ids):
+        if name in rows:
+            places.append(place)
+            kept.append(rows[name])
     values, classes = expected.values, parts.graph.objective.spec.classes
     precision = str(parts.record.get("precision", "?"))
     if "prob" in values:

@@ -19,14 +19,14 @@ from src.datamodules.preparation import Preparation
 from src.datamodules.texts.preparation import TextPreparation
 from src.deploy.graph import Graph
 from src.experiment import Experiment
-from src.inference.exported import digest_of
 from src.inference.predictor import OwnParts, load_run, parts_of
+from src.resources.files import digest_of
 from src.runs import records, state
 from src.tasks import Task
 from src.training.build import make_datamodule, set_up
 
 SPLIT = "val"
-MOST = 2000
+MAX_EXAMPLES = 2000
 """Validation examples that are compared at the most; of more, as many at even distances."""
 
 
@@ -110,10 +110,10 @@ def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
 
 def require_done(run: Path, record: Mapping[str, Any]) -> None:
     """Raise an InputError where a run is at work, has failed or was stopped."""
-    if (found := state.state_of(run, record)) == "done":
+    if (now := state.state_of(run, record)) == "done":
         return
-    way_out = "Wait for it" if found == "running" else f"Go on with it: run.py --resume {run}"
-    raise InputError(f"{run}: the run is {found}, and only one that is done is exported. {way_out}.")
+    way_out = "Wait for it" if now == "running" else f"Go on with it: run.py --resume {run}"
+    raise InputError(f"{run}: the run is {now}, and only one that is done is exported. {way_out}.")
 
 
 def _key(preparation: Preparation) -> str:
@@ -139,7 +139,7 @@ def validation_examples(parts: Parts) -> Examples:
     set_up(parts.experiment, datamodule, first, recorded=True)
     require_same_data(parts.run, datamodule.fingerprint, record)
     count = datamodule.sizes()[SPLIT]
-    positions = np.unique(np.linspace(0, count - 1, min(MOST, count)).round().astype(int)).tolist()
+    positions = np.unique(np.linspace(0, count - 1, min(MAX_EXAMPLES, count)).round().astype(int)).tolist()
     return Examples(datamodule, positions, datamodule.raw_inputs(SPLIT, positions))
 
 

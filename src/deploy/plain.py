@@ -21,16 +21,17 @@ from src.datamodules import DataModule
 from src.deploy import parity
 from src.deploy.certificate import NO_PREPARATION
 from src.deploy.graph import Exportable
-from src.deploy.parts import MOST, SPLIT, require_done, require_same_data, tensors
+from src.deploy.parts import MAX_EXAMPLES, SPLIT, require_done, require_same_data, tensors
 from src.deploy.prepared import traced_keys
 from src.deploy.source import Source
 from src.deploy.speed import in_turns
 from src.deploy.worked import FOLDER
 from src.experiment import Experiment
+from src.inference.predictor import load_best
 from src.loading import load
-from src.resources.weights_files import load_weights
 from src.runs import records, state
 from src.tasks import Task
+from src.terminal.progress import counted
 from src.training.build import make_datamodule, set_up
 from src.training.plain import has, look_at
 
@@ -79,12 +80,11 @@ class Forward(Exportable):
         arguments: Arguments = tree_unflatten([batches[0][name] for name in self.names], self.nesting)
         if isinstance(self.module, Task):
             return self.module.objective.predictions(self.module({"input": arguments[0]}).float())
-        found = self.module(**dict(zip(self.keywords, arguments, strict=True))) if self.keywords else None
-        found = self.module(*arguments) if found is None else found
-        if isinstance(found, Mapping):
-            return dict(found)
-        outputs = tree_flatten(found)[0]
-        return {f"output_{at}" if at > 1 else "output": one for at, one in enumerate(outputs, 1)}
+        named = dict(zip(self.keywords, arguments, strict=True)) if self.keywords else {}
+        outputs = self.module(**named) if named else self.module(*arguments)
+        if isinstance(outputs, Mapping):
+            return dict(outputs)
+        return {f"output_{at}" if at > 1 else "output": one for at, one in enumerate(tree_flatten(outputs)[0], 1)}
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs for tensors [batch, ...], in the order of `input_names`."""
@@ -111,7 +111,8 @@ class PlainSource(Source):
             )
         with records.explain_record_errors(run, record):
             experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
-        module = _with_weights(run, experiment.task(records.spec_of(record) if "spec" in record else DataSpec()))
+        module = experiment.task(records.spec_of(record) if "spec" in record else DataSpec())
+        load_best(run, record, module)
         if not has(module, "forward"):
             raise InputError(
                 f"{run}: {type(module).__name__} has no forward(), which is what is exported. Write one that returns "
@@ -119,27 +120,32 @@ class PlainSource(Source):
             )
         moved = experiment if data_dir is None else replace(experiment, data_dir=data_dir)
         count = _count(module)
-        self.run, self.members, self.network = run, [run], module
+        self.run = run
         self.batches = [_floats(_arguments(batch, count, module)) for batch in _validation(moved, run, record)]
         self.graph = Forward(module, self.batches)
         rows = traced_keys(len(self._arrays(self.batches[0])[self.graph.names[0]]))
         self.traced = [tensors({name: values[rows] for name, values in self._arrays(self.batches[0]).items()})]
         try:
             with torch.no_grad():
-                self.graph.answers(self.traced)
+                outputs = self.graph.answers(self.traced)
         except Exception as error:  # whatever the user's code raises
             raise InputError(
                 f"{run}: {type(module).__name__}.forward does not take the first part of a validation batch "
                 f"({type(error).__name__}: {str(error)[:200]}). Set self.example_input_array, which tells how "
                 "many parts it takes."
             ) from error
+        if other := [value for value in outputs.values() if not isinstance(value, Tensor)]:
+            raise InputError(
+                f"{run}: {type(module).__name__}.forward returns a {type(other[0]).__name__}, and an export tensors "
+                "alone. Return a tensor, or a tuple or dict of them."
+            )
 
     def _arrays(self, arguments: Arguments) -> dict[str, np.ndarray]:
         return {name: leaf.numpy() for name, leaf in zip(self.graph.names, tree_flatten(arguments)[0], strict=True)}
 
     def _expected(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            return {name: found.numpy() for name, found in self.graph.answers([tensors(arrays)]).items()}
+            return {name: answer.numpy() for name, answer in self.graph.answers([tensors(arrays)]).items()}
 
     @override
     def write_beside(self, folder: Path, examples: int) -> int:
@@ -151,14 +157,14 @@ class PlainSource(Source):
     @override
     def parity(self, answer: parity.Answer, folder: Path, name: str) -> dict[str, Any]:
         largest, count, sizes = 0.0, 0, set[int]()
-        for number, arguments in enumerate(self.batches):
+        for number, arguments in enumerate(counted("parity", self.batches)):
             arrays = self._arrays(arguments)
             whole = len(arrays[self.graph.names[0]])
             small = [size for size in parity.SIZES[:-1] if size < whole] if number < parity.FEW else []
             for size in (*small, whole):
                 some = {key: values[:size] for key, values in arrays.items()}
                 wanted = self._expected(some)
-                largest = max(largest, distance(answer([some]), wanted))
+                largest = float(np.maximum(largest, distance(answer([some]), wanted)))  # unlike max, it keeps NaN
                 sizes.add(size)
             count += whole
         if not largest <= parity.BOUND:
@@ -190,35 +196,24 @@ class PlainSource(Source):
         return in_turns(lambda: answer([arrays]), pytorch)
 
 
-def distance(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+def distance(answers: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
     """Return the greatest difference of any output, as a share of it or of the outputs' deviation, if that is more.
 
-    It is infinite where a shape, or what is no fraction, differs.
+    It is infinite where a shape, or what is no fraction, differs, and NaN where a difference is.
     """
     largest = 0.0
     for name, values in wanted.items():
-        other = found[name]
+        other = answers[name]
         if other.shape != values.shape or (values.dtype.kind != "f" and not np.array_equal(other, values)):
             return float("inf")
         if values.dtype.kind == "f" and values.size:
             scale = np.maximum(np.maximum(np.abs(values), values.std()), 1e-12)
-            largest = max(largest, float((np.abs(other - values) / scale).max()))
+            largest = float(np.maximum(largest, (np.abs(other - values) / scale).max()))
     return largest
 
 
-def _with_weights(run: Path, module: LightningModule) -> LightningModule:
-    path = run / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        raise InputError(f"{path}: not there, so there are no weights to export.")
-    try:
-        module.load_state_dict(load_weights(path)["state_dict"])
-    except Exception as error:  # torch raises a dozen kinds for damaged files
-        raise InputError(f"{path}: cannot be loaded: {str(error).strip()[:300]}") from error
-    return module
-
-
 def _validation(experiment: Experiment, run: Path, record: Mapping[str, Any]) -> Iterable[Any]:
-    """Yield validation batches, of `MOST` examples together at the most; see `PlainSource` for errors."""
+    """Yield validation batches, of `MAX_EXAMPLES` examples together at the most; see `PlainSource` for errors."""
     datamodule = make_datamodule(experiment)
     if isinstance(datamodule, DataModule):
         set_up(experiment, datamodule, run, recorded=True)
@@ -234,13 +229,17 @@ def _validation(experiment: Experiment, run: Path, record: Mapping[str, Any]) ->
             (len(leaf) for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor) and leaf.ndim), default=1
         )
         yield batch
-        if count >= MOST:
+        if count >= MAX_EXAMPLES:
             return
 
 
 def _keywords(module: LightningModule) -> list[str]:
+    """Return the names in an `example_input_array` that has names, in the order of forward's parameters."""
     example = module.example_input_array
-    return [*example] if isinstance(example, Mapping) else []
+    if not isinstance(example, Mapping):
+        return []
+    order = [*inspect.signature(module.forward).parameters]
+    return sorted(example, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _count(module: LightningModule) -> int:
@@ -252,6 +251,13 @@ def _count(module: LightningModule) -> int:
 def _arguments(batch: Any, count: int, module: LightningModule) -> Arguments:
     if isinstance(module, Task):
         return (batch["input"],)
+    if isinstance(batch, Mapping) and (names := _keywords(module)):
+        if missing := [name for name in names if name not in batch]:
+            raise InputError(
+                f"{type(module).__name__}: a validation batch has no {missing[0]}, only {', '.join(map(str, batch))}. "
+                "Name in self.example_input_array what forward takes, as the batch has it."
+            )
+        return tuple(batch[name] for name in names)
     parts = (
         list(batch.values()) if isinstance(batch, Mapping) else batch if isinstance(batch, tuple | list) else [batch]
     )
@@ -267,13 +273,15 @@ def _floats(arguments: Arguments) -> Arguments:
 
 def _names(module: LightningModule, arguments: Arguments) -> list[str]:
     """Return a name for each tensor: that of forward's parameter, and numbers where it holds several."""
-    keywords = ["input"] if isinstance(module, Task) else [*inspect.signature(module.forward).parameters]
-    found: list[str] = []
+    keywords = (
+        ["input"] if isinstance(module, Task) else _keywords(module) or [*inspect.signature(module.forward).parameters]
+    )
+    names: list[str] = []
     for at, argument in enumerate(arguments):
         name = keywords[at] if at < len(keywords) else f"input_{at + 1}"
         leaves = tree_flatten(argument)[0]
-        found += [name] if len(leaves) == 1 else [f"{name}_{number}" for number in range(1, len(leaves) + 1)]
-    return found
+        names += [name] if len(leaves) == 1 else [f"{name}_{number}" for number in range(1, len(leaves) + 1)]
+    return names
 
 
 def _varying(name: str, shapes: Sequence[Sequence[tuple[int, ...]]], at: int) -> dict[int, str]:

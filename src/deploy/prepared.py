@@ -33,8 +33,7 @@ class PreparedSource(Source):
     prepares = True
 
     def __init__(self, parts: Parts) -> None:
-        self.parts, self.run, self.members, self.graph = parts, parts.run, parts.members, parts.graph
-        self.network = parts.graph.tasks[0].model
+        self.parts, self.run, self.graph = parts, parts.run, parts.graph
         by_quantiles = (isinstance(h, TablePreparation) and h.encoder.scaling == "quantile" for h in parts.preparations)
         self.needs = (*PREPARES, "scikit-learn") if any(by_quantiles) else PREPARES
         self.examples = validation_examples(parts)
@@ -44,7 +43,7 @@ class PreparedSource(Source):
     @cached_property
     def expected(self) -> parity.Reference:
         """What PyTorch says of the examples."""
-        return parity.reference(self.parts, self.examples)
+        return parity.reference(self.parts, self.examples, self.read)
 
     @cached_property
     def saved_predictions(self) -> dict[str, Any]:
@@ -94,20 +93,20 @@ def write_preparation(parts: Parts, folder: Path) -> None:
     write_json(folder / exported.MODEL, {"classes": spec.classes, "target": target, "preparations": places})
 
 
-def require_parity(found: parity.Parity, name: str) -> None:
+def require_parity(compared: parity.Parity, name: str) -> None:
     """Raise an InputError where an export does not answer as its run."""
-    if found.holds:
+    if compared.holds:
         return
     said: list[str] = []
-    if unequal := found.examples - found.labels_equal:
-        said.append(f"{unequal} of {found.examples} labels differ")
-    if not found.largest <= parity.BOUND:
-        said.append(f"the largest difference is {found.largest:.2g}, above {parity.BOUND:g}")
-    if found.prepared_differently:
-        said.append(f"{found.prepared_differently} examples are prepared otherwise than in the training")
+    if unequal := compared.examples - compared.labels_equal:
+        said.append(f"{unequal} of {compared.examples} labels differ")
+    if not compared.largest <= parity.BOUND:
+        said.append(f"the largest difference is {compared.largest:.2g}, above {parity.BOUND:g}")
+    if compared.prepared_differently:
+        said.append(f"{compared.prepared_differently} examples are prepared otherwise than in the training")
     raise InputError(
         f"--format {name}: the export does not answer as the run does, and is not kept: {'; '.join(said)} (batches of "
-        f"{', '.join(map(str, found.sizes))}{_of_lengths(found.lengths)})."
+        f"{', '.join(map(str, compared.sizes))}{_of_lengths(compared.lengths)})."
     )
 
 

@@ -25,9 +25,9 @@ def processor() -> dict[str, object]:
     }
 
 
-def shown(found: dict[str, object]) -> str:
+def shown(processor: dict[str, object]) -> str:
     """Return a processor in a few words."""
-    flags = found["flags"]
+    flags = processor["flags"]
     assert isinstance(flags, list)
     best = [flag.upper() for flag in flags][-1:]
-    return ", ".join([str(found["name"]), *best])
+    return ", ".join([str(processor["name"]), *best])

@@ -17,6 +17,7 @@ from src.deploy.traced import described, in_order, names_in, size_of, trace
 FILE = "model.pt2"
 NEEDS = ("torch",)
 NOT_COVERED = ()
+CANNOT_RUN = ""
 
 
 def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Path) -> dict[str, Any]:
@@ -25,19 +26,14 @@ def write(graph: Exportable, batches: Sequence[Mapping[str, Tensor]], folder: Pa
     return {"takes": "any batch", "bytes": size_of(folder / FILE), **described(graph, batches)}
 
 
-def cannot_run() -> str:
-    """Return why the format cannot run on this machine, '' where it can."""
-    return ""
-
-
-def answerer(folder: Path, threads: int = 0) -> Answer:
+def answerer(folder: Path, threads: int) -> Answer:
     """Return what answers for a batch by the export in a folder. Its threads are torch's own: `threads` sets none."""
     module = torch.export.load(folder / FILE).module()
     inputs, outputs = names_in(folder)
 
     def answer(arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            found = module(*(torch.from_numpy(values) for values in in_order(arrays, inputs)))
-        return {name: tensor.numpy() for name, tensor in zip(outputs, found, strict=True)}
+            answers = module(*(torch.from_numpy(values) for values in in_order(arrays, inputs)))
+        return {name: tensor.numpy() for name, tensor in zip(outputs, answers, strict=True)}
 
     return answer

@@ -22,13 +22,9 @@ class Source:
     not_covered: ClassVar[Sequence[str]] = ()
     """What no certificate of such a run covers."""
     run: Path
-    members: Sequence[Path]
-    """The run itself, or its children."""
     graph: Exportable
     traced: Sequence[Mapping[str, Tensor]]
     """Of each preparation a batch, which the exporter traces."""
-    network: object
-    """That knows the licence of its weights, maybe."""
 
     def write_beside(self, folder: Path, examples: int) -> int:
         """Write what goes along with the model, and so many worked examples; return how many there are."""

@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 
-from src.deploy.processor import processor
-
 SECONDS = 4.0
 """That are measured, at the most."""
-LEAST, MOST = 5, 200
+MIN_TURNS, MAX_TURNS = 5, 200
 """Turns."""
 
 
@@ -31,7 +29,7 @@ def in_turns(export: Callable[[], Any], pytorch: Callable[[], Any]) -> dict[str,
         for call in calls.values():
             call()
         ends = time.perf_counter() + SECONDS
-        while len(taken["export"]) < MOST and (time.perf_counter() < ends or len(taken["export"]) < LEAST):
+        while len(taken["export"]) < MAX_TURNS and (time.perf_counter() < ends or len(taken["export"]) < MIN_TURNS):
             for name, call in calls.items():
                 start = time.perf_counter()
                 call()
@@ -46,5 +44,4 @@ def in_turns(export: Callable[[], Any], pytorch: Callable[[], Any]) -> dict[str,
         "turns": len(ratios),
         "batch": 1,
         "threads": 1,
-        "processor": processor(),
     }

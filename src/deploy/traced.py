@@ -19,11 +19,11 @@ from torch.export._patches import (  # private, but all there is: the exporter o
 from src.configs.errors import InputError
 from src.datamodules.preparation import read_json
 from src.deploy.graph import Exportable, Graph
-from src.deploy.onnx_format import example, explain, quiet, recurrence_left_open, shapes
+from src.deploy.onnx_format import arguments, explain, quiet, recurrence_left_open, shapes
 from src.inference.exported import CERTIFICATE, name_of
 from src.tasks.inputs import ImageInput
 
-MOST = 32
+MAX_BATCH_SIZE = 32
 """Examples of a batch, in formats that plan their memory beforehand."""
 
 
@@ -45,7 +45,7 @@ def trace(
     Raises:
         InputError: the graph cannot be traced.
     """
-    args = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in example(graph, batches)[0])
+    args = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in arguments(graph, batches))
     with quiet(), recurrent():
         try:
             return torch.export.export(graph, args, dynamic_shapes=(shapes(graph, most),))
@@ -62,30 +62,29 @@ def recurrent() -> Iterator[None]:
 
 def bounds(graph: Exportable) -> dict[str, int]:
     """Return the greatest size of each axis that varies."""
-    return {"batch": MOST, **graph.longest}
+    return {"batch": MAX_BATCH_SIZE, **graph.longest}
 
 
 def in_plain_order(graph: Exportable) -> Exportable:
     """Return a copy whose tensors lie in memory in the order of their axes, which some formats take for granted."""
-    found = copy.deepcopy(graph)
-    for parameter in found.parameters():
+    copied = copy.deepcopy(graph)
+    for parameter in copied.parameters():
         parameter.data = parameter.data.contiguous()
-    for task in found.tasks if isinstance(found, Graph) else ():
+    for task in copied.tasks if isinstance(copied, Graph) else ():
         if isinstance(kind := task.input, ImageInput):
             kind.memory_format = torch.contiguous_format
-    return found
+    return copied
 
 
 def described(graph: Exportable, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
     """Return the inputs and outputs of a graph, as the certificate has them."""
-    args, _ = example(graph, batches)
     inputs = {
         name: {"type": _type(tensor), "shape": [axes.get(axis, side) for axis, side in enumerate(tensor.shape)]}
-        for name, tensor, axes in zip(graph.input_names, args, graph.axes, strict=True)
+        for name, tensor, axes in zip(graph.input_names, arguments(graph, batches), graph.axes, strict=True)
     }
     with torch.no_grad():
         answers = graph.answers(batches)
-    outputs = {name: {"type": _type(found), "shape": ["batch", *found.shape[1:]]} for name, found in answers.items()}
+    outputs = {name: {"type": _type(answer), "shape": ["batch", *answer.shape[1:]]} for name, answer in answers.items()}
     return {"inputs": inputs, "outputs": outputs}
 
 

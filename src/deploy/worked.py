@@ -32,9 +32,9 @@ def write_examples(parts: Parts, examples: Examples, expected: Reference, count:
     raw = _raw(examples, rows, folder / FOLDER)
     values = {name: array[rows] for name, array in expected.values.items()}
     answers = [{name: array[row].tolist() for name, array in values.items()} for row in range(len(rows))]
-    found = [{"input": one, "outputs": answer} for one, answer in zip(raw, answers, strict=True)]
-    write_json(folder / FOLDER / FILE, {"examples": found})
-    return len(found)
+    worked = [{"input": one, "outputs": answer} for one, answer in zip(raw, answers, strict=True)]
+    write_json(folder / FOLDER / FILE, {"examples": worked})
+    return len(worked)
 
 
 def _raw(examples: Examples, rows: list[int], folder: Path) -> list[Any]:
@@ -44,7 +44,7 @@ def _raw(examples: Examples, rows: list[int], folder: Path) -> list[Any]:
         table = from_frame(first.iloc[rows])
         columns = {name: words(table[name]) for name in table.column_names}
         return [{name: cells[row] for name, cells in columns.items()} for row in range(len(rows))]
-    found: list[Any] = []
+    given: list[Any] = []
     for number, row in enumerate(rows):
         one = examples.raw[row]
         if isinstance(one, Path):
@@ -55,26 +55,29 @@ def _raw(examples: Examples, rows: list[int], folder: Path) -> list[Any]:
             Image.fromarray(one).save(folder / name)
         else:
             name = str(one)
-        found.append(name)
-    return found
+        given.append(name)
+    return given
 
 
-def close(found: Any, expected: Any, bound: float) -> bool:
+def close(answer: Any, expected: Any, bound: float) -> bool:
     """Return whether two values of JSON, numbers or lists of them, are as near as a bound, relative to large ones."""
     if isinstance(expected, list):
-        return len(found) == len(expected) and all(close(a, b, bound) for a, b in zip(found, expected, strict=True))
-    return math.isclose(found, expected, rel_tol=bound, abs_tol=bound)
+        return len(answer) == len(expected) and all(close(a, b, bound) for a, b in zip(answer, expected, strict=True))
+    return math.isclose(answer, expected, rel_tol=bound, abs_tol=bound)
 
 
 def require_worked(exported: Exported) -> int:
     """Let an export answer its own worked examples; return how many there are.
 
     Raises:
-        InputError: an answer is not the certified one.
+        InputError: an answer is not the certified one, or an example is no file of the export.
     """
     folder = exported.folder / FOLDER
     examples = read_json(folder / FILE)["examples"] if (folder / FILE).is_file() else []
     given = [one["input"] for one in examples]
+    certified = exported.certificate["files"]
+    if exported.kind == "image" and (other := [one for one in given if str(Path(FOLDER, one)) not in certified]):
+        raise InputError(f"{folder / FILE}: {other[0]} is no file of this export. Export the run again.")
     inputs = [(folder / name).read_bytes() for name in given] if exported.kind == "image" else given
     values, errors = exported.outputs(exported.read(inputs, [])) if inputs else ({}, [])
     bound = exported.certificate["parity"]["bound"]

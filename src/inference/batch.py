@@ -38,12 +38,12 @@ def predict(
     threshold: bool = False,
 ) -> Table:
     """Return the predictions of files as CSV; `-` is standard input. The arguments are those of `predictor.predict`."""
-    found = _found(run, inputs, accelerator, calibrate=calibrate, threshold=threshold)
-    text = predictions_csv(found.ids, found.columns, errors=found.errors, id_name=found.id_name)
-    return Table(text, sum(map(bool, found.errors)), found.notes)
+    predictions = _predictions(run, inputs, accelerator, calibrate=calibrate, threshold=threshold)
+    text = predictions_csv(predictions.ids, predictions.columns, errors=predictions.errors, id_name=predictions.id_name)
+    return Table(text, sum(map(bool, predictions.errors)), predictions.notes)
 
 
-def _found(
+def _predictions(
     run: Path, inputs: Sequence[Path], accelerator: Accelerator, *, calibrate: bool, threshold: bool
 ) -> Predictions:
     """Return the predictions of a run, or of an export, which needs no torch."""

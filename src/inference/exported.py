@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from src.configs.spec import DataSpec, Target
 from src.datamodules import preparation
 from src.datamodules.preparation import PredictionInput, Preparation, Prepared, read_json
 from src.inference.predictions import DIGITS, Predictions
+from src.resources.files import digest_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -58,8 +58,8 @@ class Network:
             for name, values in batch.items()
             if (node := name_of(name, number)) in self.input_names
         }
-        found: Any = self.session.run(None, feeds)
-        return dict(zip(self.output_names, found, strict=True))
+        outputs: Any = self.session.run(None, feeds)
+        return dict(zip(self.output_names, outputs, strict=True))
 
 
 class Batch(NamedTuple):
@@ -127,8 +127,8 @@ class Exported:
         for keys, arrays, bad in batches:
             for key, why in bad.items():
                 errors[key] = why
-            for name, found in self.network(arrays).items() if keys else ():
-                values.setdefault(name, np.zeros((count, *found.shape[1:]), found.dtype))[keys] = found
+            for name, answers in self.network(arrays).items() if keys else ():
+                values.setdefault(name, np.zeros((count, *answers.shape[1:]), answers.dtype))[keys] = answers
         for output in self.network.session.get_outputs() if not values else ():  # nothing could be read
             width = [side for side in output.shape[1:] if isinstance(side, int)]
             values[output.name] = np.zeros((count, *width), np.int64 if "int" in output.type else np.float64)
@@ -205,8 +205,8 @@ def load(folder: Path, *, threads: int = 0) -> Exported:
             f"{folder}: made of a module or data module of your own, so nothing is known here of how a raw input "
             f"becomes what it takes ({inputs}). Run {folder / GRAPH} with onnxruntime yourself."
         )
-    found = read_json(folder / MODEL)
-    spec = DataSpec(classes=tuple(found["classes"]), target=from_json(Target, found["target"]))
+    described = read_json(folder / MODEL)
+    spec = DataSpec(classes=tuple(described["classes"]), target=from_json(Target, described["target"]))
     return Exported(
         folder, certificate, preparations(folder), open_network(folder, certificate, threads), answers_for(spec)
     )
@@ -233,12 +233,6 @@ def certificate_of(folder: Path) -> dict[str, Any]:
                 f"{path}: not the file that was certified (another SHA-256). Export the run again, or copy it whole."
             )
     return certificate
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_network(folder: Path, certificate: dict[str, Any], threads: int) -> Network:

@@ -30,8 +30,8 @@ class Predictions(NamedTuple):
         """Return the rows as a table; an input with an error has nothing else."""
         import pandas as pd
 
-        found: dict[str, Any] = {self.id_name: list(self.ids)}
+        columns: dict[str, Any] = {self.id_name: list(self.ids)}
         for name, values in self.columns.items():
             there = [None if why else value for value, why in zip(values, self.errors, strict=True)]
-            found[name] = there if name in ("label", "labels") else pd.to_numeric(pd.Series(there)).astype(float)
-        return pd.DataFrame(found | {"error": self.errors})
+            columns[name] = there if name in ("label", "labels") else pd.to_numeric(pd.Series(there)).astype(float)
+        return pd.DataFrame(columns | {"error": self.errors})

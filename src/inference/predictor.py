@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import nn
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
@@ -34,20 +35,29 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
         InputError: no run, no checkpoint in it, or one that is damaged or of other code.
     """
     record = records.load(run)
-    path = run / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        raise InputError(f"{path}: not there; the run is {record['state']} and has saved no best checkpoint.")
     with records.explain_record_errors(run, record):
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
     task = experiment.task(spec)
     if not isinstance(task, Task):
         raise OwnParts(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
+    load_best(run, record, task)
+    return experiment, spec, task
+
+
+def load_best(run: Path, record: Mapping[str, Any], module: nn.Module) -> None:
+    """Load the best weights of a run into its module.
+
+    Raises:
+        InputError: there are none, or they are damaged or of other code.
+    """
+    path = run / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise InputError(f"{path}: not there; the run is {record['state']} and has saved no best checkpoint.")
     try:
-        task.load_state_dict(load_weights(path)["state_dict"])
+        module.load_state_dict(load_weights(path)["state_dict"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise InputError(f"{path}: cannot be loaded: {str(error).strip()[:300]}") from error
-    return experiment, spec, task
 
 
 def predict(
@@ -166,6 +176,6 @@ def outputs(run: Path, inputs: Sequence[PredictionInput], accelerator: Accelerat
             errors[position] = why
         index = batch.pop("index").numpy()  # numpy takes a tensor of one for a number
         for name, values in batch.items():
-            found = values.numpy()
-            predicted.setdefault(name, np.zeros((len(ids), *found.shape[1:]), found.dtype))[index] = found
+            array = values.numpy()
+            predicted.setdefault(name, np.zeros((len(ids), *array.shape[1:]), array.dtype))[index] = array
     return Outputs(datamodule, task.objective, ids, predicted, errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -73,3 +74,9 @@ def write_json(path: Path, value: Any) -> None:
     encoder = json.JSONEncoder(indent=1, ensure_ascii=False, default=str)
     parts = itertools.chain(encoder.iterencode(value), "\n")  # a million names would be a long text
     atomic_write(path, (part.encode("utf-8", "backslashreplace") for part in parts))
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -47,10 +47,33 @@ def find(encoder: str) -> Place | None:
         return Place(str(Path(config).parent), f"Hub's cache: {encoder}")  # by name, the Hub would be asked for news
     if not constants.HF_HUB_OFFLINE and reachable(constants.ENDPOINT):
         return Place(encoder, f"Hub download: {encoder}")
-    if encoder == PACKAGED_ENCODER and (spec := importlib.util.find_spec(MODULE)):
-        folder = Path(next(iter(spec.submodule_search_locations or []))) / "model"
+    if encoder == PACKAGED_ENCODER and (folder := _packaged()):
         return Place(str(folder), f"package {PACKAGE} {importlib.metadata.version(PACKAGE)}")
     return None
+
+
+def _packaged() -> Path | None:
+    spec = importlib.util.find_spec(MODULE)
+    return Path(next(iter(spec.submodule_search_locations or []))) / "model" if spec else None
+
+
+def model_card(source: str) -> Path | None:
+    """Return the model card of an encoder where it is on this machine.
+
+    Args:
+        source: see `Place.source`.
+    """
+    kind, _, name = source.partition(" ")
+    if kind == "folder":
+        card = Path(name) / "README.md"
+    elif source.startswith(f"package {PACKAGE} ") and (folder := _packaged()):
+        card = folder / "README.md"
+    elif kind in ("Hub", "Hub's"):
+        cached = try_to_load_from_cache(source.partition(": ")[2], "README.md")
+        card = Path(cached) if isinstance(cached, str) else None
+    else:
+        card = None
+    return card if card and card.is_file() else None
 
 
 def load(part: Literal["tokenizer", "config", "model"], encoder: str, config: Any = None) -> Any:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from src.resources.files import digest_of
+from src.runs import state
 
 
 class ExportSummary(NamedTuple):
@@ -16,11 +20,13 @@ class ExportSummary(NamedTuple):
     """Difference of an answer to PyTorch's; None where it could not be run on the machine that made it."""
     ratio: float | None
     """How many times as fast as PyTorch, for one example and by one thread; None likewise."""
+    stale: bool
+    """See `is_stale`."""
 
     def __str__(self) -> str:
         checked = "not checked" if self.largest is None else f"within {self.largest:.1e}"
         times = "" if self.ratio is None else f", {self.ratio:.1f} times PyTorch"
-        return f"{self.format} {checked}{times}"
+        return f"{self.format} {checked}{times}{', of earlier weights' if self.stale else ''}"
 
 
 def exports_of(run: Path) -> list[ExportSummary]:
@@ -31,7 +37,20 @@ def exports_of(run: Path) -> list[ExportSummary]:
             certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             parity, speed = certificate.get("parity") or {}, certificate.get("speed") or {}
             size = certificate["model"]["bytes"]
-            found.append(ExportSummary(certificate["format"], size, parity.get("largest"), speed.get("ratio")))
+            figures = parity.get("largest"), speed.get("ratio")
+            found.append(ExportSummary(certificate["format"], size, *figures, is_stale(run, certificate)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
+
+
+def weights_of(run: Path) -> list[str]:
+    """Return the SHA-256 of the best weights of a run, or of each of its children; of those that are there."""
+    paths = [member / "checkpoints" / "best.ckpt" for member in state.children(run) or [run]]
+    return [digest_of(path) for path in paths if path.is_file()]
+
+
+def is_stale(run: Path, certificate: Mapping[str, Any]) -> bool:
+    """Return whether a run has gone on since an export: its best weights are others by now."""
+    now = weights_of(run)
+    return bool(now) and now != certificate["run"]["weights_sha256"]

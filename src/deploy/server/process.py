@@ -22,7 +22,8 @@ from pathlib import Path
 from src.configs.errors import InputError
 from src.deploy.server import log
 from src.deploy.server.flags import TOKEN, ServeFlags
-from src.inference.exported import is_export
+from src.inference.exported import certificate_of, is_export
+from src.runs.exports import is_stale
 from src.terminal import console
 
 FAILED = 2
@@ -51,13 +52,15 @@ def serve(flags: ServeFlags) -> int:
 
 
 def export_of(path: Path) -> Path:
-    """Return the export of a path: itself, or that of a run, which is made where there is none."""
+    """Return the export of a path: itself, or that of a run, which is made where there is none of its weights."""
     if is_export(path):
         return path
     if not (path / "run.json").is_file():
         raise InputError(f"{path}: neither an export nor a run. Name runs/<Experiment>/<id> or its export/onnx.")
-    if is_export(path / "export" / "onnx"):
-        return path / "export" / "onnx"
+    if is_export(folder := path / "export" / "onnx"):
+        if not is_stale(path, certificate_of(folder)):
+            return folder
+        console.line("NOTE", f"{folder}: of earlier weights of this run, so it is exported again")
     from src.deploy.export import export  # the one place that needs torch
 
     return export(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +81,7 @@ class Run:
     def data(self) -> dict[str, Any]:
         return self.record.get("data", {})
 
-    @property
+    @cached_property
     def exports(self) -> list[ExportSummary]:
         return exports_of(self.path)
 

@@ -18,9 +18,12 @@ TEMPERATURES = (0.05, 20.0)
 BINS = 15
 """Of equal width, for the calibration error, as in Guo et al. 2017 (arXiv 1706.04599)."""
 
+LEAST = 1e-38
+"""Probability below which no logarithm is taken; float32's least is near."""
+
 
 def _log(prob: np.ndarray, temperature: float) -> np.ndarray:
-    logs = np.log(np.maximum(prob.astype(np.float64), 1e-38))  # float32's least
+    logs = np.log(np.maximum(prob.astype(np.float64), LEAST))
     return log_softmax(logs / temperature, axis=1)
 
 
