@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from starlette.types import Receive, Send
 
+from src.deploy.server.flags import MIB
 from src.deploy.server.refused import Refused, busy
 
-MIB = 2**20
 AT_ONCE = 4
 """Largest bodies that may be in memory at a time; many more small ones."""
 LINGER_S = 5.0
