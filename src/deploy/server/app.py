@@ -15,17 +15,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from src.deploy.server import inference_protocol as protocol
-from src.deploy.server.asked import asked
+from src.deploy.server.asked import asked, form_of
+from src.deploy.server.connections import GONE
 from src.deploy.server.model import Answer
 from src.deploy.server.openapi import openapi
 from src.deploy.server.pages import DOCS, PAGE, page
-from src.deploy.server.refused import Refused
+from src.deploy.server.refused import Refused, said
 from src.deploy.server.service import Service
 from src.deploy.server.watch import INPUTS, ROUTE
 from src.inference.exported import CERTIFICATE
 
 LARGE = 2**16
-"""Bytes above which a body is read, and an answer written, in a thread: others go on meanwhile."""
+"""Bodies above this many bytes are parsed, and their answers written, in a thread, so that other requests go on."""
+STARLETTE = {
+    "Not Found": "no such address. /docs lists those there are.",
+    "Method Not Allowed": "another method is needed here.",
+}
+"""Starlette's words -> ours."""
 Found = TypeVar("Found")
 
 
@@ -52,7 +58,7 @@ def build(service: Service) -> Starlette:
         at(f"{v2}/versions/{{version}}/ready", _v2_ready, "GET"),
         at(f"{v2}/versions/{{version}}/infer", _v2_infer, "POST"),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Refused: _refused, 500: _failed})
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refused, 500: _failed})
 
 
 def _route(service: Service, path: str, do: Callable[..., Any], method: str) -> Route:
@@ -63,21 +69,9 @@ def _route(service: Service, path: str, do: Callable[..., Any], method: str) -> 
     return Route(path, endpoint, methods=[method], include_in_schema=False)
 
 
-def said(found: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return JSON; letters as they are."""
-    text = json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Response(text.encode(errors="replace"), status, headers, "application/json")
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    why = {404: "no such address. /docs lists those there are.", 405: "another method is needed here."}
-    return said({"error": why.get(error.status_code, error.detail)}, error.status_code, dict(error.headers or {}))
-
-
 async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return said({"error": error.why}, error.status, error.headers)
+    assert isinstance(error, HTTPException)
+    return said({"error": STARLETTE.get(error.detail, error.detail)}, error.status_code, error.headers)
 
 
 async def _failed(_: Request, __: Exception) -> Response:
@@ -93,7 +87,8 @@ async def _predict(service: Service, request: Request) -> Response:
     with service.bodies.reading() as body:
         contents = await body.read(request.headers, request.receive)
         model = service.model
-        found = await asked(model, request.headers, contents)
+        form = await form_of(request.headers, contents)
+        found = await in_thread(len(contents) > LARGE, asked, model, request.headers, contents, form)
         answers = await _answers(service, request, found.items)
         if not found.single:
             return await in_thread(len(contents) > LARGE, said, answers)
@@ -101,7 +96,9 @@ async def _predict(service: Service, request: Request) -> Response:
 
 
 async def _answers(service: Service, request: Request, items: Any) -> list[Answer]:
-    answers = await service.batcher.answer(items)
+    gone = request.scope.get(GONE, lambda: False)
+    with service.metrics.waiting.track_inprogress():
+        answers = await service.batcher.answer(items, gone)
     bad = sum("error" in answer for answer in answers)
     request.scope[INPUTS] = len(answers)
     service.metrics.inputs.labels("answer").inc(len(answers) - bad)

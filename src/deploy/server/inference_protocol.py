@@ -70,14 +70,15 @@ def inference(model: Model, body: bytes, header_length: str | None) -> Inference
     """
     head, rest = body, b""
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
-            raise Refused(400, f"Inference-Header-Content-Length: {header_length}, but the body has {len(body)} bytes.")
+        if not (header_length.isdecimal() and len(header_length) < 12 and int(header_length) <= len(body)):
+            shown = header_length[:20]
+            raise Refused(400, f"Inference-Header-Content-Length: {shown}, but the body has {len(body)} bytes.")
         head, rest = body[: int(header_length)], body[int(header_length) :]
     asked = parsed(head, _numbers_as_written)
     if not isinstance(asked, dict) or not isinstance(asked.get("inputs"), list):
         raise Refused(400, 'no object with a list of "inputs".')
     tensors = _tensors(asked["inputs"], rest)
-    return Inference(_items(model, tensors), str(asked.get("id", "")), _wanted(model, asked))
+    return Inference(_items(model, tensors), str(asked.get("id") or ""), _wanted(model, asked))
 
 
 def _numbers_as_written(text: str) -> Any:

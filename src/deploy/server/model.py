@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from src.configs.labels import split_labels
+from src.datamodules.images.decoding import one_scan
 from src.datamodules.preparation import PredictionInput, read_json
 from src.datamodules.tables.preparation import TablePreparation
 from src.deploy import worked
@@ -158,12 +159,11 @@ def not_unicode(text: str) -> str:
 def bomb(contents: bytes) -> str:
     """Return why an image is not decoded: it would take much memory. Others, unreadable ones too, are ''."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(contents)) as image:
-            warnings.simplefilter("ignore")
+        buffer = io.BytesIO(contents)
+        with Image.open(buffer) as image:
             pixels = image.width * image.height
-            scaled = image.format == "JPEG" and "progressive" not in image.info
+            if pixels <= MOST_PIXELS or (isinstance(image, JpegImageFile) and one_scan(buffer)):
+                return ""
     except Exception:  # `decode` says what is wrong, and refuses what Pillow calls a bomb
-        return ""
-    if pixels <= MOST_PIXELS or scaled:
         return ""
     return f"{pixels / 1e6:.0f} million pixels, more than {MOST_PIXELS / 1e6:.0f}. Send it smaller, or as a plain JPEG"
