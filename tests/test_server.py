@@ -35,14 +35,14 @@ from experiments.texts import TextsMultiLabel
 from src.configs.errors import InputError
 from src.deploy.server import process
 from src.deploy.server.app import build
-from src.deploy.server.asked import asked
 from src.deploy.server.connections import GONE
 from src.deploy.server.flags import ServeFlags
-from src.deploy.server.listener import listening
+from src.deploy.server.listener import open_listener
+from src.deploy.server.middleware import Middleware
 from src.deploy.server.model import Model, open_model
+from src.deploy.server.parsing import parse_request
 from src.deploy.server.refused import Refused
 from src.deploy.server.service import Service
-from src.deploy.server.watch import Watched
 from src.inference import exported
 from src.inference.exported import digest_of
 
@@ -421,7 +421,7 @@ def test_rows_that_are_too_many_do_not_become_objects(priced: Served) -> None:
     body = b"a,b\n" + b"1,2\r" * 300_000
     tracemalloc.start()
     with pytest.raises(Refused, match="more than 100,000 inputs"):
-        asked(model, headers, body)
+        parse_request(model, headers, body)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10e6, "without Arrow's"
@@ -453,7 +453,7 @@ async def post(service: Service, body: Any, **scope: Any) -> int:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Watched(build(service), service)(there | scope, receive, send)
+    await Middleware(build(service), service)(there | scope, receive, send)
     return sent[0]["status"]
 
 
@@ -574,7 +574,7 @@ def test_a_flag_that_cannot_be_is_refused(flags: dict[str, Any], said: str) -> N
 @pytest.mark.parametrize("host", ["no such host", "300.1.1.1"])
 def test_an_address_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="--host"):
-        listening(host, 0)
+        open_listener(host, 0)
 
 
 def test_an_empty_token_in_the_environment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_a_request_that_is_not_whole_does_not_cost_the_one_before_it_its_answer(
 ) -> None:
     """The second is too slow (408), has too long headers (431), or is malformed (400)."""
     monkeypatch.setattr(Connection, "seconds", 0.1)
-    monkeypatch.setattr(connections, "MOST_HEAD", 1000)
+    monkeypatch.setattr(connections, "MAX_HEAD", 1000)
 
     async def app(_: Any, __: Any, send: Any) -> None:
         await asyncio.sleep(0.4)

@@ -15,14 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from src.deploy.server import inference_protocol as protocol
-from src.deploy.server.asked import asked, form_of
 from src.deploy.server.connections import GONE
+from src.deploy.server.middleware import INPUTS, ROUTE
 from src.deploy.server.model import Answer
 from src.deploy.server.openapi import openapi
 from src.deploy.server.pages import DOCS, PAGE, page
-from src.deploy.server.refused import Refused, said
+from src.deploy.server.parsing import parse_form, parse_request
+from src.deploy.server.refused import Refused, json_response
 from src.deploy.server.service import Service
-from src.deploy.server.watch import INPUTS, ROUTE
 from src.inference.exported import CERTIFICATE
 
 LARGE = 2**16
@@ -32,11 +32,11 @@ STARLETTE = {
     "Method Not Allowed": "another method is needed here.",
 }
 """Starlette's words -> ours."""
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def build(service: Service) -> Starlette:
-    """Return the application; `watch.Watched` goes around it."""
+    """Return the application; `middleware.Middleware` goes around it."""
     at = partial(_route, service)
     v2 = "/v2/models/{name}"
     routes = [
@@ -71,14 +71,14 @@ def _route(service: Service, path: str, do: Callable[..., Any], method: str) -> 
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return said({"error": STARLETTE.get(error.detail, error.detail)}, error.status_code, error.headers)
+    return json_response({"error": STARLETTE.get(error.detail, error.detail)}, error.status_code, error.headers)
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    return said({"error": "the server failed; its log says how."}, 500)  # `Watched` writes the log
+    return json_response({"error": "the server failed; its log says how."}, 500)  # `Middleware` writes the log
 
 
-async def in_thread(large: bool, do: Callable[..., Found], *args: Any) -> Found:
+async def in_thread(large: bool, do: Callable[..., Result], *args: Any) -> Result:
     """Return what a function returns, called in a thread where it takes long."""
     return await asyncio.to_thread(do, *args) if large else do(*args)
 
@@ -87,12 +87,12 @@ async def _predict(service: Service, request: Request) -> Response:
     with service.bodies.reading() as body:
         contents = await body.read(request.headers, request.receive)
         model = service.model
-        form = await form_of(request.headers, contents)
-        found = await in_thread(len(contents) > LARGE, asked, model, request.headers, contents, form)
-        answers = await _answers(service, request, found.items)
-        if not found.single:
-            return await in_thread(len(contents) > LARGE, said, answers)
-        return said(answers[0], 422 if "error" in answers[0] else 200)
+        form = await parse_form(request.headers, contents)
+        parsed = await in_thread(len(contents) > LARGE, parse_request, model, request.headers, contents, form)
+        answers = await _answers(service, request, parsed.items)
+        if not parsed.single:
+            return await in_thread(len(contents) > LARGE, json_response, answers)
+        return json_response(answers[0], 422 if "error" in answers[0] else 200)
 
 
 async def _answers(service: Service, request: Request, items: Any) -> list[Answer]:
@@ -107,11 +107,11 @@ async def _answers(service: Service, request: Request, items: Any) -> list[Answe
 
 
 async def _live(_: Service, __: Request) -> Response:
-    return said({"live": True})
+    return json_response({"live": True})
 
 
 async def _ready(service: Service, _: Request) -> Response:
-    return said({"ready": service.ready}, 200 if service.ready else 503)
+    return json_response({"ready": service.ready}, 200 if service.ready else 503)
 
 
 async def _metrics(service: Service, _: Request) -> Response:
@@ -127,13 +127,13 @@ async def _docs(_: Service, __: Request) -> Response:
 
 
 async def _openapi(service: Service, _: Request) -> Response:
-    return said(openapi(service.model, service.flags.token is not None))
+    return json_response(openapi(service.model, service.flags.token is not None))
 
 
 async def _model(service: Service, _: Request) -> Response:
     model = service.model
     spec = model.exported.answers.spec
-    return said(
+    return json_response(
         {
             "name": model.name,
             "input": model.kind,
@@ -154,17 +154,17 @@ def _require_name(service: Service, request: Request) -> None:
 
 
 async def _v2(_: Service, __: Request) -> Response:
-    return said({"name": "leyden", "version": "2", "extensions": list(protocol.EXTENSIONS)})
+    return json_response({"name": "leyden", "version": "2", "extensions": list(protocol.EXTENSIONS)})
 
 
 async def _v2_model(service: Service, request: Request) -> Response:
     _require_name(service, request)
-    return said(protocol.metadata(service.model))
+    return json_response(protocol.metadata(service.model))
 
 
 async def _v2_ready(service: Service, request: Request) -> Response:
     _require_name(service, request)
-    return said({"name": service.model.name, "ready": service.ready}, 200 if service.ready else 503)
+    return json_response({"name": service.model.name, "ready": service.ready}, 200 if service.ready else 503)
 
 
 async def _v2_infer(service: Service, request: Request) -> Response:
@@ -172,7 +172,7 @@ async def _v2_infer(service: Service, request: Request) -> Response:
         contents = await body.read(request.headers, request.receive)
         _require_name(service, request)
         model, length = service.model, request.headers.get(protocol.HEADER_LENGTH)
-        found = await in_thread(len(contents) > LARGE, protocol.inference, model, contents, length)
-        answers = await _answers(service, request, found.items)
-        text, headers = await in_thread(len(contents) > LARGE, protocol.answered, model, found, answers)
+        parsed = await in_thread(len(contents) > LARGE, protocol.parse_inference, model, contents, length)
+        answers = await _answers(service, request, parsed.items)
+        text, headers = await in_thread(len(contents) > LARGE, protocol.encode_answers, model, parsed, answers)
         return Response(text, headers=headers)

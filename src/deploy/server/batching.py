@@ -40,12 +40,12 @@ class Batcher:
 
     Args:
         model: that answers.
-        most_waiting: requests that may wait.
+        max_queue: requests that may wait.
         seen: is told the number of inputs of each batch.
     """
 
-    def __init__(self, model: Model, most_waiting: int, seen: Callable[[int], object]) -> None:
-        self.model, self.most_waiting, self.seen = model, most_waiting, seen
+    def __init__(self, model: Model, max_queue: int, seen: Callable[[int], object]) -> None:
+        self.model, self.max_queue, self.seen = model, max_queue, seen
         self.waiting: queue.SimpleQueue[Part] = queue.SimpleQueue()
         self.prepared: queue.Queue[Prepared] = queue.Queue(1)
         self.loop = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ class Batcher:
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
     async def answer(self, items: Sequence[Item], gone: Callable[[], bool] = lambda: False) -> list[Answer]:
-        """Return what is said of each input; those with an error are not asked for.
+        """Return the answer to each input; those with an error are not computed.
 
         A long request goes in parts, between which others have their turn.
 
@@ -64,16 +64,16 @@ class Batcher:
         Raises:
             Refused: too many wait, or the client has gone.
         """
-        if self.waiting.qsize() >= self.most_waiting:
-            raise busy(f"{self.most_waiting} requests wait already.")
+        if self.waiting.qsize() >= self.max_queue:
+            raise busy(f"{self.max_queue} requests wait already.")
         good, size = [item.raw for item in items if not item.error], self.model.at_once
         answers: list[Answer] = []
         for start in range(0, len(good), size):
             part = Part(good[start : start + size], self.loop.create_future(), gone)
             self.waiting.put(part)
             answers += await part.answers
-        found = iter(answers)
-        return [{"error": item.error} if item.error else next(found) | _ignored(item) for item in items]
+        computed = iter(answers)
+        return [{"error": item.error} if item.error else next(computed) | _ignored(item) for item in items]
 
     def _prepare(self) -> None:
         last: Part | None = None

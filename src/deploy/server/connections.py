@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from src.deploy.server.listener import let_no_more_in
 from src.deploy.server.service import Service
 
-MOST_HEAD = 2**19
+MAX_HEAD = 2**19
 """Bytes of headers at which a connection is closed."""
 KEEP_ALIVE_S = 75
 """Seconds that a connection may be without a request; more than proxies hold theirs, which then never meet a close."""
@@ -66,7 +66,7 @@ class Connection(HttpToolsProtocol):
             return None
         if self.head_timer:
             self.head_bytes += len(data)
-            if self.head_bytes > MOST_HEAD:
+            if self.head_bytes > MAX_HEAD:
                 return self._end(b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + CLOSE)
         super().data_received(data)
         if self.parser is not None and self.idle and not self.head_timer:  # blank lines, which begin no request

@@ -61,5 +61,5 @@ class ServeFlags:
             raise InputError(f"--token, or {TOKEN}: empty, or with characters that no header can carry.")
 
     @property
-    def most_bytes(self) -> int:
+    def max_bytes(self) -> int:
         return int(self.max_body * MIB)

@@ -16,7 +16,7 @@ ATTACH_FILTER, REFUSE = 26, struct.pack("HBBI", 6, 0, 0, 0)
 """Linux: an option of sockets, and a filter of packets that lets nothing through ("return 0")."""
 
 
-def listening(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
@@ -24,21 +24,21 @@ def listening(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, number)
+        listener = socket.socket(family, kind, number)
     except OSError as error:
         raise InputError(f"--host {host}: no address ({error.strerror or error}). --host 127.0.0.1?") from None
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError as error:
-        found.close()
+        listener.close()
         if isinstance(error, PermissionError):
             raise InputError(f"--port {port}: not allowed; ports below 1024 are root's. --port 8000?") from None
         if error.errno == errno.EADDRINUSE:
             raise InputError(f"--port {port}: taken by another program. Another one, or 0 for a free one.") from None
         raise InputError(f"--host {host}: {error.strerror or error}. It is no address of this machine?") from None
-    return found
+    return listener
 
 
 def let_no_more_in(listener: socket.socket) -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 from src.configs.errors import InputError
 from src.deploy.server import log
 from src.deploy.server.flags import SHARED, TOKEN, ServeFlags
-from src.deploy.server.listener import let_no_more_in, listening
+from src.deploy.server.listener import let_no_more_in, open_listener
 from src.inference.exported import is_export
 from src.terminal import console
 
@@ -42,7 +42,7 @@ def serve(flags: ServeFlags) -> int:
     """
     flags = replace(flags, token=os.environ.get(TOKEN) if flags.token is None else flags.token)
     flags = replace(flags, export=export_of(flags.export))
-    with listening(flags.host, flags.port) as listener:
+    with open_listener(flags.host, flags.port) as listener:
         host, port = listener.getsockname()[:2]
         at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         console.line("serving", f"{flags.export}")
@@ -74,8 +74,8 @@ def run(flags: ServeFlags, listener: socket.socket) -> int:
 
         from src.deploy.server.app import build
         from src.deploy.server.connections import KEEP_ALIVE_S, Connection, Server
+        from src.deploy.server.middleware import Middleware
         from src.deploy.server.service import Service
-        from src.deploy.server.watch import Watched
     except ImportError as error:
         raise InputError(f"the server needs {error.name}. pip install -e '.[deploy]'") from error
     log.set_up()
@@ -83,7 +83,7 @@ def run(flags: ServeFlags, listener: socket.socket) -> int:
     service = Service(flags)
     Connection.seconds = flags.timeout
     config = uvicorn.Config(
-        Watched(build(service), service),
+        Middleware(build(service), service),
         http=Connection,
         loop="asyncio",
         ws="none",

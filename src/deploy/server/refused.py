@@ -19,7 +19,7 @@ def busy(why: str) -> Refused:
     return Refused(503, why, {"retry-after": "1"})
 
 
-def said(found: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return an answer of JSON; letters stay as they are."""
-    text = json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Response(text.encode(errors="replace"), status, headers, "application/json")

@@ -24,7 +24,7 @@ class Service:
 
     def __init__(self, flags: ServeFlags) -> None:
         self.flags, self.metrics = flags, Metrics()
-        self.bodies = Bodies(flags.most_bytes, flags.timeout)
+        self.bodies = Bodies(flags.max_bytes, flags.timeout)
         self.loaded: Model | None = None
         self.draining = False
         """The process ends once what it has accepted is answered."""

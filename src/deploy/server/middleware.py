@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.deploy.server.bodies import linger
-from src.deploy.server.refused import Refused, said
+from src.deploy.server.refused import Refused, json_response
 from src.deploy.server.service import Service
 
 OPEN = ("/", "/docs", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
@@ -20,7 +20,7 @@ ROUTE, INPUTS = "leyden.route", "leyden.inputs"
 log = logging.getLogger("leyden.server")
 
 
-class Watched:
+class Middleware:
     """The application, watched."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -56,7 +56,7 @@ class Watched:
             self._require_token(scope)
             await self.app(scope, receive_, send_)
         except Refused as refused:
-            await said({"error": refused.detail}, refused.status_code, refused.headers)(scope, receive_, send_)
+            await json_response({"error": refused.detail}, refused.status_code, refused.headers)(scope, receive_, send_)
         except Exception:  # Starlette has answered it
             log.exception("failed", extra={"fields": {"path": scope["path"]}})
         finally:
