@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -146,3 +149,46 @@ def test_a_model_that_fails_to_load_ends_the_server_whatever_the_error(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(asyncio.wait_for(server.serve([listener]), 5))
     assert isinstance(server.failure, KeyError)
+
+
+def test_one_process_of_several_answers_all_that_it_has_accepted_and_leaves_the_rest_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def load(service: Service) -> None:
+        service.loaded = cast(Any, "a model")
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await answer(send, b"ok")
+
+    monkeypatch.setattr(Service, "load", load)
+    found: Counter[str] = Counter()
+
+    def ask_until_nobody_accepts(address: tuple[str, int]) -> None:
+        while True:
+            with socket.create_connection(address) as connection:
+                connection.settimeout(0.5)
+                try:
+                    connection.sendall(GET[:-2] % (b"", b"connection: close\r\n"))
+                    connection.sendall(b"\r\n")
+                    found["answered" if connection.recv(1000).startswith(b"HTTP/1.1 200") else "lost"] += 1
+                except TimeoutError:
+                    found["left to others"] += 1
+                    break
+                except OSError:
+                    found["lost"] += 1
+
+    for _ in range(3):
+        server = Server(config_of(app), Service(ServeFlags(export=Path("x"), workers=2, drain=3)))
+        with socket.create_server(("127.0.0.1", 0), backlog=100) as shared:
+            clients = [
+                threading.Thread(target=ask_until_nobody_accepts, args=(shared.getsockname(),)) for _ in range(4)
+            ]
+            timers = [threading.Timer(0.1, client.start) for client in clients]
+            timers += [threading.Timer(0.2, server.handle_exit, (signal.SIGTERM, None))]
+            for timer in timers:
+                timer.start()
+            asyncio.run(server.serve([shared.dup()]))
+            for client in clients:
+                client.join()
+    assert found["answered"] > 12
+    assert (found["lost"], found["left to others"]) == (0, 12)

@@ -24,7 +24,8 @@ KEEP_ALIVE_S = 75
 QUIET_S = 1.0
 """The same after SIGTERM."""
 ACCEPT_S = 0.1
-"""Seconds between the last connection that the kernel lets in and the end of listening."""
+"""Seconds between the last connection that the kernel lets in and the end of listening, and again until all that were
+accepted are known."""
 CLOSE = b"connection: close\r\ncontent-length: 0\r\n\r\n"
 GONE = "leyden.gone"
 """Key of a scope: a function that says whether the client has gone."""
@@ -175,6 +176,7 @@ class Server(uvicorn.Server):
             server.close()
         for one in sockets or []:
             one.close()
+        await asyncio.sleep(ACCEPT_S)  # in which those just accepted become connections
         connections: Any = self.server_state.connections
         while (connections or self.server_state.tasks) and not self.force_exit:
             passed = time.monotonic() - began
