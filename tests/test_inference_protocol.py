@@ -105,13 +105,17 @@ def test_inputs_may_be_json_but_for_images(served: Served, client: triton.Infere
         body = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["x"]}]}
         assert "no binary BYTES" in served.ask("POST", "/v2/models/DigitsCNN/infer", json.dumps(body)).error
         return
-    name, as_json, _ = inputs_of(served, binary=False)
+    name, as_json, raw = inputs_of(served, binary=False)
     _, as_binary, _ = inputs_of(served)
     one, other = (client.infer(name, inputs).get_response()["outputs"] for inputs in (as_json, as_binary))
     assert [output["name"] for output in one] == [output["name"] for output in other]
     wanted = client.get_model_metadata(name)["outputs"][0]["name"]
     first, second = (numbers(client.infer(name, inputs), wanted) for inputs in (as_json, as_binary))
     assert first.tolist() == second.tolist()
+    row = raw[0] if isinstance(raw[0], dict) else {"text": raw[0]}
+    tensors = [{"name": key, "shape": [1], "datatype": "BYTES", "data": [str(cell)]} for key, cell in row.items()]
+    reply = served.ask("POST", f"/v2/models/{name}/infer", json.dumps({"id": None, "inputs": tensors}))
+    assert (reply.status, "id" in reply.json) == (200, False)
 
 
 def test_health_and_metadata(served: Served, client: triton.InferenceServerClient) -> None:
@@ -166,6 +170,8 @@ TENSOR = {"name": "area", "shape": [1], "datatype": "FP32", "data": [1.5]}
         ("{}", "3", 400),
         ("{}", "1e1", 400),
         ("{", "1", 400),
+        ("{}", "9" * 5000, 400),
+        ("[" * 200_000, None, 413),
     ],
 )
 def test_malformed_requests_are_refused(served: Served, body: str, length: str | None, status: int) -> None:

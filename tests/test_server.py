@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import csv
 import http.client
@@ -10,10 +11,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,13 +27,22 @@ import pytest
 from conftest import Exports, Script
 from PIL import Image
 from servers import Reply, Served, form, serving
+from starlette.datastructures import Headers
 
 from experiments.digits import DigitsCNN
 from experiments.tables import TableRegression
 from experiments.texts import TextsMultiLabel
 from src.configs.errors import InputError
 from src.deploy.server import process
+from src.deploy.server.app import build
+from src.deploy.server.connections import GONE
 from src.deploy.server.flags import ServeFlags
+from src.deploy.server.listener import open_listener
+from src.deploy.server.middleware import Middleware
+from src.deploy.server.model import Model, open_model
+from src.deploy.server.parsing import parse_request
+from src.deploy.server.refused import Refused
+from src.deploy.server.service import Service
 from src.inference import exported
 from src.resources.files import digest_of
 
@@ -225,7 +237,7 @@ def test_ten_thousand_rows_at_once_and_others_have_their_turn(priced: Served) ->
         (b"a,b\n1\n", "text/csv", 422, "1 fields, but the header has 2"),
         (b"a,b\n", "text/csv", 422, "no input"),
         (b"a,a\n1,2\n", "text/csv", 422, "two columns"),
-        (b"x\n" * 150_000, "text/csv", 413, "lines"),
+        (b"x\n" * 150_000, "text/csv", 413, "inputs"),
         (b"{}", "application/xml", 415, "application/json, text/csv"),
         (b"{}", "text/plain", 415, "application/json"),
         (b"{}", "no type at all", 415, "application/json"),
@@ -248,7 +260,9 @@ def test_a_single_bad_input_is_refused(digits: Served, reviews: Served) -> None:
     assert reviews.predict('{"text": NaN}').status == 400
     assert reviews.predict_json({"text": "\udfff"}).status == 422
     assert reviews.predict(b"caf\xe9", "text/plain").status == 422
-    assert reviews.predict(b"x", "text/plain; charset=klingon").status == 422
+    for charset in ("klingon", "punycode", "undefined", "idna"):
+        assert reviews.predict(b"x", f"text/plain; charset={charset}").status == 422
+        assert reviews.predict(form(b"x")[0], f"{form()[1]}; charset={charset}").status == 422
     assert reviews.predict("words\nfine\n", "text/csv").error.startswith("no column text")
 
 
@@ -383,6 +397,34 @@ def test_an_image_made_to_fill_the_memory_is_refused(digits: Served) -> None:
     assert reply.status == 422
     assert "144 million pixels" in reply.error
     assert digits.memory - before < 10
+    assert digits.logged()  # JSON alone, without Pillow's warning
+
+
+def test_a_jpeg_whose_coefficients_would_fill_the_memory_is_refused(digits: Served) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "jpeg")
+    plain = file.getvalue()
+    at = plain.index(b"\xff\xc0") + 5
+    plain = plain[:at] + struct.pack(">HH", 8000, 8000) + plain[at + 4 :]
+    at = plain.index(b"\xff\xda")
+    one_component_a_scan = plain[:at] + bytes([0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0]) + plain[at + 14 :]
+    refused, scaled = (
+        digits.ask("POST", "/predict", one, "image/jpeg", **AUTH) for one in (one_component_a_scan, plain)
+    )
+    assert (refused.status, scaled.status) == (422, 200)
+    assert "64 million pixels" in refused.error
+
+
+def test_rows_that_are_too_many_do_not_become_objects(priced: Served) -> None:
+    """Whatever ends a line."""
+    model, headers = open_model(priced.export, threads=1), Headers({"content-type": "text/csv"})
+    body = b"a,b\n" + b"1,2\r" * 300_000
+    tracemalloc.start()
+    with pytest.raises(Refused, match="more than 100,000 inputs"):
+        parse_request(model, headers, body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6, "without Arrow's"
 
 
 def test_a_full_queue_says_when_to_come_back(priced: Served, tmp_path: Path) -> None:
@@ -397,6 +439,55 @@ def test_a_full_queue_says_when_to_come_back(priced: Served, tmp_path: Path) -> 
         assert {reply.status for reply in replies} == {200, 503}
         busy = next(reply for reply in replies if reply.status == 503)
         assert (busy.headers["retry-after"], "requests wait" in busy.error) == ("1", True)
+
+
+async def post(service: Service, body: Any, **scope: Any) -> int:
+    """Ask a server in this process; return the status."""
+    contents, sent = json.dumps(body).encode(), []
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(contents)).encode())]
+    there = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": contents}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await Middleware(build(service), service)(there | scope, receive, send)
+    return sent[0]["status"]
+
+
+def test_large_bodies_are_parsed_in_a_thread_and_what_nobody_waits_for_is_not_computed(
+    priced: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, Any] = {}
+    item, answers = Model.item, Model.answers
+
+    def watched_item(model: Model, raw: Any) -> Any:
+        found["in the loop's thread"] = threading.current_thread() is threading.main_thread()
+        return item(model, raw)
+
+    async def check() -> None:
+        service = Service(ServeFlags(export=priced.export, access_log=False))
+        await service.load()
+        value = service.metrics.registry.get_sample_value
+
+        def watched_answers(model: Model, outputs: Any) -> Any:
+            found["waiting"] = value("leyden_waiting_requests")
+            return answers(model, outputs)
+
+        monkeypatch.setattr(Model, "item", watched_item)
+        monkeypatch.setattr(Model, "answers", watched_answers)
+        assert await post(service, house()) == 200
+        assert found == {"in the loop's thread": True, "waiting": 1}
+        assert value("leyden_waiting_requests") == 0
+        assert await post(service, [house()] * 1000) == 200
+        assert not found["in the loop's thread"]
+        assert value("leyden_batch_inputs_count") == 2
+        assert await post(service, house(), **{GONE: lambda: True}) == 400
+        assert value("leyden_batch_inputs_count") == 2
+
+    asyncio.run(check())
 
 
 # ---------------------------------------------------------------------------------------------- what the server says
@@ -483,7 +574,14 @@ def test_a_flag_that_cannot_be_is_refused(flags: dict[str, Any], said: str) -> N
 @pytest.mark.parametrize("host", ["no such host", "300.1.1.1"])
 def test_an_address_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="--host"):
-        process.listening(host, 0)
+        open_listener(host, 0)
+
+
+def test_an_empty_token_in_the_environment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody wanted one."""
+    monkeypatch.setenv("LEYDEN_TOKEN", "")
+    with pytest.raises(InputError, match="LEYDEN_TOKEN: empty"):
+        process.serve(ServeFlags(export=tmp_path, port=0))
 
 
 def test_an_export_that_does_not_answer_as_certified_is_not_served(
@@ -557,10 +655,17 @@ def test_a_process_that_dies_is_replaced(reviews: Served) -> None:
     assert len(before) == 2
     while time.time() - before[0].create_time() < process.AT_ONCE_S + 1:
         time.sleep(0.1)
-    before[0].kill()
-    end = time.monotonic() + 30
-    while len(after := [one for one in children() if one.pid != before[0].pid]) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert before[1] in after
+    counts = Path(before[0].environ()["PROMETHEUS_MULTIPROC_DIR"])
+    reviews.predict_json(["a film"])
+    assert {f"gauge_livesum_{one.pid}.db" for one in before} <= {path.name for path in counts.iterdir()}
+    for number, there in ((signal.SIGTERM, before[0]), (signal.SIGKILL, before[1])):
+        others = [one for one in children() if one != there]
+        there.send_signal(number)
+        end = time.monotonic() + 30
+        while len(after := [one for one in children() if one != there]) < 2:
+            assert reviews.predict_json("a film").status == 200  # by another
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert {*others} < {*after}
+        assert not (counts / f"gauge_livesum_{there.pid}.db").exists()
     assert reviews.predict_json("a film").status == 200

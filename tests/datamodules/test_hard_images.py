@@ -157,7 +157,9 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(decoding, "LARGE", 40 * 40)
     decoded(smooth(side=64), "png", tmp_path)
     decoded(smooth(side=32), "png", tmp_path)
-    assert inside == [True, False]
+    decoded(smooth(side=64), "jpeg", tmp_path, progressive=True)  # all its coefficients are held
+    decoded(smooth(side=64), "jpeg", tmp_path)  # scaled to 32
+    assert inside == [True, False, True, False]
 
 
 def test_bombs_are_left_out_of_training_by_name(tmp_path: Path) -> None:

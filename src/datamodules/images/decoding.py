@@ -17,7 +17,7 @@ MOST_PIXELS = 178_956_970
 """Pixels of an image in memory, where Pillow raises, also for what its plugins find inside files: 0.7 GB. Photographs
 from phones reach 200 million, but they are JPEGs, which are scaled while decoded."""
 LARGE = 2**24
-"""Images of at least so many pixels are decoded one at a time, however many threads there are."""
+"""Images of at least so many pixels in memory are decoded one at a time, however many threads there are."""
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -47,8 +47,11 @@ def decode(file: Path | BinaryIO | bytes | Image.Image | np.ndarray, size: int) 
     if isinstance(file, Image.Image):
         return _fitted(ImageOps.exif_transpose(file), size)  # a copy: the caller's stays as it is
     with _opened(file) as image:
-        image.draft("RGB", (size, size))
         width, height = image.size
+        held = width * height >= LARGE and isinstance(image, JpegImageFile) and not one_scan(file)
+        image.draft("RGB", (size, size))
+        if not held:
+            width, height = image.size
         if width * height > MOST_PIXELS:
             raise _too_large(width, height)
         if width * height < LARGE:
@@ -71,16 +74,18 @@ def _opened(file: BinaryIO) -> Image.Image:
     except Image.DecompressionBombError:
         file.seek(0)
         try:
-            image = JpegImageFile(file)
+            return JpegImageFile(file)
         except SyntaxError:  # another format
             raise _too_large() from None
-        if not _one_scan(image, file):  # then libjpeg keeps all coefficients, six bytes a pixel
-            raise _too_large(*image.size) from None
-        return image
 
 
-def _one_scan(image: JpegImageFile, file: BinaryIO) -> bool:
-    """Return whether a JPEG just opened is decoded row by row: not progressive, all components in its first scan."""
+def one_scan(file: BinaryIO) -> bool:
+    """Return whether a JPEG is decoded row by row: not progressive, all components in its first scan.
+
+    Of any other JPEG libjpeg holds all coefficients, six bytes a pixel, also where it is scaled.
+    """
+    file.seek(0)
+    image = JpegImageFile(file)
     if "progressive" in image.info:
         return False
     length = 6 + 2 * image.layers  # of a scan's header, which Pillow has just passed

@@ -15,22 +15,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from src.deploy.server import inference_protocol as protocol
-from src.deploy.server.asked import asked
+from src.deploy.server.connections import GONE
+from src.deploy.server.middleware import INPUTS, ROUTE
 from src.deploy.server.model import Answer
 from src.deploy.server.openapi import openapi
 from src.deploy.server.pages import DOCS, PAGE, page
-from src.deploy.server.refused import Refused
+from src.deploy.server.parsing import parse_form, parse_request
+from src.deploy.server.refused import Refused, json_response
 from src.deploy.server.service import Service
-from src.deploy.server.watch import INPUTS, ROUTE
 from src.inference.exported import CERTIFICATE
 
 LARGE = 2**16
-"""Bytes above which a body is read, and an answer written, in a thread: others go on meanwhile."""
-Found = TypeVar("Found")
+"""Bodies above this many bytes are parsed, and their answers written, in a thread, so that other requests go on."""
+STARLETTE = {
+    "Not Found": "no such address. /docs lists those there are.",
+    "Method Not Allowed": "another method is needed here.",
+}
+"""Starlette's words -> ours."""
+Result = TypeVar("Result")
 
 
 def build(service: Service) -> Starlette:
-    """Return the application; `watch.Watched` goes around it."""
+    """Return the application; `middleware.Middleware` goes around it."""
     at = partial(_route, service)
     v2 = "/v2/models/{name}"
     routes = [
@@ -52,7 +58,7 @@ def build(service: Service) -> Starlette:
         at(f"{v2}/versions/{{version}}/ready", _v2_ready, "GET"),
         at(f"{v2}/versions/{{version}}/infer", _v2_infer, "POST"),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Refused: _refused, 500: _failed})
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refused, 500: _failed})
 
 
 def _route(service: Service, path: str, do: Callable[..., Any], method: str) -> Route:
@@ -63,28 +69,16 @@ def _route(service: Service, path: str, do: Callable[..., Any], method: str) -> 
     return Route(path, endpoint, methods=[method], include_in_schema=False)
 
 
-def said(found: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return JSON; letters as they are."""
-    text = json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Response(text.encode(errors="replace"), status, headers, "application/json")
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    why = {404: "no such address. /docs lists those there are.", 405: "another method is needed here."}
-    return said({"error": why.get(error.status_code, error.detail)}, error.status_code, dict(error.headers or {}))
-
-
 async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return said({"error": error.why}, error.status, error.headers)
+    assert isinstance(error, HTTPException)
+    return json_response({"error": STARLETTE.get(error.detail, error.detail)}, error.status_code, error.headers)
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    return said({"error": "the server failed; its log says how."}, 500)  # `Watched` writes the log
+    return json_response({"error": "the server failed; its log says how."}, 500)  # `Middleware` writes the log
 
 
-async def in_thread(large: bool, do: Callable[..., Found], *args: Any) -> Found:
+async def in_thread(large: bool, do: Callable[..., Result], *args: Any) -> Result:
     """Return what a function returns, called in a thread where it takes long."""
     return await asyncio.to_thread(do, *args) if large else do(*args)
 
@@ -93,15 +87,18 @@ async def _predict(service: Service, request: Request) -> Response:
     with service.bodies.reading() as body:
         contents = await body.read(request.headers, request.receive)
         model = service.model
-        found = await asked(model, request.headers, contents)
-        answers = await _answers(service, request, found.items)
-        if not found.single:
-            return await in_thread(len(contents) > LARGE, said, answers)
-        return said(answers[0], 422 if "error" in answers[0] else 200)
+        form = await parse_form(request.headers, contents)
+        parsed = await in_thread(len(contents) > LARGE, parse_request, model, request.headers, contents, form)
+        answers = await _answers(service, request, parsed.items)
+        if not parsed.single:
+            return await in_thread(len(contents) > LARGE, json_response, answers)
+        return json_response(answers[0], 422 if "error" in answers[0] else 200)
 
 
 async def _answers(service: Service, request: Request, items: Any) -> list[Answer]:
-    answers = await service.batcher.answer(items)
+    gone = request.scope.get(GONE, lambda: False)
+    with service.metrics.waiting.track_inprogress():
+        answers = await service.batcher.answer(items, gone)
     bad = sum("error" in answer for answer in answers)
     request.scope[INPUTS] = len(answers)
     service.metrics.inputs.labels("answer").inc(len(answers) - bad)
@@ -110,11 +107,11 @@ async def _answers(service: Service, request: Request, items: Any) -> list[Answe
 
 
 async def _live(_: Service, __: Request) -> Response:
-    return said({"live": True})
+    return json_response({"live": True})
 
 
 async def _ready(service: Service, _: Request) -> Response:
-    return said({"ready": service.ready}, 200 if service.ready else 503)
+    return json_response({"ready": service.ready}, 200 if service.ready else 503)
 
 
 async def _metrics(service: Service, _: Request) -> Response:
@@ -130,13 +127,13 @@ async def _docs(_: Service, __: Request) -> Response:
 
 
 async def _openapi(service: Service, _: Request) -> Response:
-    return said(openapi(service.model, service.flags.token is not None))
+    return json_response(openapi(service.model, service.flags.token is not None))
 
 
 async def _model(service: Service, _: Request) -> Response:
     model = service.model
     spec = model.exported.answers.spec
-    return said(
+    return json_response(
         {
             "name": model.name,
             "input": model.kind,
@@ -157,17 +154,17 @@ def _require_name(service: Service, request: Request) -> None:
 
 
 async def _v2(_: Service, __: Request) -> Response:
-    return said({"name": "leyden", "version": "2", "extensions": list(protocol.EXTENSIONS)})
+    return json_response({"name": "leyden", "version": "2", "extensions": list(protocol.EXTENSIONS)})
 
 
 async def _v2_model(service: Service, request: Request) -> Response:
     _require_name(service, request)
-    return said(protocol.metadata(service.model))
+    return json_response(protocol.metadata(service.model))
 
 
 async def _v2_ready(service: Service, request: Request) -> Response:
     _require_name(service, request)
-    return said({"name": service.model.name, "ready": service.ready}, 200 if service.ready else 503)
+    return json_response({"name": service.model.name, "ready": service.ready}, 200 if service.ready else 503)
 
 
 async def _v2_infer(service: Service, request: Request) -> Response:
@@ -175,7 +172,7 @@ async def _v2_infer(service: Service, request: Request) -> Response:
         contents = await body.read(request.headers, request.receive)
         _require_name(service, request)
         model, length = service.model, request.headers.get(protocol.HEADER_LENGTH)
-        found = await in_thread(len(contents) > LARGE, protocol.inference, model, contents, length)
-        answers = await _answers(service, request, found.items)
-        text, headers = await in_thread(len(contents) > LARGE, protocol.answered, model, found, answers)
+        parsed = await in_thread(len(contents) > LARGE, protocol.parse_inference, model, contents, length)
+        answers = await _answers(service, request, parsed.items)
+        text, headers = await in_thread(len(contents) > LARGE, protocol.encode_answers, model, parsed, answers)
         return Response(text, headers=headers)

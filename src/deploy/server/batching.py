@@ -1,4 +1,4 @@
-"""Answers the inputs of all requests together: whatever waits when the model is free, and never waiting for company."""
+"""Batches the inputs of all waiting requests; it never waits for more."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Part(NamedTuple):
 
     inputs: Sequence[PredictionInput]
     answers: asyncio.Future[list[Answer]]
+    gone: Callable[[], bool]
+    """Whether the client has gone."""
 
 
 class Prepared(NamedTuple):
@@ -38,36 +40,40 @@ class Batcher:
 
     Args:
         model: that answers.
-        most_waiting: requests that may wait.
+        max_queue: requests that may wait.
         seen: is told the number of inputs of each batch.
     """
 
-    def __init__(self, model: Model, most_waiting: int, seen: Callable[[int], object]) -> None:
-        self.model, self.most_waiting, self.seen = model, most_waiting, seen
+    def __init__(self, model: Model, max_queue: int, seen: Callable[[int], object]) -> None:
+        self.model, self.max_queue, self.seen = model, max_queue, seen
         self.waiting: queue.SimpleQueue[Part] = queue.SimpleQueue()
         self.prepared: queue.Queue[Prepared] = queue.Queue(1)
         self.loop = asyncio.get_running_loop()
         for work in (self._prepare, self._run):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
-    async def answer(self, items: Sequence[Item]) -> list[Answer]:
-        """Return what is said of each input; those with an error are not asked for.
+    async def answer(self, items: Sequence[Item], gone: Callable[[], bool] = lambda: False) -> list[Answer]:
+        """Return the answer to each input; those with an error are not computed.
 
         A long request goes in parts, between which others have their turn.
 
+        Args:
+            items: the inputs.
+            gone: says whether the client has gone, also to other threads; what it still waits for is not computed.
+
         Raises:
-            Refused: too many wait.
+            Refused: too many wait, or the client has gone.
         """
-        if self.waiting.qsize() >= self.most_waiting:
-            raise busy(f"{self.most_waiting} requests wait already.")
+        if self.waiting.qsize() >= self.max_queue:
+            raise busy(f"{self.max_queue} requests wait already.")
         good, size = [item.raw for item in items if not item.error], self.model.at_once
         answers: list[Answer] = []
         for start in range(0, len(good), size):
-            part = Part(good[start : start + size], self.loop.create_future())
+            part = Part(good[start : start + size], self.loop.create_future(), gone)
             self.waiting.put(part)
             answers += await part.answers
-        found = iter(answers)
-        return [{"error": item.error} if item.error else next(found) | _ignored(item) for item in items]
+        computed = iter(answers)
+        return [{"error": item.error} if item.error else next(computed) | _ignored(item) for item in items]
 
     def _prepare(self) -> None:
         last: Part | None = None
@@ -82,11 +88,21 @@ class Batcher:
                     break
                 parts.append(part)
                 room -= len(part.inputs)
-            if parts := [part for part in parts if not part.answers.cancelled()]:  # whose client has gone
+            if parts := self._wanted(parts):
                 try:
                     self.prepared.put(self._read(parts))
                 except Exception as error:
                     self._one_by_one(parts, error)
+
+    def _wanted(self, parts: Sequence[Part]) -> list[Part]:
+        """Return the parts whose clients are there; the others' requests end."""
+        wanted: list[Part] = []
+        for part in parts:
+            if part.gone():
+                self.loop.call_soon_threadsafe(_fail, part, Refused(400, "the client went away."))
+            else:
+                wanted.append(part)
+        return wanted
 
     def _run(self) -> None:
         while True:
@@ -126,7 +142,7 @@ def _deliver(parts: Sequence[Part], answers: Sequence[Answer]) -> None:
     start = 0
     for part in parts:
         end = start + len(part.inputs)
-        if not part.answers.done():  # its client may have gone
+        if not part.answers.done():  # cancelled where the server ends before it is answered
             part.answers.set_result([*answers[start:end]])
         start = end
 

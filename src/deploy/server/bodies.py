@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from starlette.types import Receive, Send
 
+from src.deploy.server.flags import MIB
 from src.deploy.server.refused import Refused, busy
 
-MIB = 2**20
 AT_ONCE = 4
 """Largest bodies that may be in memory at a time; many more small ones."""
 LINGER_S = 5.0
@@ -21,13 +21,13 @@ class Bodies:
     """Reads bodies, and knows how many bytes of them are in memory.
 
     Args:
-        most: bytes of one.
+        max_bytes: of one.
         seconds: in which one must be there.
     """
 
-    def __init__(self, most: int, seconds: float) -> None:
-        self.most, self.seconds = most, seconds
-        self.budget = AT_ONCE * max(most, 16 * MIB)
+    def __init__(self, max_bytes: int, seconds: float) -> None:
+        self.max_bytes, self.seconds = max_bytes, seconds
+        self.budget = AT_ONCE * max(max_bytes, 16 * MIB)
         self.held = 0
 
     @contextmanager
@@ -40,7 +40,7 @@ class Bodies:
             self.held -= body.held
 
     def too_large(self) -> Refused:
-        return Refused(413, f"the body is larger than {self.most / MIB:g} MiB. Send less at once, or --max-body.")
+        return Refused(413, f"the body is larger than {self.max_bytes / MIB:g} MiB. Send less at once, or --max-body.")
 
 
 class Body:
@@ -60,16 +60,16 @@ class Body:
         length = headers.get("content-length")
         if length is None and "transfer-encoding" not in headers:
             raise Refused(411, "no Content-Length, and not chunked. Send a body, with its length.")
-        if length is not None and int(length) > self.bodies.most:
+        if length is not None and int(length) > self.bodies.max_bytes:
             raise self.bodies.too_large()
         try:
             async with asyncio.timeout(self.bodies.seconds):
-                found = await self._all(receive)
+                contents = await self._all(receive)
         except TimeoutError:
             raise Refused(408, f"the body was not there within {self.bodies.seconds:g} seconds.") from None
-        if not found:
+        if not contents:
             raise Refused(422, "the body is empty.")
-        return found
+        return contents
 
     async def _all(self, receive: Receive) -> bytes:
         parts = bytearray()
@@ -80,7 +80,7 @@ class Body:
             part: bytes = message.get("body", b"")
             self.held += len(part)
             self.bodies.held += len(part)
-            if self.held > self.bodies.most:
+            if self.held > self.bodies.max_bytes:
                 raise self.bodies.too_large()
             if self.bodies.held > self.bodies.budget:
                 raise busy("too many large bodies at a time.")

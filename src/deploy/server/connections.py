@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,42 +14,35 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from src.configs.errors import InputError
+from src.deploy.server.listener import let_no_more_in
 from src.deploy.server.service import Service
 
-MOST_HEAD = 2**19
+MAX_HEAD = 2**19
 """Bytes of headers at which a connection is closed."""
 KEEP_ALIVE_S = 75
 """Seconds that a connection may be without a request; more than proxies hold theirs, which then never meet a close."""
 QUIET_S = 1.0
 """The same after SIGTERM."""
 ACCEPT_S = 0.1
-"""Seconds between the last connection that the kernel lets in and the end of listening."""
-ATTACH_FILTER, REFUSE = 26, struct.pack("HBBI", 6, 0, 0, 0)
-"""Linux: an option of sockets, and a filter of packets that lets nothing through ("return 0")."""
+"""Seconds between the last connection that the kernel lets in and the end of listening, and again until all that were
+accepted are known."""
 CLOSE = b"connection: close\r\ncontent-length: 0\r\n\r\n"
-
-
-def let_no_more_in(listener: socket.socket) -> None:
-    """Let the kernel ignore further connections, while those it holds can still be accepted.
-
-    Clients that it ignores try again after a second, and are refused then. Without this, connections that come between
-    the last `accept` and `close` would be reset; on other systems than Linux they still are.
-    """
-    instructions = ctypes.create_string_buffer(REFUSE)
-    with contextlib.suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(instructions)))
+GONE = "leyden.gone"
+"""Key of a scope: a function that says whether the client has gone."""
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose client must send the headers of a request in time."""
+    """A connection whose client must send the headers of a request, and read its answers, in time."""
 
     seconds = 30.0
     """In which the headers must be there."""
     between = True
     """No request is being read."""
+    ended = False
+    """Nothing more is read."""
     head_bytes = 0
     head_timer: asyncio.TimerHandle | None = None
+    unread_timer: asyncio.TimerHandle | None = None
 
     @property
     def idle(self) -> bool:
@@ -61,18 +52,22 @@ class Connection(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # then `pause_writing` tells of all that is unread
         self._await_head()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self.resume_writing()
         super().connection_lost(exc)
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self.ended:
+            return None
         if self.head_timer:
             self.head_bytes += len(data)
-            if self.head_bytes > MOST_HEAD:
+            if self.head_bytes > MAX_HEAD:
                 return self._end(b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + CLOSE)
         super().data_received(data)
         if self.parser is not None and self.idle and not self.head_timer:  # blank lines, which begin no request
@@ -82,6 +77,8 @@ class Connection(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        scope: Any = self.scope
+        scope[GONE] = self.transport.is_closing
         self.between = False
         if not self.head_timer:
             self._await_head()
@@ -97,10 +94,21 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     @override
-    def timeout_keep_alive_handler(self) -> None:
-        if self.transport.get_write_buffer_size():  # the client has not read its last answer
-            self.transport.abort()
-        super().timeout_keep_alive_handler()
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.unread_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.unread_timer:
+            self.unread_timer.cancel()
+            self.unread_timer = None
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        if self._may_end():
+            super().send_400_response(msg)
 
     def _await_head(self) -> None:
         self.head_bytes = 0
@@ -115,10 +123,18 @@ class Connection(HttpToolsProtocol):
         self._end(b"" if self.between else b"HTTP/1.1 408 Request Timeout\r\n" + CLOSE)
 
     def _end(self, answer: bytes) -> None:
-        self._stop_timer()
-        if not self.transport.is_closing():
+        if self._may_end():
             self.transport.write(answer)
             self.transport.close()
+
+    def _may_end(self) -> bool:
+        """Read no more. Return whether the connection can end now; else it ends once a whole request is answered."""
+        self._stop_timer()
+        self.ended = True
+        if self.cycle is not None and not (self.cycle.response_complete or self.cycle.more_body):
+            self.cycle.keep_alive = False
+            return False
+        return not self.transport.is_closing()
 
 
 class Server(uvicorn.Server):
@@ -127,7 +143,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self.service = service
-        self.failure: InputError | None = None
+        self.failure: Exception | None = None
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -142,7 +158,7 @@ class Server(uvicorn.Server):
         try:
             if not self.service.ready:
                 await self.service.load()
-        except InputError as error:
+        except Exception as error:
             self.failure, self.should_exit = error, True
 
     @override
@@ -153,13 +169,14 @@ class Server(uvicorn.Server):
         """
         self.service.draining = True
         began, seconds = time.monotonic(), self.service.flags.drain
-        for one in sockets or []:
+        for one in (sockets or []) if self.service.flags.workers == 1 else []:  # others go on to accept from it
             let_no_more_in(one)
         await asyncio.sleep(ACCEPT_S)  # in which all connections that the kernel holds are accepted
         for server in self.servers:
             server.close()
         for one in sockets or []:
             one.close()
+        await asyncio.sleep(ACCEPT_S)  # in which those just accepted become connections
         connections: Any = self.server_state.connections
         while (connections or self.server_state.tasks) and not self.force_exit:
             passed = time.monotonic() - began

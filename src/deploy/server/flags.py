@@ -11,6 +11,8 @@ from src.configs.errors import InputError
 
 TOKEN = "LEYDEN_TOKEN"
 """Environment variable that stands in for --token."""
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable of prometheus_client: the folder in which processes count together. Set before its import."""
 MIB = 2**20
 
 
@@ -34,7 +36,7 @@ class ServeFlags:
     threads: int = 1
     """Threads that share the work of one batch, in each process."""
     queue: int = 256
-    """Requests that may wait in a process; further ones are told to come back (503)."""
+    """Requests that may wait in a process; more get 503."""
     max_body: float = 16
     """Largest body, in MiB (413)."""
     timeout: float = 30
@@ -56,8 +58,8 @@ class ServeFlags:
             if not 0 < value < 1e6:
                 raise InputError(f"--{name} {value:g}: more than 0.")
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
-            raise InputError(f"--token: empty, or with characters that no header can carry. Or set {TOKEN}.")
+            raise InputError(f"--token, or {TOKEN}: empty, or with characters that no header can carry.")
 
     @property
-    def most_bytes(self) -> int:
+    def max_bytes(self) -> int:
         return int(self.max_body * MIB)

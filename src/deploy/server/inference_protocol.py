@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from src.configs.labels import LABEL_SEPARATOR
-from src.deploy.server.asked import MOST_INPUTS, parsed
 from src.deploy.server.model import Answer, Item, Model
+from src.deploy.server.parsing import MAX_INPUTS, parse_json
 from src.deploy.server.refused import Refused
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -62,7 +62,7 @@ def metadata(model: Model) -> dict[str, Any]:
     }
 
 
-def inference(model: Model, body: bytes, header_length: str | None) -> Inference:
+def parse_inference(model: Model, body: bytes, header_length: str | None) -> Inference:
     """Return what a body asks.
 
     Raises:
@@ -70,14 +70,15 @@ def inference(model: Model, body: bytes, header_length: str | None) -> Inference
     """
     head, rest = body, b""
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
-            raise Refused(400, f"Inference-Header-Content-Length: {header_length}, but the body has {len(body)} bytes.")
+        if not (header_length.isdecimal() and len(header_length) < 12 and int(header_length) <= len(body)):
+            shown = header_length[:20]
+            raise Refused(400, f"Inference-Header-Content-Length: {shown}, but the body has {len(body)} bytes.")
         head, rest = body[: int(header_length)], body[int(header_length) :]
-    asked = parsed(head, _numbers_as_written)
-    if not isinstance(asked, dict) or not isinstance(asked.get("inputs"), list):
+    request = parse_json(head, _numbers_as_written)
+    if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise Refused(400, 'no object with a list of "inputs".')
-    tensors = _tensors(asked["inputs"], rest)
-    return Inference(_items(model, tensors), str(asked.get("id", "")), _wanted(model, asked))
+    tensors = _tensors(request["inputs"], rest)
+    return Inference(_items(model, tensors), str(request.get("id") or ""), _wanted(model, request))
 
 
 def _numbers_as_written(text: str) -> Any:
@@ -86,7 +87,7 @@ def _numbers_as_written(text: str) -> Any:
 
 def _tensors(inputs: Sequence[Any], rest: bytes) -> dict[str, list[Any]]:
     """Return name -> elements; numbers and truth values as text, BYTES as bytes if they came so."""
-    found: dict[str, list[Any]] = {}
+    tensors: dict[str, list[Any]] = {}
     for one in inputs:
         match one:
             case {"name": str(name), "datatype": str(kind), "shape": list(shape)} if kind in NUMBERS or kind == "BYTES":
@@ -97,8 +98,8 @@ def _tensors(inputs: Sequence[Any], rest: bytes) -> dict[str, list[Any]]:
         sides = [int(side) for side in shape if isinstance(side, str) and side.isdecimal() and len(side) < 10]
         if len(sides) != len(shape) or not 1 <= len(sides) <= 2 or sides[1:] not in ([], [1]) or sides[0] < 1:
             raise Refused(400, f"{where}: the shape is [n] or [n, 1].")
-        if sides[0] > MOST_INPUTS:
-            raise Refused(413, f"more than {MOST_INPUTS:,} inputs. Send fewer at once.")
+        if sides[0] > MAX_INPUTS:
+            raise Refused(413, f"more than {MAX_INPUTS:,} inputs. Send fewer at once.")
         parameters = one.get("parameters")
         size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
         if size is None:
@@ -109,12 +110,12 @@ def _tensors(inputs: Sequence[Any], rest: bytes) -> dict[str, list[Any]]:
             elements, rest = _of_bytes(rest[: int(size)], kind, where), rest[int(size) :]
         if len(elements) != sides[0]:
             raise Refused(400, f"{where}: {len(elements)} elements, but the shape is {sides}.")
-        if name in found:
+        if name in tensors:
             raise Refused(400, f"{where} comes twice.")
-        found[name] = elements
+        tensors[name] = elements
     if rest:
         raise Refused(400, f"{len(rest)} bytes after the last input.")
-    return found
+    return tensors
 
 
 def _of_json(data: Any, kind: str, where: str) -> list[Any]:
@@ -135,14 +136,14 @@ def _of_bytes(data: bytes, kind: str, where: str) -> list[Any]:
         if kind == "BOOL":
             return [str(bool(value)).lower() for value in values]
         return [None if value != value else str(value) for value in values]
-    found, at = [], 0
+    elements, at = [], 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")
         if at + 4 > len(data) or end > len(data):
             raise Refused(400, f"{where}: an element is longer than what is left of the tensor.")
-        found.append(data[at + 4 : end])
+        elements.append(data[at + 4 : end])
         at = end
-    return found
+    return elements
 
 
 def _items(model: Model, tensors: Mapping[str, Sequence[Any]]) -> list[Item]:
@@ -177,24 +178,24 @@ def _as_text(one: Any) -> str | None:
         raise Refused(422, f"an element of BYTES is no UTF-8 (byte {error.start}).") from None
 
 
-def _wanted(model: Model, asked: Mapping[str, Any]) -> dict[str, bool]:
+def _wanted(model: Model, request: Mapping[str, Any]) -> dict[str, bool]:
     """Return which outputs are asked for, and whether as binary."""
-    there, wanted = outputs_of(model), asked.get("outputs")
-    parameters = asked.get("parameters")
+    there, wanted = outputs_of(model), request.get("outputs")
+    parameters = request.get("parameters")
     binary = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
     if wanted is None or wanted == []:
         return dict.fromkeys(there, binary)
-    found: dict[str, bool] = {}
+    requested: dict[str, bool] = {}
     for one in wanted if isinstance(wanted, list) else [wanted]:
         name = one.get("name") if isinstance(one, dict) else None
         if not isinstance(name, str) or name not in there:
             raise Refused(400, f"no output is called {json.dumps(name)}. There: {', '.join(there)}.")
         how = one.get("parameters")
-        found[name] = how.get("binary_data", binary) is True if isinstance(how, dict) else binary
-    return found
+        requested[name] = how.get("binary_data", binary) is True if isinstance(how, dict) else binary
+    return requested
 
 
-def answered(model: Model, asked: Inference, answers: Sequence[Answer]) -> tuple[bytes, dict[str, str]]:
+def encode_answers(model: Model, request: Inference, answers: Sequence[Answer]) -> tuple[bytes, dict[str, str]]:
     """Return the body of an answer, and its headers.
 
     Raises:
@@ -203,9 +204,9 @@ def answered(model: Model, asked: Inference, answers: Sequence[Answer]) -> tuple
     if wrong := next((f"input {row}: {one['error']}." for row, one in enumerate(answers) if "error" in one), ""):
         raise Refused(422, wrong)
     there = outputs_of(model)
-    said: list[dict[str, Any]] = []
+    outputs: list[dict[str, Any]] = []
     tail: list[bytes] = []
-    for name, binary in asked.outputs.items():
+    for name, binary in request.outputs.items():
         kind, shape = there[name]
         values = [_element(answer[name]) for answer in answers]
         output: dict[str, Any] = {"name": name, "datatype": kind, "shape": [len(answers), *shape[1:]]}
@@ -214,8 +215,10 @@ def answered(model: Model, asked: Inference, answers: Sequence[Answer]) -> tuple
             output["parameters"] = {"binary_data_size": len(tail[-1])}
         else:
             output["data"] = [cell for row in values for cell in (row if isinstance(row, list) else [row])]
-        said.append(output)
-    head = {"model_name": model.name, "model_version": "1", "outputs": said} | ({"id": asked.id} if asked.id else {})
+        outputs.append(output)
+    head = {"model_name": model.name, "model_version": "1", "outputs": outputs} | (
+        {"id": request.id} if request.id else {}
+    )
     text = json.dumps(head).encode()
     if not tail:
         return text, {"content-type": "application/json"}

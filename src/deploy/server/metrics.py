@@ -7,8 +7,8 @@ import os
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable of prometheus_client: the folder that processes share. Set before that is imported."""
+from src.deploy.server.flags import SHARED
+
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -24,7 +24,9 @@ class Metrics:
         self.seconds = Histogram("request_seconds", "From the headers of a request to its answer.", ["path"], **own)
         self.inputs = Counter("inputs", "Images, texts or rows, by whether they have an answer.", ["result"], **own)
         self.batches = Histogram("batch_inputs", "Inputs that went through the model together.", buckets=SIZES, **own)
-        self.waiting = Gauge("waiting_requests", "Requests that wait.", multiprocess_mode="livesum", **own)
+        self.waiting = Gauge(
+            "waiting_requests", "Requests whose inputs the model has yet to answer.", multiprocess_mode="livesum", **own
+        )
 
     def text(self) -> bytes:
         """Return what Prometheus reads."""

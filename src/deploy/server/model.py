@@ -1,25 +1,26 @@
-"""The model that is served: what goes in, what comes out, and how an answer is said."""
+"""The model that is served: what goes in, what comes out, and how an answer is written."""
 
 from __future__ import annotations
 
 import io
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from src.configs.labels import split_labels
+from src.datamodules.images.decoding import one_scan
 from src.datamodules.preparation import PredictionInput, read_json
 from src.datamodules.tables.preparation import TablePreparation
 from src.deploy import worked
 from src.inference.exported import AT_ONCE, ROWS_AT_ONCE, Exported, Outputs, load
 from src.inference.predictions import DIGITS
 
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 """Pixels that an image may have whose decoder holds them all: 150 MB. A plain JPEG is scaled while decoded."""
 IMAGES_AT_ONCE = 4
 """Images gain little from company, and each waits for the whole batch."""
@@ -32,7 +33,7 @@ class Item(NamedTuple):
     raw: PredictionInput
     """What `Exported.read` takes; nothing where there is an error."""
     error: str = ""
-    """Why it is not asked for."""
+    """Why it is not computed."""
     ignored: tuple[str, ...] = ()
     """Fields that the model does not see."""
 
@@ -60,14 +61,14 @@ class Model:
     @cached_property
     def columns(self) -> dict[str, dict[str, Any]]:
         """Column of a table that the model sees -> its kind and, for a category, the values of the training."""
-        found: dict[str, dict[str, Any]] = {}
+        columns: dict[str, dict[str, Any]] = {}
         for how in self.exported.preparations:
             if isinstance(how, TablePreparation):
                 values = dict(zip(how.encoder.categories, how.encoder.values, strict=True))
                 for column in how.encoder.columns:
                     there = {"values": list(values[column.name])} if column.name in values else {}
-                    found.setdefault(column.name, {"kind": column.kind} | there)
-        return found
+                    columns.setdefault(column.name, {"kind": column.kind} | there)
+        return columns
 
     @cached_property
     def fields(self) -> dict[str, str]:
@@ -82,7 +83,7 @@ class Model:
         return examples[0]["input"] if examples else None
 
     def item(self, raw: PredictionInput) -> Item:
-        """Return an input of a request; one that cannot be asked for, such as a row without a column, has its error."""
+        """Return an input of a request; one that cannot be computed, such as a row without a column, has its error."""
         match self.kind, raw:
             case "table", dict():
                 return self._row(raw)
@@ -115,24 +116,24 @@ class Model:
         return Item(seen, ignored=ignored)
 
     def answers(self, outputs: Outputs) -> list[Answer]:
-        """Return what is said of inputs: label, labels or prediction and its interval, probabilities; or the error."""
+        """Return the answers to inputs: label, labels or prediction and its interval, probabilities; or the error."""
         values, decided = self.exported.decided(outputs.values)
         columns = self.exported.answers.columns(values, digits=DIGITS, decided=decided)
         classes = self.classes
-        said = {name: columns[name] for name in ("label", "labels", "prediction", "lower", "upper") if name in columns}
-        if "labels" in said:
-            said["labels"] = [split_labels(cell) for cell in said["labels"]]
+        named = {name: columns[name] for name in ("label", "labels", "prediction", "lower", "upper") if name in columns}
+        if "labels" in named:
+            named["labels"] = [split_labels(cell) for cell in named["labels"]]
         shares = [[float(cell) for cell in columns[f"prob_{name}"]] for name in classes]
-        found: list[Answer] = []
+        answers: list[Answer] = []
         for row, why in enumerate(outputs.errors):
             numbers = [cells[row] for cells in shares]
-            answer: Answer = {name: cells[row] for name, cells in said.items()}
+            answer: Answer = {name: cells[row] for name, cells in named.items()}
             if not all(map(math.isfinite, numbers or [v for v in answer.values() if isinstance(v, float)])):
                 why = why or "the model gives no finite number for this input"
             if classes:
                 answer["probabilities"] = dict(zip(classes, numbers, strict=True))
-            found.append({"error": why} if why else answer)
-        return found
+            answers.append({"error": why} if why else answer)
+        return answers
 
 
 def open_model(folder: Path, *, threads: int) -> Model:
@@ -158,12 +159,11 @@ def not_unicode(text: str) -> str:
 def bomb(contents: bytes) -> str:
     """Return why an image is not decoded: it would take much memory. Others, unreadable ones too, are ''."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(contents)) as image:
-            warnings.simplefilter("ignore")
+        buffer = io.BytesIO(contents)
+        with Image.open(buffer) as image:
             pixels = image.width * image.height
-            scaled = image.format == "JPEG" and "progressive" not in image.info
+            if pixels <= MAX_PIXELS or (isinstance(image, JpegImageFile) and one_scan(buffer)):
+                return ""
     except Exception:  # `decode` says what is wrong, and refuses what Pillow calls a bomb
         return ""
-    if pixels <= MOST_PIXELS or scaled:
-        return ""
-    return f"{pixels / 1e6:.0f} million pixels, more than {MOST_PIXELS / 1e6:.0f}. Send it smaller, or as a plain JPEG"
+    return f"{pixels / 1e6:.0f} million pixels, more than {MAX_PIXELS / 1e6:.0f}. Send it smaller, or as a plain JPEG"

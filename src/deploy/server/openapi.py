@@ -23,7 +23,7 @@ WHY = {
 
 def openapi(model: Model, token: bool) -> dict[str, Any]:
     """Return the description; `token` says whether one is needed."""
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": f"{model.name}, served by Leyden",
@@ -44,9 +44,9 @@ def openapi(model: Model, token: bool) -> dict[str, Any]:
         "components": {"schemas": {"Answer": _answer(model), "Error": ERROR, "Input": _input(model)}},
     }
     if token:
-        found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        found["security"] = [{"token": []}]
-    return found
+        description["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        description["security"] = [{"token": []}]
+    return description
 
 
 ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
@@ -128,15 +128,15 @@ def _answer(model: Model) -> dict[str, Any]:
     shares = {"type": "object", "properties": dict.fromkeys(classes, number), "required": classes}
     match model.exported.answers.spec.target.kind:
         case "single_label":
-            found = {"label": {"type": "string", "enum": classes}, "probabilities": shares}
+            properties = {"label": {"type": "string", "enum": classes}, "probabilities": shares}
         case "multi_label":
             labels = {"type": "array", "items": {"type": "string", "enum": classes}}
-            found = {"labels": labels, "probabilities": shares}
+            properties = {"labels": labels, "probabilities": shares}
         case _:
             there = [name for name in ("prediction", "lower", "upper") if name in model.exported.output_names]
-            found = dict.fromkeys(there, number)
+            properties = dict.fromkeys(there, number)
     ignored = {"type": "array", "items": {"type": "string"}, "description": "Fields that the model does not see."}
-    return {"type": "object", "properties": found | {"ignored": ignored}, "required": list(found)}
+    return {"type": "object", "properties": properties | {"ignored": ignored}, "required": list(properties)}
 
 
 def _infer(model: Model) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _infer(model: Model) -> dict[str, Any]:
             "data": {"type": "array"},
         },
     }
-    asked = {
+    request = {
         "type": "object",
         "required": ["inputs"],
         "properties": {
@@ -160,12 +160,12 @@ def _infer(model: Model) -> dict[str, Any]:
             "outputs": {"type": "array", "items": {"type": "object"}},
         },
     }
-    said = {"type": "object", "required": ["model_name", "outputs"]}
+    response = {"type": "object", "required": ["model_name", "outputs"]}
     return {
         "summary": "Open Inference Protocol 2: inference.",
         "description": "Images and texts are one tensor of BYTES; each column of a table is a tensor. Tensors may be "
         "binary, as Triton has them.",
-        "requestBody": {"required": True, "content": {JSON: {"schema": asked}}},
-        "responses": {"200": {"description": "Answered.", "content": {JSON: {"schema": said}}}}
+        "requestBody": {"required": True, "content": {JSON: {"schema": request}}},
+        "responses": {"200": {"description": "Answered.", "content": {JSON: {"schema": response}}}}
         | _errors(400, 401, 404, 408, 411, 413, 415, 422, 503),
     }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
-from starlette.responses import Response
+from starlette.responses import FileResponse
 
 PAGE, DOCS = "page.html", "docs.html"
 POLICY = (
@@ -14,11 +13,6 @@ POLICY = (
 HEADERS = {"content-security-policy": POLICY + "; base-uri 'none'; frame-ancestors 'none'", "cache-control": "no-cache"}
 
 
-@functools.cache
-def _contents(name: str) -> bytes:
-    return (Path(__file__).parent / name).read_bytes()
-
-
-def page(name: str) -> Response:
+def page(name: str) -> FileResponse:
     """Return a page; what it shows it asks of the server itself."""
-    return Response(_contents(name), headers=HEADERS, media_type="text/html")
+    return FileResponse(Path(__file__).parent / name, headers=HEADERS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import multiprocessing
 import os
@@ -13,15 +12,19 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from PIL import Image
+
 from src.configs.errors import InputError
 from src.deploy.server import log
-from src.deploy.server.flags import TOKEN, ServeFlags
+from src.deploy.server.flags import SHARED, TOKEN, ServeFlags
+from src.deploy.server.listener import let_no_more_in, open_listener
 from src.inference.exported import certificate_of, is_export
 from src.runs.exports import is_stale
 from src.terminal import console
@@ -30,10 +33,6 @@ FAILED = 2
 """Exit code where the user can put something right."""
 AT_ONCE_S = 10.0
 """A process that ends within so many seconds would only end again."""
-BACKLOG = 2048
-"""Connections that the kernel holds until they are accepted."""
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable of prometheus_client: the folder in which processes count together."""
 
 
 def serve(flags: ServeFlags) -> int:
@@ -42,8 +41,9 @@ def serve(flags: ServeFlags) -> int:
     Raises:
         InputError: no such export, port or address, or the export does not answer as certified.
     """
-    flags = replace(flags, export=export_of(flags.export), token=flags.token or os.environ.get(TOKEN) or None)
-    with listening(flags.host, flags.port) as listener:
+    flags = replace(flags, token=os.environ.get(TOKEN) if flags.token is None else flags.token)
+    flags = replace(flags, export=export_of(flags.export))
+    with open_listener(flags.host, flags.port) as listener:
         host, port = listener.getsockname()[:2]
         at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         console.line("serving", f"{flags.export}")
@@ -66,31 +66,6 @@ def export_of(path: Path) -> Path:
     return export(path)
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
-
-    Raises:
-        InputError: the port is taken or not allowed, or the address is not one of this machine.
-    """
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, number)
-    except OSError as error:
-        raise InputError(f"--host {host}: no address ({error.strerror or error}). --host 127.0.0.1?") from None
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(BACKLOG)
-    except OSError as error:
-        found.close()
-        if isinstance(error, PermissionError):
-            raise InputError(f"--port {port}: not allowed; ports below 1024 are root's. --port 8000?") from None
-        if error.errno == errno.EADDRINUSE:
-            raise InputError(f"--port {port}: taken by another program. Another one, or 0 for a free one.") from None
-        raise InputError(f"--host {host}: {error.strerror or error}. It is no address of this machine?") from None
-    return found
-
-
 def run(flags: ServeFlags, listener: socket.socket) -> int:
     """Serve in this process; return the exit code.
 
@@ -102,15 +77,16 @@ def run(flags: ServeFlags, listener: socket.socket) -> int:
 
         from src.deploy.server.app import build
         from src.deploy.server.connections import KEEP_ALIVE_S, Connection, Server
+        from src.deploy.server.middleware import Middleware
         from src.deploy.server.service import Service
-        from src.deploy.server.watch import Watched
     except ImportError as error:
         raise InputError(f"the server needs {error.name}. pip install -e '.[deploy]'") from error
     log.set_up()
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `model.bomb` judges
     service = Service(flags)
     Connection.seconds = flags.timeout
     config = uvicorn.Config(
-        Watched(build(service), service),
+        Middleware(build(service), service),
         http=Connection,
         loop="asyncio",
         ws="none",
@@ -138,14 +114,14 @@ def run_several(flags: ServeFlags, listener: socket.socket) -> int:
         signal.signal(number, lambda *_: stop.set())
     shared = os.environ[SHARED] = tempfile.mkdtemp(prefix="leyden-metrics-")
     try:
-        code = _supervise(lambda: _started(flags, listener), flags.workers, stop, listener.close, flags.drain)
+        code = _supervise(lambda: _started(flags, listener), flags.workers, stop, listener, flags.drain)
     finally:
         shutil.rmtree(shared, ignore_errors=True)
     return code
 
 
 def _supervise(
-    start: Callable[[], SpawnProcess], count: int, stop: threading.Event, close: Callable[[], None], drain: float
+    start: Callable[[], SpawnProcess], count: int, stop: threading.Event, listener: socket.socket, drain: float
 ) -> int:
     began = {start(): time.monotonic() for _ in range(count)}
     code = 0
@@ -161,8 +137,12 @@ def _supervise(
                 code = process.exitcode or 1
                 stop.set()
             else:
+                from prometheus_client.multiprocess import mark_process_dead
+
+                mark_process_dead(process.pid)
                 began[start()] = time.monotonic()
-    close()  # before they close theirs: the kernel would hold connections that nobody accepts
+    let_no_more_in(listener)
+    listener.close()  # before they close theirs: the kernel would hold connections that nobody accepts
     for process in began:
         process.terminate()
     end = time.monotonic() + drain + 1

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import json
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.deploy.server.bodies import linger
-from src.deploy.server.refused import Refused
+from src.deploy.server.refused import Refused, json_response
 from src.deploy.server.service import Service
 
 OPEN = ("/", "/docs", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
@@ -23,7 +20,7 @@ ROUTE, INPUTS = "leyden.route", "leyden.inputs"
 log = logging.getLogger("leyden.server")
 
 
-class Watched:
+class Middleware:
     """The application, watched."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -59,11 +56,9 @@ class Watched:
             self._require_token(scope)
             await self.app(scope, receive_, send_)
         except Refused as refused:
-            await _say(send_, refused.status, refused.why, refused.headers)
-        except Exception:
+            await json_response({"error": refused.detail}, refused.status_code, refused.headers)(scope, receive_, send_)
+        except Exception:  # Starlette has answered it
             log.exception("failed", extra={"fields": {"path": scope["path"]}})
-            if not status:
-                await _say(send_, 500, "the server failed; its log says how.", {})
         finally:
             self._note(scope, status, time.perf_counter() - began)
 
@@ -91,10 +86,3 @@ class Watched:
             if INPUTS in scope:
                 fields["inputs"] = scope[INPUTS]
             log.info("request", extra={"fields": fields})
-
-
-async def _say(send: Send, status: int, why: str, headers: Mapping[str, str]) -> None:
-    body = json.dumps({"error": why}, ensure_ascii=False).encode(errors="replace")
-    there = Headers({"content-type": "application/json", "content-length": str(len(body)), **headers})
-    await send({"type": "http.response.start", "status": status, "headers": there.raw})
-    await send({"type": "http.response.body", "body": body})
