@@ -37,4 +37,4 @@ def diff(first: tyro.conf.Positional[Path], second: tyro.conf.Positional[Path]) 
 
 
 if __name__ == "__main__":
-    sys.exit(cli.call({"diff": diff}, compare))
+    sys.exit(cli.exit_code(lambda: cli.call({"diff": diff}, compare)))

@@ -8,7 +8,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import cli
-from src.experiment import InputError
 
 
 def main(flags: cli.ExportFlags) -> int:
@@ -18,8 +17,4 @@ def main(flags: cli.ExportFlags) -> int:
 
 
 if __name__ == "__main__":
-    cli.prepare_terminal()
-    try:
-        sys.exit(main(cli.read_flags(cli.ExportFlags, sys.argv[1:])))
-    except InputError as error:
-        sys.exit(cli.fail(error))
+    sys.exit(cli.exit_code(lambda: main(cli.read_flags(cli.ExportFlags, sys.argv[1:]))))

@@ -8,7 +8,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import cli
-from src.experiment import InputError
 
 
 def main(flags: cli.PredictFlags) -> int:
@@ -27,8 +26,4 @@ def main(flags: cli.PredictFlags) -> int:
 
 
 if __name__ == "__main__":
-    cli.prepare_terminal()
-    try:
-        sys.exit(main(cli.read_flags(cli.PredictFlags, sys.argv[1:])))
-    except InputError as error:
-        sys.exit(cli.fail(error))
+    sys.exit(cli.exit_code(lambda: main(cli.read_flags(cli.PredictFlags, sys.argv[1:]))))

@@ -8,26 +8,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import cli
-from src.experiment import InputError
 
 
 def main() -> int:
-    """Return 0 if every run is done, 1 if one failed, 2 for a bad command line, 130 or 143 if interrupted."""
-    cli.prepare_terminal()
-    try:
-        command = cli.parse(sys.argv[1:])
-        if not (command.flags.resume or command.flags.reproduce):
-            for experiment in command.experiments:
-                experiment.check()
-        # Imports torch and lightning: only once the command line is known to be right.
-        from src.cli import commands
+    """Return 0 if every run is done, 1 if one failed, 130 or 143 if interrupted."""
+    command = cli.parse(sys.argv[1:])
+    if not (command.flags.resume or command.flags.reproduce):
+        for experiment in command.experiments:
+            experiment.check()
+    # Imports torch and lightning: only once the command line is known to be right.
+    from src.cli import commands
 
-        return commands.run_all(command.experiments, command.flags)
-    except InputError as error:
-        return cli.fail(error)
-    except KeyboardInterrupt:
-        return 130
+    return commands.run_all(command.experiments, command.flags)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.exit_code(main))

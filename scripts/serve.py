@@ -9,7 +9,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import cli
 from src.deploy.server.flags import ServeFlags
-from src.experiment import InputError
 
 
 def main(flags: ServeFlags) -> int:
@@ -19,8 +18,4 @@ def main(flags: ServeFlags) -> int:
 
 
 if __name__ == "__main__":
-    cli.prepare_terminal()
-    try:
-        sys.exit(main(cli.read_flags(ServeFlags, sys.argv[1:])))
-    except InputError as error:
-        sys.exit(cli.fail(error))
+    sys.exit(cli.exit_code(lambda: main(cli.read_flags(ServeFlags, sys.argv[1:]))))

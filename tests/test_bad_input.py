@@ -16,6 +16,7 @@ import torch
 
 from experiments.cats_dogs_finetune import CatsDogsScratch
 from scripts.run import main
+from src import cli
 from src.experiment import InputError
 from src.resources.files import write_json
 from src.runs import records
@@ -44,7 +45,7 @@ def run_py(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["scripts/run.py", *map(str, args)])
         try:
-            code = main()
+            code = cli.exit_code(main)
         except SystemExit as stop:  # tyro's
             code = int(stop.code or 0)
         shown = capsys.readouterr()

@@ -180,9 +180,20 @@ def test_input_errors(argv: Sequence[str], said: str) -> None:
         parse(argv)
 
 
-def test_fail_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.fail(InputError("--flag 3: too much.")) == 2
-    assert capsys.readouterr() == ("", "error: --flag 3: too much.\n")
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [(InputError("--flag 3: too much."), 2, "error: --flag 3: too much.\n"), (KeyboardInterrupt(), 130, "")],
+)
+def test_a_script_ends_without_a_traceback(
+    raised: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command() -> int:
+        raise raised
+
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # a script guards them, and ends
+    assert cli.exit_code(command) == code
+    assert capsys.readouterr() == ("", said)
 
 
 # ------------------------------------------------------------------------------------------------- help and the listing

@@ -24,7 +24,7 @@ from src.configs.errors import InputError
 from src.configs.export import FormatName
 from src.datamodules import Plain
 from src.deploy import coreml_format, pt2_format
-from src.deploy.export import export, export_formats
+from src.deploy.export import export, export_formats, replace
 from src.deploy.licences import licences
 from src.deploy.plain import PlainSource
 from src.experiment import ClassificationExperiment, DataSpec, Experiment
@@ -388,6 +388,15 @@ def test_an_export_that_fails_keeps_the_one_before(run: Path, tmp_path: Path, mo
     assert {path: path.read_bytes() for path in (copied / "export").rglob("*") if path.is_file()} == before
 
 
+def test_a_folder_that_cannot_be_moved_into_place_leaves_the_one_before(tmp_path: Path) -> None:
+    (before := tmp_path / "onnx").mkdir()
+    (before / "model.onnx").write_text("before")
+    with pytest.raises(FileNotFoundError):
+        replace(tmp_path / "gone", before)
+    assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
+    assert (before / "model.onnx").read_text() == "before"
+
+
 @pytest.mark.parametrize("state", ["failed", "interrupted"])
 def test_only_a_run_that_is_done_is_exported(state: str, run: Path, tmp_path: Path) -> None:
     copied = copy_of(run, tmp_path)
@@ -402,7 +411,7 @@ def test_data_that_moved_are_named_and_data_that_changed_are_refused(run: Path, 
     record = records.load(copied)
     record["fields"]["data_dir"] = str(tmp_path / "gone.csv")
     (copied / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"--data-dir .*gone.csv"):
+    with pytest.raises(InputError, match=r"gone\.csv: the run's data are no longer there. Name them with --data-dir"):
         export_formats(copied, ["pt2"])
     assert export_formats(copied, ["pt2"], data_dir=houses).failures == {}
     lines = houses.read_text(encoding="utf-8").splitlines()

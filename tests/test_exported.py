@@ -25,6 +25,7 @@ from experiments.tables import TableClassification
 from scripts.predict import main
 from src.cli.parser import PredictFlags
 from src.configs.errors import InputError
+from src.datamodules.preparation import read_json
 from src.deploy.export import export
 from src.deploy.server import process
 from src.deploy.worked import require_worked
@@ -212,6 +213,13 @@ def test_a_damaged_certificate_is_refused(content: bytes, folder: Path, houses: 
         predict(folder, [houses])
 
 
+@pytest.mark.parametrize("change", [{"files": []}, {"files": {}}, {"run": {}}, {"parity": {}}], ids=str)
+def test_a_certificate_without_what_it_proves_is_refused(change: dict[str, Any], folder: Path, houses: Path) -> None:
+    write_json(folder / "certificate.json", read_json(folder / "certificate.json") | change)
+    with pytest.raises(InputError, match=rf"certificate\.json: (has no )?{next(iter(change))}.*Export the run again"):
+        predict(folder, [houses])
+
+
 def test_a_file_name_out_of_the_folder_is_refused(folder: Path, houses: Path) -> None:
     found = json.loads((folder / "certificate.json").read_text())
     outside = folder.parent / "secret.txt"
@@ -228,11 +236,13 @@ def test_worked_examples_are_files_of_the_export_and_may_be_none(folder: Path) -
     (folder.parent / "secret.png").write_bytes(b"secret")
     preparation: Any = SimpleNamespace(kind="image")
     for name in ("../../secret.png", str(folder.parent / "secret.png"), "0.png"):
-        write_json(folder / "examples" / "examples.json", {"examples": [{"input": name, "outputs": {}}]})
+        write_json(folder / "examples" / "examples.json", {"examples": 8 * [{"input": name, "outputs": {}}]})
         with pytest.raises(InputError, match=rf"examples\.json: {re.escape(name)} is no file of this export"):
             require_worked(replace(table, preparations=[preparation]))
     write_json(folder / "examples" / "examples.json", {"examples": []})
-    assert require_worked(table) == 0
+    with pytest.raises(InputError, match=r"examples\.json: 0 examples, 8 are certified"):
+        require_worked(table)
+    assert require_worked(replace(table, certificate=table.certificate | {"worked_examples": 0})) == 0
 
 
 def test_an_onnxruntime_too_old_for_the_opset_says_so(folder: Path, houses: Path) -> None:

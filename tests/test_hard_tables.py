@@ -569,7 +569,8 @@ def test_what_can_be_told_without_torch_is_told_before_it_is_imported(flags: tup
     train = written(tmp_path / "train.csv", {"size": SIZE, "price": PRICE})
     name, *more = flags
     for run in ("run", "check_data"):
-        code = f"import sys; from scripts.{run} import main; code = main(); print(code, 'torch' in sys.modules)"
+        code = f"import sys; from scripts.{run} import main; from src import cli;"
+        code += "print(cli.exit_code(main), 'torch' in sys.modules)"
         words = [sys.executable, "-c", code, f"experiments/{name}", "--data-dir", str(train), *more]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
         assert WRONG[flags] in done.stderr

@@ -6,9 +6,8 @@ from .parser import NoColor as NoColor
 from .parser import PredictFlags as PredictFlags
 from .parser import RunFlags as RunFlags
 from .parser import call as call
-from .parser import fail as fail
+from .parser import exit_code as exit_code
 from .parser import load as load
 from .parser import parse as parse
 from .parser import parse_check as parse_check
-from .parser import prepare_terminal as prepare_terminal
 from .parser import read_flags as read_flags

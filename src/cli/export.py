@@ -26,7 +26,7 @@ class ExportFlags:
     examples: int = 8
     """Validation examples that go along with their answers, for anyone to check; 0 for none."""
     data_dir: Path | None = None
-    """Where the run's data are by now, if they have moved."""
+    """Where the run's data are now, if they have moved."""
     experiment: Path | None = None
     """The file of the run's experiment, where that is not below experiments/. Its code is run."""
     no_color: NoColor = False

@@ -94,7 +94,7 @@ class PredictFlags:
     into a spreadsheet as text, which otherwise runs those that begin with = + - @."""
 
     run: tyro.conf.Positional[Path]
-    """Run directory, runs/<Experiment>/<id>."""
+    """Run directory, runs/<Experiment>/<id>, or its export."""
     inputs: tyro.conf.Positional[tuple[Path, ...]]
     """Images, folders of them, or tables that name them; for texts tables (CSV, JSON lines, Parquet), .txt, or - for
     stdin."""
@@ -252,12 +252,6 @@ def _listing() -> str:
     return "experiments:\n" + "\n".join(lines)
 
 
-def prepare_terminal() -> None:
-    """From now on, write control characters as escapes and, with `--no-color`, no colours."""
-    streams.choose_colours(sys.argv[1:])
-    streams.guard_streams()
-
-
 def read_flags(
     kind: type[Flags], args: Sequence[str], *, prog: str | None = None, description: str | None = None, own: bool = True
 ) -> Flags:
@@ -272,23 +266,27 @@ def read_flags(
         return tyro.cli(kind, args=args, prog=prog, description=description)
 
 
-def fail(error: InputError) -> int:
-    """Print an error that the user can put right, without a traceback; return the exit code."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+def exit_code(command: Callable[[], int]) -> int:
+    """Call what a script does and return its exit code: 2, and no traceback, for an error that the user can put right;
+    130 for Ctrl-C."""
+    streams.choose_colours(sys.argv[1:])
+    streams.guard_streams()
+    try:
+        return command()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def call(commands: Mapping[str, Callable[..., int]], default: Callable[..., int]) -> int:
     """Call the command that the first argument names, else `default`, with the flags made of its parameters, and
     `--no-color`."""
-    prepare_terminal()
     args = [arg for arg in sys.argv[1:] if arg not in streams.NO_COLOR]
     name = args[0] if args and args[0] in commands else ""
     program = Path(sys.argv[0]).name
     tyro._experimental_options["ansi_codes"] = False  # the command itself is called from within tyro
-    try:
-        if name:
-            return tyro.cli(commands[name], prog=f"{program} {name}", args=args[1:])
-        return tyro.cli(default, prog=program, args=args)
-    except InputError as error:
-        return fail(error)
+    if name:
+        return tyro.cli(commands[name], prog=f"{program} {name}", args=args[1:])
+    return tyro.cli(default, prog=program, args=args)

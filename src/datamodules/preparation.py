@@ -112,7 +112,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}). Export the run again.") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({why}). Export the run again.") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: no JSON object. Export the run again.")
     return found

@@ -63,7 +63,7 @@ def export_formats(
         run: one that is done; a cross-validation or an ensemble becomes one graph, which averages.
         formats: in order.
         examples: of validation that go along with their answers.
-        data_dir: where the run's data are by now, if they have moved.
+        data_dir: where the run's data are now, if they have moved.
 
     Raises:
         InputError: the run cannot be exported, whatever the format.
@@ -97,7 +97,8 @@ def _export(source: Source, name: FormatName, examples: int) -> Path:
         certificate = _build(source, name, form, building, examples)
         replace(building, folder)
     except OSError as error:
-        raise InputError(f"--format {name}: {folder} cannot be written ({error.strerror or error}).") from error
+        what = f"{error.filename or folder}: {error.strerror or error}"
+        raise InputError(f"--format {name}: {what}. The export is not kept.") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
         with contextlib.suppress(OSError):  # there are others
@@ -172,7 +173,12 @@ def replace(made: Path, folder: Path) -> None:
     old = made.with_name(f"{made.name}-old")
     if folder.exists():
         folder.rename(old)
-    made.rename(folder)
+    try:
+        made.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -69,12 +69,21 @@ class Examples:
         return dataset[[self.positions[row] for row in rows]]
 
 
+def moved_to(experiment: Experiment, data_dir: Path | None) -> Experiment:
+    """Return an experiment with its data where they are now; raise an InputError where they have moved from there."""
+    if data_dir is not None:
+        return replace(experiment, data_dir=data_dir)
+    if experiment.data_dir is not None and not Path(experiment.data_dir).exists():
+        raise InputError(f"{experiment.data_dir}: the run's data are no longer there. Name them with --data-dir.")
+    return experiment
+
+
 def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
     """Load what an export is made of.
 
     Args:
         run: that is exported.
-        data_dir: where its data are by now, if they have moved.
+        data_dir: where its data are now, if they have moved.
 
     Raises:
         OwnParts: the run has no preparation of raw inputs.
@@ -104,7 +113,7 @@ def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
     names = {"image": ("image",), "text": ("tokens", "mask"), "table": ("numbers", "categories")}[preparations[0].kind]
     longest = max(how.prep.max_length if isinstance(how, TextPreparation) else 0 for how in preparations)
     graph = Graph(tasks, preparation_of, names, record.get("calibration", {}), longest)
-    experiment = experiments[0] if data_dir is None else replace(experiments[0], data_dir=data_dir)
+    experiment = moved_to(experiments[0], data_dir)
     return Parts(run, record, members, experiment, preparations, graph)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from src.datamodules import DataModule
 from src.deploy import parity
 from src.deploy.certificate import NO_PREPARATION
 from src.deploy.graph import Exportable
-from src.deploy.parts import MAX_EXAMPLES, SPLIT, require_done, require_same_data, tensors
+from src.deploy.parts import MAX_EXAMPLES, SPLIT, moved_to, require_done, require_same_data, tensors
 from src.deploy.prepared import traced_keys
 from src.deploy.source import Source
 from src.deploy.speed import in_turns
@@ -118,7 +117,7 @@ class PlainSource(Source):
                 f"{run}: {type(module).__name__} has no forward(), which is what is exported. Write one that returns "
                 "what you want of a batch; the weights stay as they are."
             )
-        moved = experiment if data_dir is None else replace(experiment, data_dir=data_dir)
+        moved = moved_to(experiment, data_dir)
         count = _count(module)
         self.run = run
         self.batches = [_floats(_arguments(batch, count, module)) for batch in _validation(moved, run, record)]

@@ -74,6 +74,8 @@ def require_worked(exported: Exported) -> int:
     """
     folder = exported.folder / FOLDER
     examples = read_json(folder / FILE)["examples"] if (folder / FILE).is_file() else []
+    if len(examples) != (count := exported.certificate.get("worked_examples")):
+        raise InputError(f"{folder / FILE}: {len(examples)} examples, {count} are certified. Export the run again.")
     given = [one["input"] for one in examples]
     certified = exported.certificate["files"]
     if exported.kind == "image" and (other := [one for one in given if str(Path(FOLDER, one)) not in certified]):

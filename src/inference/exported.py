@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 CERTIFICATE, MODEL, GRAPH = "certificate.json", "model.json", "model.onnx"
-CERTIFIED = ("format", "files", "versions", "model", "run", "preparation")
-"""What prediction needs of a certificate."""
+CERTIFIED: dict[str, Sequence[str] | None] = {
+    "format": None,
+    "preparation": None,
+    "files": (),
+    "versions": (),
+    "model": (),
+    "run": ("experiment",),
+}
+"""What prediction needs of a certificate: field -> fields within it, None for one that has none."""
 AT_ONCE = 32
 """Inputs a batch; rows of a table come in thousands."""
 ROWS_AT_ONCE = 1024
@@ -205,6 +212,7 @@ def load(folder: Path, *, threads: int = 0) -> Exported:
             f"{folder}: made of a module or data module of your own, so nothing is known here of how a raw input "
             f"becomes what it takes ({inputs}). Run {folder / GRAPH} with onnxruntime yourself."
         )
+    require_fields(folder, certificate, {"files": (GRAPH, MODEL), "parity": ("bound",)})
     described = read_json(folder / MODEL)
     spec = DataSpec(classes=tuple(described["classes"]), target=from_json(Target, described["target"]))
     return Exported(
@@ -217,11 +225,19 @@ def preparations(folder: Path) -> list[Preparation]:
     return [preparation.load(folder / name) for name in read_json(folder / MODEL)["preparations"]]
 
 
+def require_fields(folder: Path, certificate: dict[str, Any], names: Mapping[str, Sequence[str] | None]) -> None:
+    """Raise an InputError unless the certificate of an export has these fields; see `CERTIFIED`."""
+    for name, inner in names.items():
+        if name not in certificate or (inner is not None and not isinstance(certificate[name], dict)):
+            raise InputError(f"{folder / CERTIFICATE}: has no {name}. Export the run again.")
+        if missing := [key for key in inner or () if key not in certificate[name]]:
+            raise InputError(f"{folder / CERTIFICATE}: {name} has no {missing[0]}. Export the run again.")
+
+
 def certificate_of(folder: Path) -> dict[str, Any]:
     """Return the certificate of an export; raise an InputError where a file is not what was certified."""
     certificate = read_json(folder / CERTIFICATE)
-    if missing := [name for name in CERTIFIED if name not in certificate]:
-        raise InputError(f"{folder / CERTIFICATE}: has no {missing[0]}. Export the run again.")
+    require_fields(folder, certificate, CERTIFIED)
     for name, digest in certificate["files"].items():
         path = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
