@@ -63,7 +63,7 @@ def metadata(model: Model) -> dict[str, Any]:
 
 
 def parse_inference(model: Model, body: bytes, header_length: str | None) -> Inference:
-    """Return what a body asks.
+    """Return the request of a body.
 
     Raises:
         Refused: it is malformed, or lacks an input.

@@ -21,7 +21,7 @@ log = logging.getLogger("leyden.server")
 
 
 class Middleware:
-    """The application, watched."""
+    """The application, and what each request needs around it."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app, self.service = app, service

@@ -1,4 +1,4 @@
-"""What a request asks: its body, as inputs of the model."""
+"""Parses the body of a request into inputs of the model."""
 
 from __future__ import annotations
 
