@@ -165,6 +165,13 @@ class Done(NamedTuple):
         return ["labels" if self.cell.score == "f1_micro" else "label", *names]
 
 
+def of(*kinds: type[Mortal], others: bool = False) -> pytest.MarkDecorator:
+    """Run a test on some cells alone; on the others too with `-m slow`."""
+    chosen = [cell for cell in CELLS if cell.kind in kinds]
+    slow = [pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS if others and cell not in chosen]
+    return pytest.mark.parametrize("done", [*chosen, *slow], ids=lambda cell: cell.kind.__name__, indirect=True)
+
+
 @pytest.fixture(scope="module", params=CELLS, ids=lambda cell: cell.kind.__name__)
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
     cell: Cell = request.param
@@ -277,6 +284,7 @@ def exported_as_the_run_predicts(run: Path, done: Done) -> None:
                 assert other[name].equals(own[name]), name
 
 
+@of(ImageLabels, TextNumber, TableLabels, others=True)  # which no other test exports
 def test_an_export_predicts_as_its_run(done: Done) -> None:
     exported_as_the_run_predicts(done.run, done)
 
@@ -358,12 +366,6 @@ def test_numbers_far_from_zero_keep_their_digits(
         assert means[f"{split}/rmse"] == pytest.approx(np.sqrt(np.mean((target - middle) ** 2)), rel=0.2)
     (note,) = predict(run, [data]).notes
     assert float(note.split()[1].rstrip(",")) < 2 * means["test/rmse"]
-
-
-def of(*kinds: type[Mortal]) -> pytest.MarkDecorator:
-    """Run a test on some cells alone."""
-    chosen = [cell for cell in CELLS if cell.kind in kinds]
-    return pytest.mark.parametrize("done", chosen, ids=lambda cell: cell.kind.__name__, indirect=True)
 
 
 @of(ImageLabels)
