@@ -29,11 +29,11 @@ def experiments() -> list[type[Experiment]]:
         for kind in vars(module).values():
             if isinstance(kind, type) and issubclass(kind, Experiment) and kind.__module__ == module.__name__:
                 complete = kind.datamodule is not Experiment.datamodule and kind.task is not Experiment.task
-                found += [kind] if complete else []
+                found += [kind] if complete and kind not in found else []  # a default has two names
     return found
 
 
-COMPARED = [*{kind.datamodule: kind for kind in map(load, map(str, FILES))}.values()]
+COMPARED = [*{kind.datamodule: kind for kind in reversed([load(str(path)) for path in FILES])}.values()]
 """One experiment of each way to load data."""
 OTHERS = [kind for kind in experiments() if kind not in COMPARED]
 
