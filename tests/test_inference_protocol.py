@@ -140,6 +140,11 @@ def test_errors_of_the_client_are_told_it(served: Served, client: triton.Inferen
     strange.set_data_from_numpy(np.zeros(1, np.float32))
     with pytest.raises(InferenceServerException, match=r"missing|no input is called"):
         client.infer(name, [strange])
+    if len(inputs) == 1:  # an image or a text; cells of a table may be numbers
+        number = triton.InferInput(inputs[0].name(), [1], "FP32")
+        number.set_data_from_numpy(np.zeros(1, np.float32))
+        with pytest.raises(InferenceServerException, match="of datatype FP32, but BYTES is expected"):
+            client.infer(name, [number])
     with pytest.raises(InferenceServerException, match="comes twice"):
         client.infer(name, [inputs[0], inputs[0]])
 

@@ -19,11 +19,13 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import uvicorn
 from conftest import Exports, Script
 from PIL import Image
 from servers import Reply, Served, form, serving
@@ -33,16 +35,19 @@ from experiments.digits import DigitsCNN
 from experiments.tables import TableRegression
 from experiments.texts import TextsMultiLabel
 from src.configs.errors import InputError
+from src.deploy import worked
 from src.deploy.server import process
 from src.deploy.server.app import build
-from src.deploy.server.connections import GONE
+from src.deploy.server.connections import GONE, Server
 from src.deploy.server.flags import ServeFlags
 from src.deploy.server.listener import open_listener
 from src.deploy.server.middleware import Middleware
 from src.deploy.server.model import Model, open_model
+from src.deploy.server.openapi import openapi
 from src.deploy.server.parsing import parse_request
 from src.deploy.server.refused import Refused
 from src.deploy.server.service import Service
+from src.deploy.server.signals import ending_signals
 from src.inference import exported
 from src.resources.files import digest_of
 
@@ -127,6 +132,11 @@ def test_texts_are_answered_as_the_export_answers_them(reviews: Served) -> None:
     ]
     for reply in same:
         assert [one["labels"] for one in reply.json] == [one["labels"] for one in many]
+    for name, type_ in (("q.CSV", ""), ("q", "Content-Type: text/csv; charset=utf-8\r\n")):
+        body, kind = form(table.encode(), names=(name,))
+        same.append(reviews.ask("POST", "/predict", body.replace(b"\r\n\r\n", f"\r\n{type_}\r\n".encode(), 1), kind))
+    for reply in same[-2:]:
+        assert [one["labels"] for one in reply.json] == [one["labels"] for one in many]
     alone = [
         reviews.predict_json({"text": texts[1]}),
         reviews.predict_json(texts[1]),
@@ -151,6 +161,20 @@ def test_rows_are_answered_as_the_export_answers_them(priced: Served) -> None:
     )
     assert priced.predict_json(given[0]).json["prediction"] == pytest.approx(wanted[0], rel=1e-5)
     assert len({*wanted}) == 3
+
+
+def test_a_text_is_found_by_the_name_of_the_runs_column_and_as_text(reviews: Served) -> None:
+    model = open_model(reviews.export, threads=1)
+    [how] = model.exported.preparations
+    other = replace(model, exported=replace(model.exported, preparations=[replace(cast(Any, how), text_column="body")]))
+    for name in ("text", "body"):
+        for kind, body in (("application/json", json.dumps({name: "a film"})), ("text/csv", f"{name},x\na film,1\n")):
+            [item] = parse_request(other, Headers({"content-type": kind}), body.encode()).items
+            assert (item.raw, item.error) == ("a film", "")
+    assert other.item({"text": "of others", "body": "of the run"}) == ("of the run", "", ("text",))
+    assert [*openapi(other, False)["components"]["schemas"]["Input"]["anyOf"][0]["properties"]] == ["body"]
+    with pytest.raises(Refused, match="no column body or text"):
+        parse_request(other, Headers({"content-type": "text/csv"}), b"a\nb\n")
 
 
 def test_extra_fields_are_named_and_change_nothing(priced: Served, reviews: Served) -> None:
@@ -240,7 +264,9 @@ def test_ten_thousand_rows_at_once_and_others_have_their_turn(priced: Served) ->
         (b"x\n" * 150_000, "text/csv", 413, "inputs"),
         (b"{}", "application/xml", 415, "application/json, text/csv"),
         (b"{}", "text/plain", 415, "application/json"),
-        (b"{}", "no type at all", 415, "application/json"),
+        (b"{}", "no type at all", 415, "no type at all"),
+        (b"{}", ";;;", 415, "content type ;;;: malformed"),
+        (b"{}", "json", 415, "content type json: malformed"),
         (b"area=3", "application/x-www-form-urlencoded", 415, "application/json"),
         (b"xx", "multipart/form-data", 400, "multipart"),
         (b"xx", "multipart/form-data; boundary=y", 400, "multipart"),
@@ -285,7 +311,7 @@ def test_other_addresses_and_methods(priced: Served, method: str, path: str, sta
     reply = priced.ask(method, path)
     assert reply.status == status
     assert reply.json["error"]
-    assert status != 405 or reply.headers["allow"]
+    assert status != 405 or f"Use {reply.headers['allow']}." in reply.error
 
 
 def test_the_token_is_needed_but_for_probes_and_pages(digits: Served) -> None:
@@ -468,7 +494,7 @@ def test_large_bodies_are_parsed_in_a_thread_and_what_nobody_waits_for_is_not_co
         return item(model, raw)
 
     async def check() -> None:
-        service = Service(ServeFlags(export=priced.export, access_log=False))
+        service = Service(ServeFlags(export=priced.export, no_access_log=True))
         await service.load()
         value = service.metrics.registry.get_sample_value
 
@@ -544,10 +570,12 @@ def test_bad_flags_and_exports_are_said_at_the_start(priced: Served, script: Scr
         ((tmp_path, "--port", "0"), "neither an export nor a run"),
         ((changed, "--port", "0", "--workers", "2"), "another SHA-256"),
     ]
+
     for args, said in cases:
         done = script("serve.py", *args)
         assert (done.returncode, "Traceback" in done.stderr) == (2, False), (args, done.stderr)
         assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1, "also of two processes"
 
 
 @pytest.mark.parametrize(
@@ -555,12 +583,18 @@ def test_bad_flags_and_exports_are_said_at_the_start(priced: Served, script: Scr
     [
         ({"port": 70000}, "--port 70000: ports are 0 to 65535"),
         ({"port": -1}, "--port -1"),
-        ({"workers": 0}, "--workers 0: at least 1"),
+        ({"workers": 0}, "--workers 0: 1 to "),
+        ({"workers": 10_000}, "--workers 10000: 1 to "),
         ({"threads": 0}, "--threads 0"),
+        ({"threads": 99_999_999_999}, "--threads 99999999999: 1 to "),
         ({"queue": -5}, "--queue -5"),
         ({"timeout": float("nan")}, "--timeout nan"),
+        ({"timeout": 1e-9}, "--timeout 1e-09: 0.1 to 1000000 seconds"),
         ({"max_body": 0}, "--max-body 0"),
+        ({"max_body": 1e-9}, "--max-body 1e-09: 0.000001 (1 byte) to 1000000 MiB"),
+        ({"max_body": float("inf")}, "--max-body inf: 0.000001 (1 byte) to 1000000 MiB"),
         ({"drain": -1}, "--drain -1"),
+        ({"drain": 1e7}, "--drain 1e+07: 0.1 to 1000000 seconds"),
         ({"token": " "}, "--token"),
         ({"token": "snow \N{SNOWMAN}"}, "--token"),
         ({"token": "a\nb"}, "--token"),
@@ -571,7 +605,7 @@ def test_a_flag_that_cannot_be_is_refused(flags: dict[str, Any], said: str) -> N
         ServeFlags(export=Path("x"), **flags)
 
 
-@pytest.mark.parametrize("host", ["no such host", "300.1.1.1"])
+@pytest.mark.parametrize("host", ["no such host", "300.1.1.1", ".", "é..x"])
 def test_an_address_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(InputError, match="--host"):
         open_listener(host, 0)
@@ -580,7 +614,7 @@ def test_an_address_that_is_none_is_refused(host: str) -> None:
 def test_an_empty_token_in_the_environment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody wanted one."""
     monkeypatch.setenv("LEYDEN_TOKEN", "")
-    with pytest.raises(InputError, match="LEYDEN_TOKEN: empty"):
+    with pytest.raises(InputError, match=r"^LEYDEN_TOKEN: empty"):
         process.serve(ServeFlags(export=tmp_path, port=0))
 
 
@@ -598,6 +632,28 @@ def test_an_export_that_does_not_answer_as_certified_is_not_served(
     done = script("serve.py", export, "--port", "0")
     assert done.returncode == 2
     assert "example 3 does not come out as certified" in done.stderr
+
+
+def test_whatever_an_export_cannot_be_loaded_for_it_is_named(priced: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> int:
+        raise KeyError("logits")
+
+    monkeypatch.setattr(worked, "require_worked", fail)
+    with pytest.raises(InputError, match=re.escape(f"{priced.export}: cannot be loaded (KeyError: 'logits')")):
+        asyncio.run(Service(ServeFlags(export=priced.export)).load())
+
+
+def test_what_was_proved_is_said_once_the_server_is_ready(
+    priced: Served, reviews: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for served in (priced, reviews):
+        end = time.monotonic() + 30
+        while "ready" not in (said := served.out.read_text("utf-8")):
+            assert time.monotonic() < end, said
+            time.sleep(0.05)
+        assert said.splitlines()[2:] == ["ready      8 worked examples came out as certified"]
+    process.say_ready(0)
+    assert capsys.readouterr().out.startswith("NOTE       ready, but nothing was proved")
 
 
 def test_a_run_is_served_by_its_export(priced: Served, tmp_path: Path) -> None:
@@ -653,8 +709,6 @@ def test_a_process_that_dies_is_replaced(reviews: Served) -> None:
 
     before = children()
     assert len(before) == 2
-    while time.time() - before[0].create_time() < process.AT_ONCE_S + 1:
-        time.sleep(0.1)
     counts = Path(before[0].environ()["PROMETHEUS_MULTIPROC_DIR"])
     reviews.predict_json(["a film"])
     assert {f"gauge_livesum_{one.pid}.db" for one in before} <= {path.name for path in counts.iterdir()}
@@ -669,3 +723,45 @@ def test_a_process_that_dies_is_replaced(reviews: Served) -> None:
         assert {*others} < {*after}
         assert not (counts / f"gauge_livesum_{there.pid}.db").exists()
     assert reviews.predict_json("a film").status == 200
+
+
+def test_a_terminal_that_closes_is_a_sigterm_but_for_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    flags = ServeFlags(export=Path("x"), workers=2)
+    found: list[bool] = []
+
+    def supervise(_: Any, __: Any, stop: threading.Event, *___: Any) -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        found.append(stop.wait(5))
+        return 0
+
+    async def app(_: Any, __: Any, ___: Any) -> None: ...
+
+    server = Server(uvicorn.Config(app, log_config=None), Service(flags))
+    monkeypatch.setattr(process, "_supervise", supervise)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    try:
+        with server.capture_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert (server.should_exit, server.force_exit) == (True, False)
+        with socket.socket() as listener:
+            assert process.run_several(flags, listener) == 0
+        assert found == [True]
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert ending_signals() == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_processes_whose_first_one_is_killed_end_and_leave_nothing_behind(reviews: Served) -> None:
+    """The last test: it ends that server."""
+    import psutil
+
+    there = psutil.Process(reviews.process.pid).children()
+    [counts] = {Path(one.environ()["PROMETHEUS_MULTIPROC_DIR"]) for one in there if "spawn_main" in str(one.cmdline())}
+    assert counts.is_dir()
+    reviews.stop(signal.SIGKILL)
+    assert not psutil.wait_procs(there, timeout=20)[1]
+    assert not counts.exists()

@@ -27,11 +27,6 @@ from src.inference.exported import CERTIFICATE
 
 LARGE = 2**16
 """Bodies above this many bytes are parsed, and their answers written, in a thread, so that other requests go on."""
-STARLETTE = {
-    "Not Found": "no such address. /docs lists those there are.",
-    "Method Not Allowed": "another method is needed here.",
-}
-"""Starlette's words -> ours."""
 Result = TypeVar("Result")
 
 
@@ -69,9 +64,14 @@ def _route(service: Service, path: str, do: Callable[..., Any], method: str) -> 
     return Route(path, endpoint, methods=[method], include_in_schema=False)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return json_response({"error": STARLETTE.get(error.detail, error.detail)}, error.status_code, error.headers)
+    why = error.detail
+    if why == "Not Found":  # Starlette's words
+        why = "no such address. /docs lists those there are."
+    elif why == "Method Not Allowed":
+        why = f"{request.method} is not answered here. Use {(error.headers or {})['Allow']}."
+    return json_response({"error": why}, error.status_code, error.headers)
 
 
 async def _failed(_: Request, __: Exception) -> Response:

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from src.deploy.server.listener import let_no_more_in
 from src.deploy.server.service import Service
+from src.deploy.server.signals import ending_signals
 
 MAX_HEAD = 2**19
 """Bytes of headers at which a connection is closed."""
@@ -195,8 +196,8 @@ class Server(uvicorn.Server):
     @override
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End in order at SIGTERM or SIGINT, at once at a second SIGINT; uvicorn would raise the signal again then."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        """End in order at a signal, at once at a second SIGINT; uvicorn would raise the signal again then."""
+        before = {number: signal.signal(number, self.handle_exit) for number in ending_signals()}
         try:
             yield
         finally:

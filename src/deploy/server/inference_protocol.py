@@ -77,7 +77,7 @@ def parse_inference(model: Model, body: bytes, header_length: str | None) -> Inf
     request = parse_json(head, _numbers_as_written)
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise Refused(400, 'no object with a list of "inputs".')
-    tensors = _tensors(request["inputs"], rest)
+    tensors = _tensors(model, request["inputs"], rest)
     return Inference(_items(model, tensors), str(request.get("id") or ""), _wanted(model, request))
 
 
@@ -85,7 +85,7 @@ def _numbers_as_written(text: str) -> Any:
     return json.loads(text, parse_float=str, parse_int=str, parse_constant=lambda name: None if name == "NaN" else name)
 
 
-def _tensors(inputs: Sequence[Any], rest: bytes) -> dict[str, list[Any]]:
+def _tensors(model: Model, inputs: Sequence[Any], rest: bytes) -> dict[str, list[Any]]:
     """Return name -> elements; numbers and truth values as text, BYTES as bytes if they came so."""
     tensors: dict[str, list[Any]] = {}
     for one in inputs:
@@ -95,6 +95,8 @@ def _tensors(inputs: Sequence[Any], rest: bytes) -> dict[str, list[Any]]:
             case _:
                 raise Refused(400, f'an input needs "name", "shape" and a "datatype": BYTES, {", ".join(NUMBERS)}.')
         where = f"input {json.dumps(name)}"
+        if model.kind != "table" and name in model.fields and kind != "BYTES":
+            raise Refused(400, f"{where}: of datatype {kind}, but BYTES is expected.")
         sides = [int(side) for side in shape if isinstance(side, str) and side.isdecimal() and len(side) < 10]
         if len(sides) != len(shape) or not 1 <= len(sides) <= 2 or sides[1:] not in ([], [1]) or sides[0] < 1:
             raise Refused(400, f"{where}: the shape is [n] or [n, 1].")

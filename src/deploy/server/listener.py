@@ -25,8 +25,9 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, number)
-    except OSError as error:
-        raise InputError(f"--host {host}: no address ({error.strerror or error}). --host 127.0.0.1?") from None
+    except (OSError, UnicodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise InputError(f"--host {host}: no address ({why}). --host 127.0.0.1?") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

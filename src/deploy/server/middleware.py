@@ -74,7 +74,7 @@ class Middleware:
         metrics, path = self.service.metrics, scope.get(ROUTE, "other")
         metrics.requests.labels(path, str(status)).inc()
         metrics.seconds.labels(path).observe(seconds)
-        if self.service.flags.access_log:
+        if not self.service.flags.no_access_log:
             client = (scope.get("client") or ("",))[0]
             fields: dict[str, Any] = {
                 "client": client,

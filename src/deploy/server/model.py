@@ -44,6 +44,8 @@ class Model:
 
     exported: Exported
     name: str
+    proved: int
+    """How many worked examples came out as certified."""
 
     @property
     def kind(self) -> str:
@@ -71,6 +73,11 @@ class Model:
         return columns
 
     @cached_property
+    def text_columns(self) -> tuple[str, ...]:
+        """Names that a text may have in an object or a CSV: the column of the run, and `text`."""
+        return tuple(dict.fromkeys((getattr(self.exported.preparations[0], "text_column", "text"), "text")))
+
+    @cached_property
     def fields(self) -> dict[str, str]:
         """Name of an input in the Open Inference Protocol -> its datatype."""
         return dict.fromkeys(self.columns, "BYTES") or {self.kind: "BYTES"}
@@ -91,8 +98,8 @@ class Model:
                 return Item(raw, bomb(raw))
             case "text", str():
                 return Item(raw, not_unicode(raw))
-            case "text", {"text": str(text), **others}:
-                return self.item(text)._replace(ignored=tuple(others))
+            case "text", dict() if named := [name for name in self.text_columns if isinstance(raw.get(name), str)]:
+                return self.item(raw[named[0]])._replace(ignored=tuple(name for name in raw if name != named[0]))
             case _:
                 return Item("", f"no {self.kind}: {self.wanted} is expected")
 
@@ -143,8 +150,8 @@ def open_model(folder: Path, *, threads: int) -> Model:
         InputError: it does not, or is no whole export.
     """
     exported = load(folder, threads=threads)
-    worked.require_worked(exported)
-    return Model(exported, exported.certificate["run"]["experiment"].rpartition(".")[2])
+    name = exported.certificate["run"]["experiment"].rpartition(".")[2]
+    return Model(exported, name, worked.require_worked(exported))
 
 
 def not_unicode(text: str) -> str:

@@ -104,7 +104,9 @@ def _input(model: Model) -> dict[str, Any]:
             return {"type": "string", "format": "binary", "description": "The contents of an image file."}
         case "text":
             text = {"type": "string", "minLength": 1}
-            return {"oneOf": [{"type": "object", "properties": {"text": text}, "required": ["text"]}, text]}
+            names = model.text_columns
+            objects = [{"type": "object", "properties": {name: text}, "required": [name]} for name in names]
+            return {"anyOf": [*objects, text]}
         case _:
             columns = {name: _cell(column) for name, column in model.columns.items()}
             return {"type": "object", "properties": columns, "required": list(columns)}
@@ -146,7 +148,7 @@ def _infer(model: Model) -> dict[str, Any]:
         "properties": {
             "name": {"type": "string", "enum": list(model.fields)},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2},
-            "datatype": {"type": "string", "enum": ["BYTES", *NUMBERS]},
+            "datatype": {"type": "string", "enum": ["BYTES", *(NUMBERS if model.kind == "table" else ())]},
             "parameters": {"type": "object"},
             "data": {"type": "array"},
         },

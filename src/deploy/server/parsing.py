@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,9 +75,17 @@ def parse_request(model: Model, headers: Headers, body: bytes, form: FormData | 
 
 
 def content_type(headers: Headers) -> tuple[str, str]:
-    """Return the content type of a request, in small letters, and its charset, utf-8 unless told."""
-    kind, parameters = parse_options_header(headers.get("content-type"))
-    return kind.decode("latin-1"), parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
+    """Return the content type of a request, in small letters, and its charset, utf-8 unless told.
+
+    Raises:
+        Refused: it is malformed.
+    """
+    given = headers.get("content-type", "").strip()
+    kind = given.partition(";")[0].strip().lower()
+    if given and not all(kind.partition("/")):
+        raise Refused(415, f"content type {given[:100]}: malformed. One is written as application/json.")
+    _, parameters = parse_options_header(given)
+    return kind, parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
 
 
 def require_few(inputs: int) -> None:
@@ -141,10 +149,10 @@ def inputs_of_csv(model: Model, body: bytes) -> list[Any]:
     require_few(len(table))  # each becomes an object of Python
     if model.kind == "table":
         return table.to_pylist()
-    column = getattr(model.exported.preparations[0], "text_column", "text")
-    if column not in table.column_names:
-        raise Refused(422, f"no column {column}. There: {', '.join(table.column_names)}.")
-    return text_of(table[column]).to_pylist()
+    for column in model.text_columns:
+        if column in table.column_names:
+            return text_of(table[column]).to_pylist()
+    raise Refused(422, f"no column {' or '.join(model.text_columns)}. There: {', '.join(table.column_names)}.")
 
 
 def decode_text(contents: bytes, charset: str = "utf-8") -> str:
@@ -192,22 +200,23 @@ def _of_form(model: Model, form: FormData) -> tuple[list[Any], bool]:
     """Return the files of a form: images, texts or tables; a field that is no file is a text."""
     parts = form.multi_items()
     inputs: list[Any] = []
+    single = len(parts) == 1 and model.kind != "table"
     for name, part in parts:
         if isinstance(part, UploadFile):
-            inputs += _file(model, part.file.read())
+            rows = model.kind == "table" or (model.kind == "text" and _is_csv(part))
+            inputs += inputs_of_csv(model, part.file.read()) if rows else [_one(model, part.file.read())]
+            single = single and not rows
             require_few(len(inputs))
         elif model.kind == "text":
             inputs.append(part)
         else:
             raise Refused(422, f"field {json.dumps(name)} is no file. curl sends one with -F {'file=@...'}")
-    return inputs, len(parts) == 1 and model.kind != "table"
+    return inputs, single
 
 
-def _file(model: Model, contents: bytes) -> Sequence[Any]:
-    match model.kind:
-        case "image":
-            return [contents]
-        case "text":
-            return [decode_text(contents)]
-        case _:
-            return inputs_of_csv(model, contents)
+def _is_csv(file: UploadFile) -> bool:
+    return (file.content_type or "").lower().startswith("text/csv") or (file.filename or "").lower().endswith(".csv")
+
+
+def _one(model: Model, contents: bytes) -> str | bytes:
+    return contents if model.kind == "image" else decode_text(contents)
