@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow test-gpu lint bench bench-full bench-gpu tensorboard clean
+.PHONY: run test pytest test-slow test-gpu lint bench bench-full bench-gpu tensorboard clean
 
 run: .venv/installed
 	$(BIN)/python scripts/run.py experiments/cats_dogs_finetune.py
 
-test: lint
+test: .venv/installed
+	$(MAKE) --no-print-directory -j2 lint pytest  # the type checker uses one core
+
+pytest: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-slow: .venv/formats

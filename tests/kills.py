@@ -89,6 +89,7 @@ class Mortal(Experiment):
     """`--checkpoint-every`."""
     waits_for: Path | None = None
     """A file, before its training begins."""
+    logger = ("csv",)
     children: ClassVar[dict[str, int]] = {}
     """`--folds` or `--ensemble`."""
 
@@ -134,6 +135,7 @@ class Cached(SmallBackbone, CatsDogsProbe):
 class Texts(Mortal, TextsLstm):
     """An LSTM with dropout of words, embedding and head, on batches of like length; validated within its epochs."""
 
+    logger = ("tensorboard",)
     batch_size = 4
     max_epochs = 3
     validations = 2

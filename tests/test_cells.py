@@ -133,7 +133,9 @@ CELLS = [
 ]
 
 
-EXPORTED_FOLDS = (ImageNumber, TableLabel)
+OTHERS_TESTS = (ImageLabel, TextLabel, TableLabel, TableNumber)
+"""Whose folds and members are those of test_cross_validation.py and test_ensemble.py."""
+EXPORTED_FOLDS = (ImageNumber, TableLabels)
 EXPORTED_ENSEMBLES = (TextLabels,)
 """Are exported too, as one graph."""
 
@@ -176,7 +178,7 @@ def of(*kinds: type[Mortal], others: bool = False) -> pytest.MarkDecorator:
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
     cell: Cell = request.param
     data: Path = request.getfixturevalue(cell.data)
-    experiment = cell.kind(data_dir=data, max_epochs=2, precision="32-true", **cell.fields)
+    experiment = cell.kind(data_dir=data, max_epochs=2, precision="32-true", logger=("tensorboard",), **cell.fields)
     with own_home(tmp_path_factory.mktemp("cell")), pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", ADD_FIGURE)
         code, run = run_all(experiment, baselines=True, test=True)
@@ -284,11 +286,12 @@ def exported_as_the_run_predicts(run: Path, done: Done) -> None:
                 assert other[name].equals(own[name]), name
 
 
-@of(ImageLabels, TextNumber, TableLabels, others=True)  # which no other test exports
+@of(ImageLabels, TextNumber, TableLabel, others=True)  # which no other test exports
 def test_an_export_predicts_as_its_run(done: Done) -> None:
     exported_as_the_run_predicts(done.run, done)
 
 
+@of(*(cell.kind for cell in CELLS if cell.kind not in OTHERS_TESTS), others=True)
 def test_folds_test_each_example_once(done: Done) -> None:
     code, run = run_all(dataclasses.replace(done.experiment, max_epochs=1), folds=2, baselines=True)
     assert code == 0
@@ -305,6 +308,7 @@ def test_folds_test_each_example_once(done: Done) -> None:
         exported_as_the_run_predicts(run, done)
 
 
+@of(*(cell.kind for cell in CELLS if cell.kind not in OTHERS_TESTS), others=True)
 def test_an_ensemble_predicts_its_members_mean(done: Done) -> None:
     code, run = run_all(dataclasses.replace(done.experiment, max_epochs=1), ensemble=2)
     assert code == 0
@@ -412,7 +416,7 @@ def test_texts_alone_are_predicted_and_an_empty_one_is_an_error(done: Done, tmp_
     assert empty == dict.fromkeys(rows[0], "") | {"id": "80", "error": "empty text"}
 
 
-@of(TableLabel, TableLabels, TableNumber)
+@of(TableLabels)  # of the others, test_resume.py and kills.py
 def test_a_killed_run_ends_as_if_left_alone(done: Done, tmp_path: Path) -> None:
     assert in_process(train, dataclasses.replace(done.experiment, dies_at=14)) == -signal.SIGKILL
     run = only_run(tmp_path / "runs")

@@ -62,7 +62,7 @@ def test_what_trains_is_compiled(kind: type[Experiment], tiny: Tiny, compilation
 @pytest.mark.parametrize(
     ("kind", "precision", "most"),
     [
-        (TextsLstm, "32-true", 12),
+        pytest.param(TextsLstm, "32-true", 12, marks=pytest.mark.slow),
         pytest.param(TextsBert, "32-true", 3, marks=pytest.mark.slow),
         (TextsBert, "bf16-mixed", 3),
     ],

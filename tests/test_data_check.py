@@ -210,7 +210,7 @@ def test_a_text_in_two_splits_is_found(reviews: Path, checked: Checked) -> None:
     assert [entry[:2] for entry in finding["leave_out"]] == [["9", "train"], ["11", "train"]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(14, 200), st.data())
 def test_two_words_changed_are_the_same_text(length: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(length)

@@ -78,6 +78,7 @@ def test_two_processes(
         assert list(run.glob("events.*"))
 
 
+@pytest.mark.slow
 def test_averaged_norms_are_validated_as_they_are_saved(script: Script, images: Path, tmp_path: Path) -> None:
     """Each process averages the running statistics of its own batches; those of rank 0 are validated and saved."""
     done = script(

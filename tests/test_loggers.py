@@ -74,7 +74,7 @@ def names_in(path: Path) -> set[str]:
 
 
 def test_what_trainer_kwargs_give_comes_on_top(houses: Path, tmp_path: Path) -> None:
-    asked = Watched(data_dir=houses, extra=tmp_path / "logs", max_epochs=4, patience=None)
+    asked = Watched(data_dir=houses, extra=tmp_path / "logs", max_epochs=4, patience=None, logger=("tensorboard",))
     with pytest.raises(Interrupted):
         runner.run(replace(asked, dies_at=12))  # of five steps an epoch
     (run,) = (path.parent for path in records.runs_dir().glob("*/*/run.json"))

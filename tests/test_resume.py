@@ -55,7 +55,7 @@ CASES = [
     if (at == MOMENTS[1] and (workers == 0 or kind is Images)) or (kind, workers) in ((Numbers, 0), (Texts, 2))
 ]
 CASES += [(Recipes, 0, MOMENTS[1]), (Averaged, 0, "last epoch")]  # docs/kills.md has all kinds with workers
-SLOW = [(Texts, 2, at) for at in (MOMENTS[0], MOMENTS[3])]
+SLOW = [*((Texts, 2, at) for at in MOMENTS if at != MOMENTS[1]), (Texts, 0, MOMENTS[1]), (Images, 0, MOMENTS[1])]
 
 
 @pytest.mark.parametrize(

@@ -533,7 +533,8 @@ after.
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or platform.libc_ver() < ("glibc", "2.35"), reason="of glibc")
-@pytest.mark.parametrize("variable", [None, pytest.param("MALLOC_TRIM_THRESHOLD_", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", [None, "MALLOC_TRIM_THRESHOLD_"])
 def test_tensors_of_a_step_get_the_memory_of_the_step_before(variable: str | None) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in {"LD_PRELOAD", *MALLOC_VARIABLES}}
     environment |= {variable: "131072"} if variable else {}

@@ -728,6 +728,7 @@ def test_a_process_that_dies_is_replaced(reviews: Served) -> None:
 def test_a_terminal_that_closes_is_a_sigterm_but_for_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     signal.signal(signal.SIGHUP, lambda *_: None)  # which would end this process
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
     flags = ServeFlags(export=Path("x"), workers=2)
     found: list[bool] = []
 

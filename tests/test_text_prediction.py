@@ -8,7 +8,6 @@ import json
 import random
 import runpy
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow
 import pytest
 import tokenizers
 import transformers
+import warm
 from conftest import own_home
 from hypothesis import given
 from hypothesis import strategies as st
@@ -361,14 +361,7 @@ def test_compare_is_the_share_of_equals(pairs: list[tuple[int, str]]) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- the command
 def test_what_a_pipe_says(trained: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "predict.py", trained, "-"],
-        input="what a film\nd\u00fbll, dull\n",
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
+    done = warm.run([ROOT / "scripts" / "predict.py", trained, "-"], stdin="what a film\nd\u00fbll, dull\n")
     assert done.returncode == 0, done.stderr
     rows = read(done.stdout)
     assert [row["id"] for row in rows] == ["0", "1"]

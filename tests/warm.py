@@ -102,22 +102,31 @@ def server(at_start: frozenset[tuple[str, str]]) -> socket.socket:
     return ours
 
 
-def start(args: Sequence[str | Path], **environment: str) -> Process:
-    """Start a script with its arguments, and this process's environment with what is named, in the checkout."""
+def start(args: Sequence[str | Path], *, stdin: str = "", **environment: str) -> Process:
+    """Start a script with its arguments, and this process's environment with what is named, in the checkout.
+
+    Args:
+        args: path of the script, and what follows it.
+        stdin: what it reads from a pipe, less than a pipe holds.
+        environment: name -> value.
+    """
     wanted = ONE_THREAD | os.environ | environment
     channel = server(frozenset((name, value) for name, value in wanted.items() if AT_START.match(name)))
     words, (ours, theirs) = [*map(str, args)], socket.socketpair()
     pipes = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115
-    with theirs, open(os.devnull, encoding="utf-8") as nothing:
-        files = [nothing.fileno(), *(pipe.fileno() for pipe in pipes)]
+    inner, outer = os.pipe()
+    os.write(outer, stdin.encode())
+    os.close(outer)
+    with theirs, open(inner, encoding="utf-8") as given_in:
+        files = [given_in.fileno(), *(pipe.fileno() for pipe in pipes)]
         request = json.dumps([words, str(ROOT), wanted]).encode()
         socket.send_fds(channel, [request], [theirs.fileno(), *files])
     return Process(words, ours, pipes)
 
 
-def run(args: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end, as `subprocess.run` does."""
-    process = start(args, **environment)
+def run(args: Sequence[str | Path], *, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end, as `subprocess.run` does; see `start`."""
+    process = start(args, stdin=stdin, **environment)
     try:
         said = process.communicate(timeout=300)
     finally:

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -235,14 +236,16 @@ def _work(flags: ServeFlags, listener: socket.socket, say: Connection) -> None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server takes it: what follows is done
     threading.Thread(target=outlive, daemon=True).start()
     try:
         code = run(flags, listener, say.send)
     except InputError as error:
         say.send(str(error))
         code = FAILED
-    if not parent.is_alive():
-        with contextlib.suppress(BlockingIOError):  # others still count there
-            fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(os.environ[SHARED], ignore_errors=True)
+    finally:
+        if not parent.is_alive():
+            with contextlib.suppress(BlockingIOError):  # others still count there
+                fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(os.environ[SHARED], ignore_errors=True)
     raise SystemExit(code)
