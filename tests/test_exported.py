@@ -181,7 +181,7 @@ def test_a_run_that_has_gone_on_is_not_served_by_its_old_export(
     assert str(found.exports[0]).endswith("of earlier weights")
     (copied / "checkpoints" / "best.ckpt").unlink()
     process.export_of(copied)
-    assert made == [copied], "without weights there is no newer export to be had"
+    assert made == [copied], "without weights no newer export can be made"
     for name in ("fold-1", "fold-2"):
         (weights := tmp_path / "folds" / name / "checkpoints").mkdir(parents=True)
         (weights.parent / "run.json").write_text("{}")

@@ -442,7 +442,7 @@ def test_a_jpeg_whose_coefficients_would_fill_the_memory_is_refused(digits: Serv
 
 
 def test_rows_that_are_too_many_do_not_become_objects(priced: Served) -> None:
-    """Whatever ends a line."""
+    """Line endings."""
     model, headers = open_model(priced.export, threads=1), Headers({"content-type": "text/csv"})
     body = b"a,b\n" + b"1,2\r" * 300_000
     tracemalloc.start()
@@ -634,7 +634,7 @@ def test_an_export_that_does_not_answer_as_certified_is_not_served(
     assert "example 3 does not come out as certified" in done.stderr
 
 
-def test_whatever_an_export_cannot_be_loaded_for_it_is_named(priced: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_any_kind_while_loading_names_the_export(priced: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Any) -> int:
         raise KeyError("logits")
 
@@ -728,7 +728,7 @@ def test_a_process_that_dies_is_replaced(reviews: Served) -> None:
 def test_a_terminal_that_closes_is_a_sigterm_but_for_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     signal.signal(signal.SIGHUP, lambda *_: None)  # which would end this process
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` ignores it
     flags = ServeFlags(export=Path("x"), workers=2)
     found: list[bool] = []
 

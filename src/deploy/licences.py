@@ -37,7 +37,7 @@ def licence_of(source: str) -> str:
     card = model_card(source)
     try:
         fields = metadata_load(card) if card else None
-    except Exception:  # whatever YAML raises for what somebody wrote
+    except Exception:  # YAML has many kinds of errors
         return ""
     licence = (fields or {}).get("license_name") or (fields or {}).get("license")
     return f"{licence}, as their model card says" if licence else ""

@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
-        transport.set_write_buffer_limits(0)  # then `pause_writing` tells of all that is unread
+        transport.set_write_buffer_limits(0)  # `pause_writing` is then called for any unread byte
         self._await_head()
 
     @override
