@@ -188,7 +188,9 @@ def test_a_run_that_has_gone_on_is_not_served_by_its_old_export(
         (weights / "best.ckpt").write_text(name)
     digests = weights_of(tmp_path / "folds")
     assert len(set(digests)) == 2
-    assert [is_stale(tmp_path / "folds", {"run": {"weights_sha256": old}}) for old in (digests, digests[:1])] == [0, 1]
+    assert [
+        is_stale(weights_of(tmp_path / "folds"), {"run": {"weights_sha256": old}}) for old in (digests, digests[:1])
+    ] == [0, 1]
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

@@ -32,13 +32,18 @@ class ExportSummary(NamedTuple):
 def exports_of(run: Path) -> list[ExportSummary]:
     """Return a run's exports by name; what cannot be read is none, and `predict.py` says so when it is used."""
     found: list[ExportSummary] = []
-    for path in sorted(run.glob("export/*/certificate.json")):
+    certificates = sorted(run.glob("export/*/certificate.json"))
+    try:
+        now = weights_of(run) if certificates else []
+    except OSError:
+        return found
+    for path in certificates:
         try:
             certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             parity, speed = certificate.get("parity") or {}, certificate.get("speed") or {}
             size = certificate["model"]["bytes"]
             figures = parity.get("largest"), speed.get("ratio")
-            found.append(ExportSummary(certificate["format"], size, *figures, is_stale(run, certificate)))
+            found.append(ExportSummary(certificate["format"], size, *figures, is_stale(now, certificate)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
@@ -50,7 +55,6 @@ def weights_of(run: Path) -> list[str]:
     return [digest_of(path) for path in paths if path.is_file()]
 
 
-def is_stale(run: Path, certificate: Mapping[str, Any]) -> bool:
-    """Return whether a run has gone on since an export: its best weights are others by now."""
-    now = weights_of(run)
+def is_stale(now: list[str], certificate: Mapping[str, Any]) -> bool:
+    """Return whether a run has gone on since an export: its weights, of `weights_of`, are others by now."""
     return bool(now) and now != certificate["run"]["weights_sha256"]

@@ -27,7 +27,7 @@ from src.deploy.server.flags import SHARED, TOKEN, ServeFlags, require_token
 from src.deploy.server.listener import let_no_more_in, open_listener
 from src.deploy.server.signals import ending_signals
 from src.inference.exported import certificate_of, is_export
-from src.runs.exports import is_stale
+from src.runs.exports import is_stale, weights_of
 from src.terminal import console
 
 FAILED = 2
@@ -67,7 +67,7 @@ def export_of(path: Path) -> Path:
     if not (path / "run.json").is_file():
         raise InputError(f"{path}: neither an export nor a run. Name runs/<Experiment>/<id> or its export/onnx.")
     if is_export(folder := path / "export" / "onnx"):
-        if not is_stale(path, certificate_of(folder)):
+        if not is_stale(weights_of(path), certificate_of(folder)):
             return folder
         console.line("NOTE", f"{folder}: of earlier weights of this run, so it is exported again")
     from src.deploy.export import export  # the one place that needs torch
