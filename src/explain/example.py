@@ -1,0 +1,42 @@
+"""One input as a network takes it, in parts that can be hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+
+class Example:
+    """An input in parts: tiles of an image, words of a text, or columns of a row. A subclass is one kind of input.
+
+    What hides a part is another value that could stand there: blurred pixels, the unknown token, cells of other rows.
+
+    Args:
+        id: as in the predictions.
+        names: of the parts.
+        tensors: what the network takes, each [1, ...].
+    """
+
+    backgrounds: int = 1
+    """Values that a hidden part is drawn from; the score of a mask is the mean over them."""
+
+    def __init__(self, id: str, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> None:
+        self.id, self.names, self.tensors = id, names, tensors
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def hidden(self, kept: np.ndarray) -> tuple[Tensor, ...]:
+        """Return the input with parts of it hidden.
+
+        Args:
+            kept: bool [masks, parts], True where a part stays.
+
+        Returns:
+            Tensors as the network takes them, each [masks * backgrounds, ...]; those of one mask stand together.
+        """
+        raise NotImplementedError
+
+    def of_parts(self, values: np.ndarray) -> np.ndarray:
+        """Return the value of each part, float64 [parts], of values that a method may give more finely."""
+        return values.astype(np.float64)

@@ -1,0 +1,40 @@
+"""Methods: what they are called, and what one gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from src.explain.subject import Subject
+
+MethodName = Literal[
+    "grad-cam",
+    "integrated-gradients",
+    "saliency",
+    "occlusion",
+    "attention-rollout",
+    "lime",
+    "kernel-shap",
+    "permutation",
+]
+
+
+class Attribution(NamedTuple):
+    """How much each part of an input speaks for the answer."""
+
+    values: np.ndarray
+    """Positive where it speaks for the target: of an image [height, width], else [parts]."""
+    error: np.ndarray | None = None
+    """Monte-Carlo standard error of each value, where the method draws at random."""
+    sums_to: float | None = None
+    """What the values have to add up to, where the method promises that: the answer's difference from a baseline."""
+
+
+class Method(Protocol):
+    """Explains examples of one kind."""
+
+    def __call__(self, subject: Subject, examples: Sequence[Any], targets: Sequence[int]) -> list[Attribution]:
+        """Return an attribution for each example."""
+        ...
