@@ -1,0 +1,290 @@
+"""Explanations as one page: opens from disk and loads nothing. What comes from the user is escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from src.configs.labels import is_number, split_labels
+from src.configs.spec import TargetKind
+from src.explain import drawings
+from src.explain.checks import Checks
+from src.explain.drawings import Scale
+from src.explain.explanation import Explanation, Explanations, Neighbour
+from src.resources.files import atomic_write, printable
+from src.runs import records
+
+FIRST = 15
+"""Columns of a row, or words of a text, that are listed at once; the rest is folded."""
+STANDARD_ERRORS = 1.96
+"""To each side of a value: 95 % of the Monte-Carlo draws lie within."""
+CURVE = {"width": 280.0, "height": 150.0}
+"""Size of the area that a curve is drawn in, in its own units."""
+TINY = 64
+"""Side of images below which their pixels are shown as squares."""
+LIKE_NUMBER = {"single_label": False, "multi_label": False, "regression": True}
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What stands at the top of the page.
+
+    Attributes:
+        run: that is explained.
+        experiment: its name.
+        trained: when it was, as the record says.
+        scores: metric -> value of the run itself.
+        data: where its data came from.
+        stand_in: whether these only stand in for the real ones.
+        weights: where its first weights came from.
+        command: that wrote the page.
+        predicts: the kind of its targets.
+        asked: the class that was asked about by name; '' where the likeliest of each input is explained.
+    """
+
+    run: Path
+    experiment: str
+    trained: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    data: str = ""
+    stand_in: bool = False
+    weights: str = ""
+    command: str = ""
+    predicts: TargetKind = "single_label"
+    asked: str = ""
+
+    @classmethod
+    def of_run(cls, run: Path, *, command: str = "", asked: str = "") -> Self:
+        """Return what a run's record says of it.
+
+        Args:
+            run: the run directory.
+            command: that writes the page.
+            asked: the class that is asked about by name.
+
+        Raises:
+            InputError: the directory is no run, or its record is damaged.
+        """
+        record = records.load(run)
+        data = record.get("data", {})
+        with records.explain_record_errors(run, record):
+            return cls(
+                run=run,
+                experiment=record["experiment"].rpartition(".")[2],
+                trained=record.get("started", ""),
+                scores={name: float(value) for name, value in record.get("metrics", {}).items()},
+                data=data.get("source", ""),
+                stand_in=data.get("stand_in", False),
+                weights=record.get("weights", {}).get("source", ""),
+                command=command,
+                predicts=records.spec_of(record).target.kind if "spec" in record else "single_label",
+                asked=asked,
+            )
+
+
+def write(
+    explanations: Explanations, head: Head, path: Path, overall: Sequence[tuple[str, Figure | str]] = ()
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        explanations: what it shows.
+        head: what it says of the run.
+        path: of the file.
+        overall: title and figure, or SVG, of each view of the whole network.
+    """
+    atomic_write(path, page(explanations, head, overall))
+
+
+def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Figure | str]] = ()) -> str:
+    """Return the page; see `write`."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "signed": signed, "sha256": sha256, "printable": printable}
+    environment.globals |= {"percent": percent}
+    checks = explanations.checks
+    return environment.get_template("page.html").render(
+        now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        head=head,
+        explanations=explanations,
+        warnings=checks.warnings,
+        verdict=verdict(checks),
+        lines=[split_line(line) for line in checks.lines()],
+        faithful=faithful(checks, number_answered=LIKE_NUMBER[head.predicts]),
+        cascade=[(layer, agreement, Scale(0, 1).at(min(abs(agreement), 1))) for layer, agreement in checks.cascade],
+        cards=[card(each, head, place) for place, each in enumerate(explanations)],
+        overall=[(title, drawings.svg_of(figure, title)) for title, figure in overall],
+        first=FIRST,
+    )
+
+
+def verdict(checks: Checks) -> str:
+    """Return in a sentence whether the explanations can be believed, where no check warns."""
+    if checks.faithful.beats_chance is None:
+        return (
+            "No check speaks against this explanation. Whether it beats a random one cannot be told from a single input."
+        )
+    return "These explanations are about this network: they beat random ones, and no other check speaks against them."
+
+
+def split_line(line: str) -> tuple[str, str]:
+    """Return what a line of the checks is about, and what it says; they stand two blanks or more apart."""
+    about, _, said = re.sub(r"\s{2,}", "\t", line.strip()).partition("\t")
+    return (about, said) if said else ("", about)
+
+
+def faithful(checks: Checks, *, number_answered: bool) -> dict[str, Any]:
+    """Return what is drawn of the insertion and deletion curves."""
+    found = checks.faithful
+    curves = [*found.insertion, *found.deletion]
+    scale = Scale(min(curves), max(max(curves), min(curves) + 1e-9)) if number_answered else Scale.around(1, *curves)
+    interval = found.interval or (found.gain, found.gain)
+    gains = Scale.around(found.gain, found.random, *interval)
+    return {
+        "scale": scale,
+        "insertion": drawings.polyline(found.insertion, scale, **CURVE),
+        "deletion": drawings.polyline(found.deletion, scale, **CURVE),
+        "what": "minus the distance from the answer, in standard deviations" if number_answered else "probability",
+        "gains": gains,
+        "whisker": gains.between(*interval) if found.interval else None,
+        "measured": found,
+    } | CURVE
+
+
+def card(explanation: Explanation, head: Head, place: int) -> dict[str, Any]:
+    """Return what the template shows of an explanation.
+
+    Args:
+        explanation: the explanation.
+        head: tells what kind of answer it is.
+        place: among all of the page.
+    """
+    shown = {"image": image_card, "text": text_card, "table": table_card}[explanation.kind](explanation)
+    said = answer(explanation, head)
+    return {"it": explanation, "anchor": f"explanation-{place + 1}", "answer": said} | {
+        "neighbours": [neighbour(each) for each in explanation.neighbours],
+        "findings": [each for each in explanation.neighbours if each.finding],
+        **shown,
+    }
+
+
+def answer(explanation: Explanation, head: Head) -> dict[str, Any]:
+    """Return the answer in words: 'said', 'asked' (whether it is one that was asked for by name), 'expected', and
+    'right', None where that is not known."""
+    expected, said = explanation.expected.strip(), explanation.answer
+    if LIKE_NUMBER[head.predicts]:
+        off = said - float(expected) if is_number(expected) else None
+        shown = f"{number(float(expected))}, the answer is {number(abs(off))} too {'high' if off > 0 else 'low'}" if off else expected
+        return {"said": number(said), "asked": False, "expected": shown, "right": None}
+    shown = f"{explanation.target} {percent(said)}"
+    right: bool | None = None
+    if expected and head.predicts == "multi_label":
+        right = (explanation.target in split_labels(expected)) == (said >= 0.5)
+    elif expected and not head.asked:
+        right = expected == explanation.target
+    return {"said": shown, "asked": bool(head.asked), "expected": expected, "right": right}
+
+
+def neighbour(found: Neighbour) -> dict[str, Any]:
+    return {"it": found, "image": None if isinstance(found.shown, str) else drawings.thumbnail(found.shown)}
+
+
+def image_card(explanation: Explanation) -> dict[str, Any]:
+    assert explanation.image is not None
+    return {
+        "image": drawings.data_uri(drawings.Image.fromarray(explanation.image)),
+        "overlay": drawings.positive_map(explanation.values),
+        "map": drawings.whole_map(explanation.values),
+        "place": drawings.place(explanation.values),
+        "tiny": min(explanation.image.shape[:2]) < TINY,
+    }
+
+
+def text_card(explanation: Explanation) -> dict[str, Any]:
+    """Return 'words' in their order, each with its value and shade, 0 to 100; and 'top' of `parts`."""
+    values = explanation.values
+    largest = float(np.abs(values).max()) if len(values) else 0.0
+    shades = np.abs(values) / max(largest, 1e-12)
+    words = [
+        {"word": word, "value": value, "shade": round(100 * shade), "side": side(value, shade)}
+        for word, value, shade in zip(explanation.names, values.tolist(), shades.tolist(), strict=True)
+    ]
+    return {"words": words, "largest": largest, "top": parts(explanation)}
+
+
+def side(value: float, shade: float) -> str:
+    """Return what a word is marked as: '' where it counts for less than a twentieth of the one that counts most."""
+    return "" if shade < 0.05 else "for" if value > 0 else "against"
+
+
+def table_card(explanation: Explanation) -> dict[str, Any]:
+    return {"top": parts(explanation)}
+
+
+def parts(explanation: Explanation) -> list[dict[str, Any]]:
+    """Return the words or columns, those that count most first, with the shares of their bars."""
+    errors = np.zeros(len(explanation.values)) if explanation.error is None else explanation.error * STANDARD_ERRORS
+    scale = Scale.around(*(explanation.values - errors), *(explanation.values + errors))
+    order = np.argsort(-np.abs(explanation.values), kind="stable").tolist()
+    return [
+        {
+            "name": explanation.names[place],
+            "cell": explanation.cells[place] if explanation.cells else None,
+            "quantile": _quantile(explanation, place),
+            "value": float(explanation.values[place]),
+            "error": float(errors[place]),
+            "zero": scale.at(0),
+            "bar": scale.between(0, float(explanation.values[place])),
+            "whisker": scale.between(
+                float(explanation.values[place] - errors[place]), float(explanation.values[place] + errors[place])
+            ),
+        }
+        for place in order
+    ]
+
+
+def _quantile(explanation: Explanation, place: int) -> float | None:
+    if not explanation.quantiles or np.isnan(explanation.quantiles[place]):
+        return None
+    return explanation.quantiles[place]
+
+
+def number(value: float) -> str:
+    """Return a number with as many digits as a person reads; whole thousands are set apart."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign, minus as in print."""
+    shown = number(abs(value))
+    if float(shown.replace(",", "")) == 0:
+        return shown
+    return f"+{shown}" if value > 0 else f"{MINUS}{shown}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage that is never rounded to none or all."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+
+
+def sha256(text: str) -> str:
+    """Return a script's hash as a content security policy names it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
