@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,21 +13,20 @@ import torch
 from torch import Tensor
 
 from src.configs.errors import InputError
-from src.datamodules import DataModule, Fold, PredictionInput
-from src.datamodules.capabilities import GivesRawInputs, PredictsFiles, require
+from src.datamodules import DataModule
+from src.datamodules.capabilities import PredictsFiles
 from src.datamodules.preparation import Preparation
 from src.datamodules.texts.preparation import TextPreparation
 from src.deploy.graph import Graph
 from src.experiment import Experiment
+from src.inference.own_data import Examples, data_of, examples_of, moved_to
 from src.inference.predictor import OwnParts, load_run, parts_of
 from src.resources.files import digest_of
 from src.runs import records, state
 from src.tasks import Task
-from src.training.build import make_datamodule, set_up
 
-SPLIT = "val"
 MAX_EXAMPLES = 2000
-"""Validation examples that are compared at the most; of more, as many at even distances."""
+"""Validation examples that are compared at the most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,39 +42,6 @@ class Parts:
     preparations: list[Preparation]
     """Those that differ."""
     graph: Graph
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Examples of a run's validation split."""
-
-    datamodule: DataModule
-    positions: list[int]
-    """In the split."""
-    raw: Sequence[PredictionInput]
-    """As the user has them: files, texts, or a table."""
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    @property
-    def ids(self) -> list[str]:
-        names = self.datamodule.ids(SPLIT)
-        return [str(names[position]) for position in self.positions]
-
-    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Return some of the examples as the training's own evaluation has them."""
-        dataset: Any = self.datamodule.dataset(SPLIT, train=False)
-        return dataset[[self.positions[row] for row in rows]]
-
-
-def moved_to(experiment: Experiment, data_dir: Path | None) -> Experiment:
-    """Return an experiment with its data where they are now; raise an InputError where they have moved from there."""
-    if data_dir is not None:
-        return replace(experiment, data_dir=data_dir)
-    if experiment.data_dir is not None and not Path(experiment.data_dir).exists():
-        raise InputError(f"{experiment.data_dir}: the run's data are no longer there. Name them with --data-dir.")
-    return experiment
 
 
 def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
@@ -138,27 +104,7 @@ def validation_examples(parts: Parts) -> Examples:
     Raises:
         InputError: the data are gone, or are others by now.
     """
-    first = parts.members[0]
-    record = records.load(first)
-    fold = Fold(**record["fold"]) if "fold" in record else None
-    datamodule = make_datamodule(parts.experiment, fold)
-    require(datamodule, GivesRawInputs, str(parts.run), "does not give its examples as a user would predict them.")
-    assert isinstance(datamodule, DataModule)
-    assert isinstance(datamodule, GivesRawInputs)
-    set_up(parts.experiment, datamodule, first, recorded=True)
-    require_same_data(parts.run, datamodule.fingerprint, record)
-    count = datamodule.sizes()[SPLIT]
-    positions = np.unique(np.linspace(0, count - 1, min(MAX_EXAMPLES, count)).round().astype(int)).tolist()
-    return Examples(datamodule, positions, datamodule.raw_inputs(SPLIT, positions))
-
-
-def require_same_data(run: Path, fingerprint: str, record: Mapping[str, Any]) -> None:
-    """Raise an InputError where the data are not those of the run."""
-    if fingerprint != (then := record["data"]["fingerprint"]):
-        raise InputError(
-            f"{run}: the data have changed since (fingerprint {fingerprint}, then {then}), so the export cannot be "
-            "checked on the run's own. Put them back, or name them: --data-dir."
-        )
+    return examples_of(data_of(parts.members[0], parts.experiment), "val", MAX_EXAMPLES)
 
 
 def tensors(arrays: dict[str, Any]) -> dict[str, Tensor]:

@@ -20,12 +20,13 @@ from src.datamodules import DataModule
 from src.deploy import parity
 from src.deploy.certificate import NO_PREPARATION
 from src.deploy.graph import Exportable
-from src.deploy.parts import MAX_EXAMPLES, SPLIT, moved_to, require_done, require_same_data, tensors
+from src.deploy.parts import MAX_EXAMPLES, require_done, tensors
 from src.deploy.prepared import traced_keys
 from src.deploy.source import Source
 from src.deploy.speed import in_turns
 from src.deploy.worked import FOLDER
 from src.experiment import Experiment
+from src.inference.own_data import moved_to, require_same_data
 from src.inference.predictor import load_best
 from src.loading import load
 from src.runs import records, state
@@ -176,7 +177,7 @@ class PlainSource(Source):
             "largest": largest,
             "sizes": sorted(sizes),
             "lengths": [],
-            "split": SPLIT,
+            "split": "val",
             "from": "tensor to output",
             "bound": parity.BOUND,
             "against": "PyTorch, float32",
@@ -216,7 +217,7 @@ def _validation(experiment: Experiment, run: Path, record: Mapping[str, Any]) ->
     datamodule = make_datamodule(experiment)
     if isinstance(datamodule, DataModule):
         set_up(experiment, datamodule, run, recorded=True)
-        fingerprint, loader = datamodule.fingerprint, datamodule.loader(SPLIT)
+        fingerprint, loader = datamodule.fingerprint, datamodule.loader("val")
     elif has(datamodule, "val_dataloader"):
         fingerprint, loader = look_at(datamodule).fingerprint, datamodule.val_dataloader()
     else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,12 @@ ORDERS = 5
 """Random orders that each example is compared with."""
 RESAMPLES = 2000
 """Of the bootstrap."""
+CASCADE = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the layers that are randomised one after the other; the head is the first."""
+INCOMPLETE = 0.01
+"""Share beyond which values do not add up."""
+INSENSITIVE = 0.5
+"""Agreement with a randomised network beyond which explanations are not about the network."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,186 @@ class Checks:
     @property
     def warnings(self) -> list[str]:
         """Why the explanations are not to be trusted; empty where they may be."""
-        raise NotImplementedError
+        found = [*self.doubts]
+        if self.faithful.beats_chance is False:
+            found.append("the order of the parts is no better than a random one")
+        if self.completeness is not None and self.completeness > INCOMPLETE:
+            found.append(f"the values miss what they have to add up to by {self.completeness:.1%}")
+        if self.sanity is not None and self.sanity > INSENSITIVE:
+            found.append(f"a network of random weights is explained alike ({self.sanity:.2f})")
+        return found
 
     def lines(self) -> list[str]:
-        """Return the checks in words, a line each, as the command prints them."""
-        raise NotImplementedError
+        """Return the checks in words, a line each with its name in front, as the command prints them."""
+        faithful = self.faithful
+        there = f" (95 % {faithful.interval[0]:.2f} to {faithful.interval[1]:.2f})" if faithful.interval else ""
+        verdict = {
+            True: "they beat chance",
+            False: "they do not beat chance",
+            None: "one example, so no interval",
+        }[faithful.beats_chance]
+        count = f"{faithful.examples} example{'s' * (faithful.examples > 1)}"
+        lines = [
+            f"faithful     insertion minus deletion {faithful.gain:.2f}{there}, {count}",
+            f"             random order {faithful.random:.2f}: {verdict}",
+        ]
+        if self.sanity is not None:
+            said = _said_of(self.sanity)
+            lines.append(f"sanity       with randomised weights they still agree {self.sanity:.2f}: {said}")
+        if self.stable is not None:
+            lines.append(f"stable       after a small change of the input they agree {self.stable:.2f}")
+        if self.completeness is not None:
+            lines.append(f"complete     the values add up to the answer's difference within {self.completeness:.2%}")
+        return lines
+
+
+def _said_of(agreement: float) -> str:
+    if agreement > INSENSITIVE:
+        return "they are hardly about this model"
+    return "a part of each is the architecture's" if agreement > 0.2 else "they are about this model"
+
+
+def curves(subject: Subject, example: Example, target: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the insertion and the deletion curve of an example, each float64 [steps + 1].
+
+    Args:
+        subject: the network.
+        example: that is explained.
+        target: that is asked about.
+        order: its parts, those that count most first.
+    """
+    count = len(order)
+    sizes = np.unique(np.linspace(0, count, min(STEPS, count) + 1).round().astype(int))
+    rank = np.empty(count, int)
+    rank[order] = np.arange(count)
+    shown = rank[None, :] < sizes[:, None]
+    scores = subject.scores(example, target, np.concatenate([shown, ~shown]), raw=not subject.classes)
+    if not subject.classes:
+        scores = -np.abs(scores - scores[len(sizes) - 1])
+    even = np.linspace(0, 1, STEPS + 1)
+    insertion, deletion = scores[: len(sizes)], scores[len(sizes) :]
+    return np.interp(even, sizes / count, insertion), np.interp(even, sizes / count, deletion)
+
+
+def faithfulness(
+    subject: Subject,
+    examples: Sequence[Example],
+    targets: Sequence[int],
+    found: Sequence[Attribution],
+    enough: Callable[[], bool] = lambda: False,
+) -> Faithfulness:
+    """Compare the order that explanations give the parts with random orders, example by example.
+
+    Args:
+        subject: the network.
+        examples: that are explained.
+        targets: of each.
+        found: the explanations.
+        enough: says whether the time is up; one example at least is looked at.
+    """
+    generator = np.random.default_rng(0)
+    own: list[tuple[np.ndarray, np.ndarray]] = []
+    random: list[float] = []
+    for example, target, attribution in zip(examples, targets, found, strict=True):
+        if own and enough():
+            break
+        values = example.of_parts(attribution.values)
+        values = values if subject.classes else np.abs(values)
+        ties = generator.permutation(len(values))  # parts of equal value stand in no order
+        own.append(curves(subject, example, target, ties[np.argsort(-values[ties], kind="stable")]))
+        orders = [generator.permutation(len(values)) for _ in range(ORDERS)]
+        random.append(float(np.mean([_gain(*curves(subject, example, target, order)) for order in orders])))
+    gains = np.array([_gain(*pair) for pair in own])
+    insertion, deletion = (np.mean([pair[which] for pair in own], axis=0).tolist() for which in (0, 1))
+    return Faithfulness(
+        float(gains.mean()),
+        _interval(gains),
+        float(np.mean(random)),
+        _interval(gains - np.array(random)),
+        len(gains),
+        insertion,
+        deletion,
+    )
+
+
+def _gain(insertion: np.ndarray, deletion: np.ndarray) -> float:
+    return float(np.trapezoid(insertion - deletion, dx=1 / (len(insertion) - 1)))
+
+
+def _interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean; None for one value."""
+    if len(values) < 2:
+        return None
+    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def cascade(
+    subject: Subject,
+    method: Method,
+    examples: Sequence[Example],
+    targets: Sequence[int],
+    found: Sequence[Attribution],
+) -> list[tuple[str, float]]:
+    """Return how far explanations agree with those of the network as its weights are randomised, group by group.
+
+    It begins with the head and ends with all weights (the cascade of Adebayo et al. 2018, arXiv 1810.03292).
+    """
+    randomised = Subject(copy.deepcopy(subject.task))
+    groups = [group for group in randomised.task.layer_groups() if group]
+    steps = sorted({max(1, round(len(groups) * share)) for share in CASCADE})
+    agreements: list[tuple[str, float]] = []
+    done = 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for step in steps:
+            for group in groups[len(groups) - step : len(groups) - done]:
+                randomise(group)
+            done = step
+            name = "all" if step == len(groups) else f"the last {step} of {len(groups)}"
+            agreements.append((name, agreement(examples, found, method(randomised, examples, targets))))
+    return agreements
+
+
+@torch.no_grad()
+def randomise(parameters: Sequence[nn.Parameter]) -> None:
+    """Shuffle the values of each parameter, in place: its scale stays, and all that was learned is gone."""
+    for parameter in parameters:
+        values = parameter.flatten()
+        parameter.copy_(values[torch.randperm(len(values))].view_as(parameter))
+
+
+def agreement(examples: Sequence[Example], one: Sequence[Attribution], other: Sequence[Attribution]) -> float:
+    """Return the mean absolute rank correlation (Spearman) of two explanations of each example, over its parts."""
+    found = [
+        abs(_spearman(example.of_parts(a.values), example.of_parts(b.values)))
+        for example, a, b in zip(examples, one, other, strict=True)
+    ]
+    return float(np.mean(found))
+
+
+def _spearman(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the rank correlation; 0 where one has no order, such as a map of zeros."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+
+
+def stability(
+    subject: Subject,
+    method: Method,
+    examples: Sequence[Example],
+    targets: Sequence[int],
+    found: Sequence[Attribution],
+) -> float:
+    """Return how far explanations agree with those of the inputs changed a little; see `Example.changed`."""
+    return agreement(examples, found, method(subject, [example.changed() for example in examples], targets))
+
+
+def completeness(found: Sequence[Attribution]) -> float | None:
+    """Return the largest share by which values miss what they have to add up to, None where nothing is promised."""
+    shares = [
+        abs(one.values.sum() - one.sums_to) / max(abs(one.sums_to), 1e-3) for one in found if one.sums_to is not None
+    ]
+    return float(max(shares)) if shares else None

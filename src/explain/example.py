@@ -37,6 +37,10 @@ class Example:
         """
         raise NotImplementedError
 
+    def changed(self) -> Example:
+        """Return the same input after a change that should not matter; always the same one."""
+        raise NotImplementedError
+
     def of_parts(self, values: np.ndarray) -> np.ndarray:
         """Return the value of each part, float64 [parts], of values that a method may give more finely."""
         return values.astype(np.float64)

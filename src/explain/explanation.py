@@ -49,8 +49,8 @@ class Explanation:
         error: Monte-Carlo standard error of each value, None where the method draws nothing at random.
         image: the image as the network saw it, uint8 [height, width, 3]; None for texts and tables.
         cells: what the row has in each column; () for images and texts.
-        quantiles: for each column the share of training rows with a smaller number, or with the same category; NaN where
-            there is none.
+        quantiles: for each column the share of training rows with a smaller number, or with the same category; NaN
+            where there is none.
         expected: the answer that the input came with, '' where there is none.
         neighbours: the training examples that are nearest in the network's features.
     """

@@ -57,7 +57,7 @@ class Subject:
         return self.classes.index(name)
 
     def outputs(self, tensors: tuple[Tensor, ...]) -> Tensor:
-        """Return the network's outputs, float32 [examples, num_outputs]; gradients flow where a tensor asks for them."""
+        """Return the network's outputs, float32 [examples, num_outputs]."""
         outputs = cast(Tensor, self.network(*tensors)).float()
         return outputs[:, None] if outputs.ndim == 1 else outputs
 

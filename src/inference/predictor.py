@@ -136,11 +136,21 @@ def prepared(run: Path, inputs: Sequence[PredictionInput]) -> tuple[Experiment, 
         InputError: the run cannot be loaded, or the inputs are of another kind than its data.
     """
     experiment, spec, task = load_run(run)
+    datamodule = restored(run, experiment)
+    return experiment, task, datamodule, datamodule.prepare_prediction(inputs, spec)
+
+
+def restored(run: Path, experiment: Experiment) -> DataModule:
+    """Return a data module that can read inputs to predict as the run does; it has no data.
+
+    Raises:
+        InputError: the run's data module reads none.
+    """
     datamodule = experiment.datamodule()
     require(datamodule, PredictsFiles, str(run), "cannot read inputs to predict.")
     assert isinstance(datamodule, DataModule)
     datamodule.restore(run)
-    return experiment, task, datamodule, datamodule.prepare_prediction(inputs, spec)
+    return datamodule
 
 
 def batch_of(run: Path, inputs: Sequence[PredictionInput]) -> dict[str, Any]:

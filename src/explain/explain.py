@@ -1,0 +1,255 @@
+"""Explanations of a run's answers: from raw inputs to explanations that were checked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from src.configs.errors import InputError
+from src.datamodules import DataModule, PredictionInput
+from src.explain import images, perturbation, shapley, tables, texts
+from src.explain.checks import Checks, cascade, completeness, faithfulness, stability
+from src.explain.doubts import doubts, read_predictions
+from src.explain.example import Example
+from src.explain.explanation import Explanation, Explanations, Kind
+from src.explain.images import ImageExample
+from src.explain.layers import last_maps
+from src.explain.method import Attribution, Method, MethodName
+from src.explain.subject import Subject
+from src.explain.tables import TableExample
+from src.inference import predictor
+from src.inference.own_data import data_of, examples_of, moved_to
+from src.runs import records, state
+
+CHECKED = 60
+"""Validation examples whose explanations are compared with random orders."""
+REPEATED = 8
+"""Of them, those that are explained again with randomised weights, and after a small change."""
+AT_ONCE = 16
+"""Examples that are explained between two looks at the clock."""
+METHODS: dict[Kind, dict[MethodName, Method]] = {
+    "image": {
+        "grad-cam": images.grad_cam,
+        "integrated-gradients": images.integrated_gradients,
+        "saliency": images.saliency,
+        "occlusion": perturbation.occlusion,
+        "attention-rollout": images.attention_rollout,
+    },
+    "text": {
+        "integrated-gradients": texts.integrated_gradients,
+        "occlusion": perturbation.occlusion,
+        "lime": perturbation.lime,
+        "attention-rollout": texts.attention_rollout,
+    },
+    "table": {
+        "kernel-shap": shapley.kernel_shap,
+        "permutation": shapley.permutation,
+        "integrated-gradients": tables.integrated_gradients,
+        "occlusion": perturbation.occlusion,
+    },
+}
+"""Kind of input -> its methods, the default first."""
+WORDS: dict[MethodName, str] = {
+    "grad-cam": "Grad-CAM",
+    "integrated-gradients": "integrated gradients",
+    "saliency": "saliency with SmoothGrad",
+    "occlusion": "occlusion",
+    "attention-rollout": "attention rollout",
+    "lime": "LIME",
+    "kernel-shap": "KernelSHAP",
+    "permutation": "Shapley values by permutations",
+}
+"""What the methods are called where people read of them."""
+
+
+class Clock:
+    """Says when a budget is spent.
+
+    Args:
+        budget: seconds; None for no limit.
+    """
+
+    def __init__(self, budget: float | None) -> None:
+        self.began, self.budget = time.monotonic(), math.inf if budget is None else budget
+
+    def is_up(self, share: float) -> bool:
+        """Return whether a share of the budget is spent."""
+        return time.monotonic() - self.began >= share * self.budget
+
+
+class Read(NamedTuple):
+    """Inputs that can be explained."""
+
+    examples: list[Any]
+    expected: list[str]
+    """The answer that each came with, '' where there is none."""
+    errors: dict[str, str]
+    """Id -> why an input cannot be read."""
+    notes: list[str]
+
+
+class Explainer:
+    """A run, ready to be explained.
+
+    Args:
+        run: the run directory.
+        method: the default of the kind of input unless given; see `METHODS`.
+        target: class or label to explain; the likeliest one of each input unless given.
+        data_dir: where the run's data are now, if they have moved.
+
+    Raises:
+        InputError: the run has no weights of its own, or is of parts whose raw inputs are not known; or the method or
+            the target does not fit it.
+    """
+
+    def __init__(
+        self, run: Path, *, method: MethodName | None = None, target: str = "", data_dir: Path | None = None
+    ) -> None:
+        if children := state.children(run):
+            raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
+        records.load(run)
+        self.run = run
+        self.experiment, self.spec, task = predictor.load_run(run)
+        self.subject = Subject(task)
+        self.kind: Kind = predictor.restored(run, self.experiment).preparation(self.spec).kind
+        there = METHODS[self.kind]
+        self.name: MethodName = method or next(iter(there))
+        if self.name not in there:
+            raise InputError(f"--method {method}: not for a {self.kind}. There: {', '.join(there)}.")
+        self.method = there[self.name]
+        self.target = self.subject.target_named(target) if target else None
+        self.own: DataModule | None = None
+        self.why_not = ""
+        try:
+            self.own = data_of(run, moved_to(self.experiment, data_dir))
+        except InputError as error:
+            if data_dir is not None or self.kind == "table":  # what hides a cell is the training's
+                raise
+            self.why_not = str(error)
+        self.background = tables.background_of(self.own) if self.own is not None and self.kind == "table" else None
+
+    def read(self, inputs: Sequence[PredictionInput]) -> Read:
+        """Return inputs, as `predict` takes them, as examples.
+
+        Raises:
+            InputError: they are of another kind than the run's.
+        """
+        datamodule = predictor.restored(self.run, self.experiment)
+        ids = datamodule.prepare_prediction(inputs, self.spec)
+        if self.kind == "image":
+            found = images.read(datamodule, self.subject.task)
+        elif self.kind == "text":
+            found = texts.read(datamodule, self.spec, inputs)
+        else:
+            found = tables.read(datamodule, self.spec, inputs, self.background)
+        examples, errors, notes = found
+        given = dict(zip(ids, datamodule.prepared.expected, strict=False))
+        return Read(examples, [given.get(example.id, "") for example in examples], errors, notes)
+
+    def worst(self, count: int) -> list[PredictionInput]:
+        """Return the inputs of the run's worst mistakes on its validation split, the worst first.
+
+        Raises:
+            InputError: the run's data or its predictions are not there, or it makes no mistake.
+        """
+        if self.own is None:
+            raise InputError(f"--mistakes: needs the run's data. {self.why_not}")
+        objective = self.subject.task.objective
+        positions = objective.mistakes(*read_predictions(self.run, objective), count).positions.tolist()
+        if not positions:
+            raise InputError(f"--mistakes: {self.run} makes none on its validation split. Name inputs.")
+        return [*examples_of(self.own, "val", positions).raw]
+
+    def explain(self, inputs: Sequence[PredictionInput], budget: float | None = None) -> Explanations:
+        """Explain inputs, and check the method.
+
+        The checks look at examples of the validation split, where the run's data are there, else at the inputs.
+
+        Args:
+            inputs: as `predict` takes them.
+            budget: seconds after which no further example is explained or checked; at least one batch is.
+
+        Raises:
+            InputError: none of the inputs can be read, or the method does not fit the network.
+        """
+        clock = Clock(budget)
+        read = self.read(inputs)
+        if not read.examples:
+            raise InputError(next((f"{id}: {why}." for id, why in read.errors.items()), "nothing to explain."))
+        notes = read.notes
+        targets = self.targets(read.examples)
+        found = self._attributions(read.examples, targets, clock, 0.5)
+        if left := len(read.examples) - len(found):
+            notes.append(f"{left} of {len(read.examples)} inputs were left out: the budget of {budget:g} s was spent")
+        explanations = [
+            self._explanation(*each) for each in zip(read.examples, targets, found, read.expected, strict=False)
+        ]
+        checks = self._checks(read.examples, targets, found, clock, notes)
+        return Explanations(explanations, self.described(read.examples[0]), checks, read.errors, notes)
+
+    def described(self, example: Example) -> str:
+        """Return the method in words, with the layer that it looks at and what is explained."""
+        where = f", {last_maps(self.subject.network, example.tensors)}" if self.name == "grad-cam" else ""
+        what = "the number that is predicted"
+        if self.subject.classes:
+            what = "the likeliest class" if self.target is None else f"class {self.subject.classes[self.target]}"
+        return f"{WORDS[self.name]}{where}, for {what}"
+
+    def targets(self, examples: Sequence[Example]) -> list[int]:
+        """Return what is explained of each example."""
+        return self.subject.likeliest(examples) if self.target is None else [self.target] * len(examples)
+
+    def _attributions(
+        self, examples: Sequence[Example], targets: Sequence[int], clock: Clock, share: float
+    ) -> list[Attribution]:
+        """Explain examples, at least the first few, until a share of the budget is spent."""
+        found: list[Attribution] = []
+        for start in range(0, len(examples), AT_ONCE):
+            if found and clock.is_up(share):
+                break
+            part = slice(start, start + AT_ONCE)
+            found += self.method(self.subject, examples[part], targets[part])
+        return found
+
+    def _explanation(self, example: Example, target: int, found: Attribution, expected: str) -> Explanation:
+        given: dict[str, Any] = {"names": example.names, "error": found.error}
+        values = found.values
+        if isinstance(example, ImageExample):
+            values = example.of_pixels(values) if values.ndim == 1 else values
+            given = {"image": example.as_bytes()}
+        elif isinstance(example, TableExample):
+            given |= {"cells": example.cells, "quantiles": example.quantiles}
+        with torch.no_grad():
+            answer = self.subject.score(example.tensors, torch.tensor([target])).item()
+        name = self.subject.classes[target] if self.subject.classes else "prediction"
+        return Explanation(example.id, self.kind, name, answer, values, expected=expected, **given)
+
+    def _checks(
+        self,
+        examples: Sequence[Example],
+        targets: Sequence[int],
+        found: Sequence[Attribution],
+        clock: Clock,
+        notes: list[str],
+    ) -> Checks:
+        if self.own is None:
+            notes.append(f"checked on these inputs alone, since the run's data are not there: {self.why_not}")
+        else:
+            examples = self.read(examples_of(self.own, "val", CHECKED).raw).examples
+            targets = self.targets(examples)
+            found = self._attributions(examples, targets, clock, 0.6)
+        count = len(found)
+        faithful = faithfulness(self.subject, examples[:count], targets[:count], found, lambda: clock.is_up(0.8))
+        few = min(REPEATED, count)
+        again = self.subject, self.method, examples[:few], targets[:few], found[:few]
+        doubtful = [] if self.own is None else doubts(*read_predictions(self.run, self.subject.task.objective))
+        complete = completeness(found)
+        if clock.is_up(0.8):
+            notes.append("left out: randomised weights and changed inputs; the budget was spent")
+            return Checks(faithful, completeness=complete, doubts=doubtful)
+        return Checks(faithful, cascade(*again), stability(*again), complete, doubtful)

@@ -1,0 +1,259 @@
+"""Images: their tiles, and the methods that give a map of their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as TF
+from typing_extensions import override
+
+from src.configs.errors import InputError
+from src.datamodules import DataModule
+from src.explain.example import Example
+from src.explain.layers import last_maps
+from src.explain.method import Attribution
+from src.explain.subject import AT_ONCE, Subject
+from src.tasks import Task
+
+TILES = 14
+"""Tiles along a side, at the most."""
+BLUR = 0.1
+"""Standard deviation of the blur that hides a tile, as a share of the side."""
+SLIGHT = 0.02
+"""Standard deviation of the noise that should not matter, for pixels in [0, 1]."""
+NOISE, DRAWS = 0.1, 16
+"""Of SmoothGrad: standard deviation, for pixels in [0, 1], and noisy copies."""
+STEPS = (32, 64, 128, 256)
+"""Of integrated gradients: more are taken until the values add up."""
+COMPLETE = 0.01
+"""Share by which they may miss the sum."""
+
+
+class ImageExample(Example):
+    """An image in square tiles, at most 14 along a side; a hidden tile shows the image out of focus.
+
+    Blurring leaves colours and brightness as they are, which black tiles would not (Fong and Vedaldi 2017,
+    https://arxiv.org/abs/1704.03296).
+
+    Args:
+        id: as in the predictions.
+        images: floats in [0, 1], [1, channels, height, width].
+    """
+
+    def __init__(self, id: str, images: Tensor) -> None:
+        height, width = images.shape[-2:]
+        self.tile = max(1, -(-max(height, width) // TILES))
+        self.rows, self.columns = -(-height // self.tile), -(-width // self.tile)
+        names = tuple(f"row {row}, column {column}" for row in range(self.rows) for column in range(self.columns))
+        super().__init__(id, names, (images,))
+        sigma = max(0.5, BLUR * max(height, width))
+        radius = min(int(3 * sigma), min(height, width) - 1)  # more than the image cannot be mirrored
+        self.blurred: Tensor = TF.gaussian_blur(images, [2 * radius + 1] * 2, [sigma] * 2)
+
+    @property
+    def image(self) -> Tensor:
+        """[1, channels, height, width]."""
+        return self.tensors[0]
+
+    def as_bytes(self) -> np.ndarray:
+        """Return the image as people see it, uint8 [height, width, 3]."""
+        return (255 * self.image[0]).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy().copy()
+
+    @override
+    def hidden(self, kept: np.ndarray) -> tuple[Tensor, ...]:
+        masks = torch.from_numpy(kept).reshape(-1, 1, self.rows, self.columns)
+        masks = masks.repeat_interleave(self.tile, 2).repeat_interleave(self.tile, 3)
+        masks = masks[..., : self.image.shape[-2], : self.image.shape[-1]]
+        return (torch.where(masks, self.image, self.blurred).contiguous(memory_format=_format_of(self.image)),)
+
+    @override
+    def changed(self) -> ImageExample:
+        """Return the image with noise that is hard to see."""
+        noise = torch.randn(self.image.shape, generator=torch.Generator().manual_seed(0))
+        return ImageExample(self.id, (self.image + SLIGHT * noise).clamp(0, 1))
+
+    @override
+    def of_parts(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean of each tile of a map [height, width]; values of tiles are those."""
+        if values.ndim == 1:
+            return values.astype(np.float64)
+        maps = torch.from_numpy(values.astype(np.float64))[None, None]
+        return F.avg_pool2d(maps, self.tile, ceil_mode=True, count_include_pad=False).numpy().ravel()
+
+    def of_pixels(self, parts: np.ndarray) -> np.ndarray:
+        """Return a map [height, width] of values of the tiles."""
+        maps = parts.reshape(self.rows, self.columns).repeat(self.tile, 0).repeat(self.tile, 1)
+        return maps[: self.image.shape[-2], : self.image.shape[-1]]
+
+
+def grad_cam(subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]) -> list[Attribution]:
+    """Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391): one pass forward, and one back to a layer.
+
+    The layer is the last one that still has maps; see `last_maps`. captum's LayerGradCam gives the same for those of a
+    convolution; here the tokens of a transformer are maps too.
+    """
+    layer = last_maps(subject.network, examples[0].tensors)
+    found: list[Attribution] = []
+    for part, images, target in _batches(examples, targets):
+        with layer.watched() as maps:
+            score = subject.raw_score((images,), target).sum()
+        (gradient,) = torch.autograd.grad(score, maps.output)
+        activations, gradients = layer.as_maps(maps.output.detach()), layer.as_maps(gradient)
+        cam = (gradients.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True).relu()
+        cam = F.interpolate(cam.float(), images.shape[-2:], mode="bilinear")[:, 0]
+        found += [Attribution(values) for values in cam.double().numpy()[: len(part)]]
+    return found
+
+
+def saliency(subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]) -> list[Attribution]:
+    """Gradients of the pixels (Simonyan et al. 2014, arXiv 1312.6034), over noisy copies (SmoothGrad, Smilkov et al.
+    2017, arXiv 1706.03825). They have no sign."""
+    captum = _captum()
+    tunnel = captum.NoiseTunnel(captum.Saliency(_raw(subject)))
+    found: list[Attribution] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _, images, target in _batches(examples, targets, AT_ONCE // DRAWS):
+            gradients = tunnel.attribute(
+                images, nt_type="smoothgrad", nt_samples=DRAWS, stdevs=NOISE, additional_forward_args=(target,)
+            )
+            found += [Attribution(values) for values in gradients.detach().amax(1).double().numpy()]
+    return found
+
+
+def integrated_gradients(
+    subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]
+) -> list[Attribution]:
+    """Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365) from the image out of focus."""
+    method = _captum().IntegratedGradients(_raw(subject))
+    found: list[Attribution] = []
+    for example, number in zip(examples, targets, strict=True):
+        target = torch.tensor([number])
+        with torch.no_grad():
+            ends = [subject.raw_score((image,), target).item() for image in (example.blurred, example.image)]
+        values = np.zeros(0)
+        for steps in STEPS:
+            values = (
+                method.attribute(
+                    example.image,
+                    example.blurred,
+                    n_steps=steps,
+                    internal_batch_size=AT_ONCE,
+                    additional_forward_args=(target,),
+                )
+                .detach()
+                .sum(1)[0]
+                .double()
+                .numpy()
+            )
+            if abs(values.sum() - (ends[1] - ends[0])) <= COMPLETE * abs(ends[1] - ends[0]):
+                break
+        found.append(Attribution(values, sums_to=ends[1] - ends[0]))
+    return found
+
+
+def attention_rollout(subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]) -> list[Attribution]:
+    """Attention rollout (Abnar and Zuidema 2020, https://arxiv.org/abs/2005.00928). It knows no class and no sign.
+
+    Raises:
+        InputError: the network has no attention of timm's, or its maps have another number of tokens than a grid.
+    """
+    layers = [module for module in subject.network.modules() if isinstance(module, nn.Module) and _attends(module)]
+    if not layers:
+        raise InputError(
+            "--method attention-rollout: the network has no attention. Take grad-cam, integrated-gradients, occlusion "
+            "or saliency."
+        )
+    found: list[Attribution] = []
+    for _, images, _ in _batches(examples, targets):
+        weights = _attentions(subject, layers, images)
+        size = weights[0].shape[-1]
+        rollout = torch.eye(size).expand(len(images), size, size)
+        for one in weights:
+            rollout = (0.5 * one + 0.5 * torch.eye(size)) @ rollout
+        prefix = size - int(size**0.5) ** 2 if int(size**0.5) ** 2 != size else 0
+        side = int((size - prefix) ** 0.5)
+        reader = rollout[:, 0] if prefix else rollout.mean(1)  # the class token's, or all where they are averaged
+        maps = reader[:, prefix:].reshape(-1, 1, side, side)
+        maps = F.interpolate(maps, images.shape[-2:], mode="bilinear")[:, 0]
+        found += [Attribution(values) for values in maps.double().numpy()]
+    return found
+
+
+def _attends(module: Any) -> bool:
+    return hasattr(module, "fused_attn") and isinstance(getattr(module, "attn_drop", None), nn.Module)
+
+
+@torch.no_grad()
+def _attentions(subject: Subject, layers: Sequence[Any], images: Tensor) -> list[Tensor]:
+    """Return each layer's attention, the mean over its heads, [examples, tokens, tokens]."""
+    weights: list[Tensor] = []
+    fused = [layer.fused_attn for layer in layers]
+    hooks = [
+        layer.attn_drop.register_forward_hook(lambda _, __, output: weights.append(output.float().mean(1)))
+        for layer in layers
+    ]
+    try:
+        for layer in layers:
+            layer.fused_attn = False
+        subject.outputs((images,))
+    finally:
+        for layer, was in zip(layers, fused, strict=True):
+            layer.fused_attn = was
+        for hook in hooks:
+            hook.remove()
+    return weights
+
+
+def _raw(subject: Subject) -> Any:
+    return lambda images, target: subject.raw_score(
+        (images,), target.expand(len(images)) if len(target) == 1 else target
+    )
+
+
+def _batches(examples: Sequence[ImageExample], targets: Sequence[int], size: int = AT_ONCE) -> Any:
+    for start in range(0, len(examples), size):
+        part = examples[start : start + size]
+        images = torch.cat([example.image for example in part]).contiguous(memory_format=_format_of(part[0].image))
+        yield part, images, torch.tensor([*targets[start : start + size]])
+
+
+def _format_of(images: Tensor) -> Any:
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _captum() -> Any:
+    try:
+        import captum.attr
+    except ImportError as error:
+        raise InputError(f"--method: this one needs captum ({error}). pip install -e '.[explain]'") from error
+    return captum.attr
+
+
+def read(datamodule: DataModule, task: Task) -> tuple[list[ImageExample], dict[str, str], list[str]]:
+    """Return the images that a data module has read for a prediction.
+
+    Args:
+        datamodule: after `prepare_prediction`.
+        task: of the run.
+
+    Returns:
+        The images, id -> why one cannot be read, and what the user should know.
+    """
+    dataset: Any = datamodule.predict_dataloader().dataset
+    ids = datamodule.prepared.ids
+    examples: list[ImageExample] = []
+    errors: dict[str, str] = {}
+    for position, id in enumerate(ids):
+        batch = dataset[[position]]
+        if why := batch["error"].get(position):
+            errors[id] = why
+        else:
+            examples.append(ImageExample(id, task.input.tensors(batch, torch.float32)[0]))
+    return examples, errors, list(datamodule.notes)

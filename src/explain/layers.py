@@ -1,0 +1,138 @@
+"""The layer of a network whose maps Grad-CAM weighs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from src.configs.errors import InputError
+
+Layout = Literal["channels first", "channels last", "tokens"]
+
+
+@dataclass
+class Watched:
+    """What a layer gives while the network computes."""
+
+    outputs: list[Tensor] = field(default_factory=list)
+
+    @property
+    def output(self) -> Tensor:
+        """Of its last call, from which gradients can be taken."""
+        return self.outputs[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer, and how its output is read as maps.
+
+    Attributes:
+        name: as `named_modules` has it.
+        module: the layer.
+        layout: of its output.
+        side: height and width of the maps.
+    """
+
+    name: str
+    module: nn.Module
+    layout: Layout
+    side: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.side[0]} x {self.side[1]})"
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[Watched]:
+        """Within this context the layer's output is kept, and gradients stop there: nothing below is computed twice."""
+        kept = Watched()
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            kept.outputs.append(output.detach().requires_grad_())
+            return kept.output.clone()  # what follows may work in place
+
+        hook = self.module.register_forward_hook(keep)
+        try:
+            yield kept
+        finally:
+            hook.remove()
+
+    def as_maps(self, output: Tensor) -> Tensor:
+        """Return what the layer gives, or its gradient, as [examples, channels, height, width]."""
+        if self.layout == "channels first":
+            return output
+        if self.layout == "channels last":
+            return output.permute(0, 3, 1, 2)
+        patches = output[:, output.shape[1] - math.prod(self.side) :]  # class and register tokens come first
+        return patches.transpose(1, 2).unflatten(2, self.side)
+
+
+def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
+    """Return the last layer whose output is maps that the answer depends on place by place.
+
+    That is the last convolution, with its norm and activation; of a transformer the tokens before the last block in
+    which they are mixed: behind it, a network that reads the class token alone depends on no other.
+
+    Args:
+        network: to look at.
+        tensors: one input of it, an image [1, channels, height, width] first.
+
+    Raises:
+        InputError: it has none.
+    """
+    shapes = tuple(tensors[0].shape[-2:])
+    candidates: list[Layer] = []
+
+    def look(name: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and (found := _layout(output, shapes)):
+                candidates.append(Layer(name, module, *found))
+
+        return module.register_forward_hook(hook)
+
+    hooks = [look(name, module) for name, module in network.named_modules() if name]
+    try:
+        with torch.no_grad():
+            network(*tensors)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in reversed(candidates):
+        if _matters(network, tensors, layer):
+            return layer
+    raise InputError(
+        f"--method grad-cam: {type(network).__name__} has no convolution and no tokens, so no maps of the image. Take "
+        "integrated-gradients, occlusion or saliency."
+    )
+
+
+def _layout(output: Tensor, image: tuple[int, ...]) -> tuple[Layout, tuple[int, int]] | None:
+    """Return how an output is laid out and the side of its maps; None where it has no places."""
+    ratio = image[0] / image[1]
+    if output.ndim == 4:
+        for layout, (height, width) in (("channels first", output.shape[2:]), ("channels last", output.shape[1:3])):
+            if height * width > 1 and math.isclose(height / width, ratio, rel_tol=0.2):
+                return layout, (height, width)
+    if output.ndim == 3:
+        width = math.isqrt(round(output.shape[1] / ratio))
+        height = round(width * ratio)
+        if height * width > 1 and output.shape[1] - height * width < 16:
+            return "tokens", (height, width)
+    return None
+
+
+def _matters(network: nn.Module, tensors: tuple[Tensor, ...], layer: Layer) -> bool:
+    """Return whether the output depends on the maps at more than one place."""
+    with layer.watched() as kept, torch.enable_grad():
+        outputs = network(*tensors)
+    if not outputs.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(outputs.float().square().sum(), kept.output, allow_unused=True)
+    if gradient is None:
+        return False
+    return int((layer.as_maps(gradient).abs().sum(1) > 0).sum()) > 1
