@@ -120,10 +120,10 @@ def svg_of(figure: Figure | str, unique: str) -> Markup:
         unique: makes ids within the element unlike those of the page's other figures.
     """
     if isinstance(figure, str):
-        return Markup(figure[figure.index("<svg") :])  # noqa: S704 # drawn by us
+        return Markup(figure[figure.index("<svg") :])  # drawn by us
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": unique}):
         FigureCanvasSVG(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704 # matplotlib escapes its texts
+    return Markup(text[text.index("<svg") :])  # matplotlib escapes its texts

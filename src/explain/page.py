@@ -93,9 +93,7 @@ class Head:
             )
 
 
-def write(
-    explanations: Explanations, head: Head, path: Path, overall: Sequence[tuple[str, Figure | str]] = ()
-) -> None:
+def write(explanations: Explanations, head: Head, path: Path, overall: Sequence[tuple[str, Figure | str]] = ()) -> None:
     """Write the page, whole or not at all.
 
     Args:
@@ -125,7 +123,7 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
         explanations=explanations,
         warnings=checks.warnings,
         verdict=verdict(checks),
-        lines=[split_line(line) for line in checks.lines()],
+        lines=by_name(checks.lines()),
         faithful=faithful(checks, number_answered=LIKE_NUMBER[head.predicts]),
         cascade=[(layer, agreement, Scale(0, 1).at(min(abs(agreement), 1))) for layer, agreement in checks.cascade],
         cards=[card(each, head, place) for place, each in enumerate(explanations)],
@@ -137,16 +135,21 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
 def verdict(checks: Checks) -> str:
     """Return in a sentence whether the explanations can be believed, where no check warns."""
     if checks.faithful.beats_chance is None:
-        return (
-            "No check speaks against this explanation. Whether it beats a random one cannot be told from a single input."
-        )
+        return "No check speaks against this explanation. Whether it beats a random one cannot be told from a single input."
     return "These explanations are about this network: they beat random ones, and no other check speaks against them."
 
 
-def split_line(line: str) -> tuple[str, str]:
-    """Return what a line of the checks is about, and what it says; they stand two blanks or more apart."""
-    about, _, said = re.sub(r"\s{2,}", "\t", line.strip()).partition("\t")
-    return (about, said) if said else ("", about)
+def by_name(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the lines of the checks as name and text; a line that begins with a blank goes on with the one before."""
+    found: list[tuple[str, str]] = []
+    for line in lines:
+        name, *rest = re.split(r"\s{2,}", line.rstrip(), maxsplit=1)
+        said = " ".join(rest)
+        if not name and found:
+            found[-1] = (found[-1][0], f"{found[-1][1]}; {said}")
+        else:
+            found.append((name, said))
+    return found
 
 
 def faithful(checks: Checks, *, number_answered: bool) -> dict[str, Any]:
@@ -190,7 +193,11 @@ def answer(explanation: Explanation, head: Head) -> dict[str, Any]:
     expected, said = explanation.expected.strip(), explanation.answer
     if LIKE_NUMBER[head.predicts]:
         off = said - float(expected) if is_number(expected) else None
-        shown = f"{number(float(expected))}, the answer is {number(abs(off))} too {'high' if off > 0 else 'low'}" if off else expected
+        shown = (
+            f"{number(float(expected))}, the answer is {number(abs(off))} too {'high' if off > 0 else 'low'}"
+            if off
+            else expected
+        )
         return {"said": number(said), "asked": False, "expected": shown, "right": None}
     shown = f"{explanation.target} {percent(said)}"
     right: bool | None = None

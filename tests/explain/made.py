@@ -86,14 +86,29 @@ def text(row: int = 0, *, expected: str = "pos") -> Explanation:
         Neighbour("train 88", "pos", 0.914, "A slow start, but what a superb second half. Loved every minute."),
         Neighbour("train 5417", "pos", 0.902, "Beautifully shot and tense to the last frame."),
     )
-    return Explanation(f"{row}", "text", "pos", 0.962, values, words, error=np.full(len(words), 0.012), neighbours=near, expected=expected)
+    return Explanation(
+        f"{row}",
+        "text",
+        "pos",
+        0.962,
+        values,
+        words,
+        error=np.full(len(words), 0.012),
+        neighbours=near,
+        expected=expected,
+    )
 
 
 def row(number: int = 0) -> Explanation:
     cells, quantiles, values = zip(*ROW.values(), strict=True)
     scores = np.array(values)
     near = tuple(
-        Neighbour(f"train {k}", f"{310_000 - 9000 * k}", 0.99 - 0.01 * k, f"OverallQual 8, GrLivArea {2090 - 35 * k}, Neighborhood NridgHt, YearBuilt {2006 - k}")
+        Neighbour(
+            f"train {k}",
+            f"{310_000 - 9000 * k}",
+            0.99 - 0.01 * k,
+            f"OverallQual 8, GrLivArea {2090 - 35 * k}, Neighborhood NridgHt, YearBuilt {2006 - k}",
+        )
         for k in range(3)
     )
     return Explanation(
@@ -103,7 +118,15 @@ def row(number: int = 0) -> Explanation:
 
 
 def explanations(*found: Explanation, good: bool = True, one: bool = False, **errors: str) -> Explanations:
-    methods = {"image": "Grad-CAM, blocks.6 (7 x 7)", "text": "LIME, 500 samples of words", "table": "KernelSHAP, 2048 coalitions"}
+    methods = {
+        "image": "Grad-CAM, blocks.6 (7 x 7)",
+        "text": "LIME, 500 samples of words",
+        "table": "KernelSHAP, 2048 coalitions",
+    }
     return Explanations(
-        found, methods[found[0].kind], checks(good=good, one=one), errors, ["40 inputs were left out: --budget 60 was used up"]
+        found,
+        methods[found[0].kind],
+        checks(good=good, one=one),
+        errors,
+        ["40 inputs were left out: --budget 60 was used up"],
     )
