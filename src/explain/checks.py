@@ -88,34 +88,30 @@ class Checks:
             found.append(f"a network of random weights is explained alike ({self.sanity:.2f})")
         return found
 
-    def lines(self) -> list[str]:
-        """Return the checks in words, a line each with its name in front, as the command prints them."""
+    def lines(self) -> dict[str, str]:
+        """Return the checks in words: name -> what it found."""
         faithful = self.faithful
-        there = f" (95 % {faithful.interval[0]:.2f} to {faithful.interval[1]:.2f})" if faithful.interval else ""
-        verdict = {
-            True: "they beat chance",
-            False: "they do not beat chance",
-            None: "one example, so no interval",
-        }[faithful.beats_chance]
-        count = f"{faithful.examples} example{'s' * (faithful.examples > 1)}"
-        lines = [
-            f"faithful     insertion minus deletion {faithful.gain:.2f}{there}, {count}",
-            f"             random order {faithful.random:.2f}: {verdict}",
-        ]
+        of = f" (95 % {faithful.interval[0]:.2f} to {faithful.interval[1]:.2f})" if faithful.interval else ""
+        verdict = {True: "beats chance", False: "does not beat chance", None: "of one example there is no interval"}
+        lines = {
+            "faithful": f"insertion minus deletion {faithful.gain:.2f}{of} on {faithful.examples} "
+            f"example{'s' * (faithful.examples > 1)}, random order {faithful.random:.2f}: "
+            f"{verdict[faithful.beats_chance]}"
+        }
         if self.sanity is not None:
             said = _said_of(self.sanity)
-            lines.append(f"sanity       with randomised weights they still agree {self.sanity:.2f}: {said}")
+            lines["sanity"] = f"with randomised weights the explanations still agree {self.sanity:.2f}: {said}"
         if self.stable is not None:
-            lines.append(f"stable       after a small change of the input they agree {self.stable:.2f}")
+            lines["stable"] = f"after a small change of the input they agree {self.stable:.2f}"
         if self.completeness is not None:
-            lines.append(f"complete     the values add up to the answer's difference within {self.completeness:.2%}")
+            lines["complete"] = f"the values add up to the answer's difference within {self.completeness:.2%}"
         return lines
 
 
 def _said_of(agreement: float) -> str:
     if agreement > INSENSITIVE:
         return "they are hardly about this model"
-    return "a part of each is the architecture's" if agreement > 0.2 else "they are about this model"
+    return "part of each is the architecture's" if agreement > 0.2 else "they are about this model"
 
 
 def curves(subject: Subject, example: Example, target: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
