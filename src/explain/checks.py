@@ -50,6 +50,10 @@ class Faithfulness:
     """Mean curve, from all hidden to all shown."""
     deletion: list[float]
     """Mean curve, from all shown to all hidden."""
+    random_insertion: list[float] = field(default_factory=list)
+    """Mean insertion curve of the random orders."""
+    random_deletion: list[float] = field(default_factory=list)
+    """Mean deletion curve of the random orders."""
 
     @property
     def beats_chance(self) -> bool | None:
@@ -154,7 +158,7 @@ def faithfulness(
     """
     generator = np.random.default_rng(0)
     own: list[tuple[np.ndarray, np.ndarray]] = []
-    random: list[float] = []
+    random: list[np.ndarray] = []
     for example, target, attribution in zip(examples, targets, found, strict=True):
         if own and enough():
             break
@@ -163,17 +167,20 @@ def faithfulness(
         ties = generator.permutation(len(values))  # parts of equal value stand in no order
         own.append(curves(subject, example, target, ties[np.argsort(-values[ties], kind="stable")]))
         orders = [generator.permutation(len(values)) for _ in range(ORDERS)]
-        random.append(float(np.mean([_gain(*curves(subject, example, target, order)) for order in orders])))
-    gains = np.array([_gain(*pair) for pair in own])
-    insertion, deletion = (np.mean([pair[which] for pair in own], axis=0).tolist() for which in (0, 1))
+        random.append(np.mean([curves(subject, example, target, order) for order in orders], axis=0))
+    gains, by_chance = (np.array([_gain(*pair) for pair in pairs]) for pairs in (own, random))
+    insertion, deletion = np.mean(own, axis=0).tolist()
+    random_insertion, random_deletion = np.mean(random, axis=0).tolist()
     return Faithfulness(
         float(gains.mean()),
         _interval(gains),
-        float(np.mean(random)),
-        _interval(gains - np.array(random)),
+        float(by_chance.mean()),
+        _interval(gains - by_chance),
         len(gains),
         insertion,
         deletion,
+        random_insertion,
+        random_deletion,
     )
 
 

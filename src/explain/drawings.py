@@ -93,7 +93,7 @@ class Scale:
     @classmethod
     def around(cls, *values: float) -> Scale:
         """Return the shortest scale with all the values and 0; without any extent, it ends at 1."""
-        low, high = min(0.0, *values), max(0.0, *values)
+        low, high = min((0.0, *values)), max((0.0, *values))
         return cls(low, high if high > low else low + 1)
 
     def at(self, value: float) -> float:

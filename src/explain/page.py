@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +25,8 @@ from src.runs import records
 
 FIRST = 15
 """Columns of a row, or words of a text, that are listed at once; the rest is folded."""
+FAINT = 0.05
+"""Share of the largest value up to which a word is not marked."""
 STANDARD_ERRORS = 1.96
 """To each side of a value: 95 % of the Monte-Carlo draws lie within."""
 CURVE = {"width": 280.0, "height": 150.0}
@@ -123,7 +124,7 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
         explanations=explanations,
         warnings=checks.warnings,
         verdict=verdict(checks),
-        lines=by_name(checks.lines()),
+        lines=checks.lines(),
         faithful=faithful(checks, number_answered=LIKE_NUMBER[head.predicts]),
         cascade=[(layer, agreement, Scale(0, 1).at(min(abs(agreement), 1))) for layer, agreement in checks.cascade],
         cards=[card(each, head, place) for place, each in enumerate(explanations)],
@@ -135,34 +136,23 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
 def verdict(checks: Checks) -> str:
     """Return in a sentence whether the explanations can be believed, where no check warns."""
     if checks.faithful.beats_chance is None:
-        return "No check speaks against this explanation. Whether it beats a random one cannot be told from a single input."
-    return "These explanations are about this network: they beat random ones, and no other check speaks against them."
-
-
-def by_name(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the lines of the checks as name and text; a line that begins with a blank goes on with the one before."""
-    found: list[tuple[str, str]] = []
-    for line in lines:
-        name, *rest = re.split(r"\s{2,}", line.rstrip(), maxsplit=1)
-        said = " ".join(rest)
-        if not name and found:
-            found[-1] = (found[-1][0], f"{found[-1][1]}; {said}")
-        else:
-            found.append((name, said))
-    return found
+        return "No check speaks against this explanation. Whether it beats chance cannot be told from a single input."
+    if not checks.cascade:
+        return "They beat chance. Whether they are about what the network has learned was not checked."
+    return "They beat chance, they change with the network's weights, and no other check speaks against them."
 
 
 def faithful(checks: Checks, *, number_answered: bool) -> dict[str, Any]:
     """Return what is drawn of the insertion and deletion curves."""
     found = checks.faithful
-    curves = [*found.insertion, *found.deletion]
+    lines = (found.insertion, found.deletion, found.random_insertion, found.random_deletion)
+    curves = [value for line in lines for value in line]
     scale = Scale(min(curves), max(max(curves), min(curves) + 1e-9)) if number_answered else Scale.around(1, *curves)
     interval = found.interval or (found.gain, found.gain)
     gains = Scale.around(found.gain, found.random, *interval)
     return {
         "scale": scale,
-        "insertion": drawings.polyline(found.insertion, scale, **CURVE),
-        "deletion": drawings.polyline(found.deletion, scale, **CURVE),
+        "lines": [drawings.polyline(line, scale, **CURVE) for line in lines],
         "what": "minus the distance from the answer, in standard deviations" if number_answered else "probability",
         "gains": gains,
         "whisker": gains.between(*interval) if found.interval else None,
@@ -228,16 +218,19 @@ def text_card(explanation: Explanation) -> dict[str, Any]:
     values = explanation.values
     largest = float(np.abs(values).max()) if len(values) else 0.0
     shades = np.abs(values) / max(largest, 1e-12)
+    errors = _errors(explanation)
     words = [
-        {"word": word, "value": value, "shade": round(100 * shade), "side": side(value, shade)}
-        for word, value, shade in zip(explanation.names, values.tolist(), shades.tolist(), strict=True)
+        {"word": word, "value": value, "shade": round(100 * shade), "side": side(value, least)}
+        for word, value, shade, least in zip(
+            explanation.names, values.tolist(), shades.tolist(), np.maximum(errors, FAINT * largest), strict=True
+        )
     ]
     return {"words": words, "largest": largest, "top": parts(explanation)}
 
 
-def side(value: float, shade: float) -> str:
-    """Return what a word is marked as: '' where it counts for less than a twentieth of the one that counts most."""
-    return "" if shade < 0.05 else "for" if value > 0 else "against"
+def side(value: float, least: float) -> str:
+    """Return what a word is marked as; '' where it counts for no more than the least that is shown."""
+    return "" if abs(value) <= least else "for" if value > 0 else "against"
 
 
 def table_card(explanation: Explanation) -> dict[str, Any]:
@@ -246,7 +239,7 @@ def table_card(explanation: Explanation) -> dict[str, Any]:
 
 def parts(explanation: Explanation) -> list[dict[str, Any]]:
     """Return the words or columns, those that count most first, with the shares of their bars."""
-    errors = np.zeros(len(explanation.values)) if explanation.error is None else explanation.error * STANDARD_ERRORS
+    errors = _errors(explanation)
     scale = Scale.around(*(explanation.values - errors), *(explanation.values + errors))
     order = np.argsort(-np.abs(explanation.values), kind="stable").tolist()
     return [
@@ -264,6 +257,13 @@ def parts(explanation: Explanation) -> list[dict[str, Any]]:
         }
         for place in order
     ]
+
+
+def _errors(explanation: Explanation) -> np.ndarray:
+    """Return how far the values are sure, to each side; 0 where nothing was drawn at random."""
+    if explanation.error is None:
+        return np.zeros(len(explanation.values))
+    return STANDARD_ERRORS * explanation.error
 
 
 def _quantile(explanation: Explanation, place: int) -> float | None:

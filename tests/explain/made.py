@@ -18,7 +18,8 @@ WEIGHTS = {
     "forget.": 0.08, "Not": -0.09, "perfect,": 0.11, "loved": 0.25, "little,": -0.07,
 }  # fmt: skip
 ROW = {
-    "OverallQual": ("8", 0.83, 41_200.0), "GrLivArea": ("2090", 0.88, 33_800.0), "Neighborhood": ("NridgHt", 0.05, 15_950.0),
+    "OverallQual": ("8", 0.83, 41_200.0), "GrLivArea": ("2090", 0.88, 33_800.0),
+    "Neighborhood": ("NridgHt", 0.05, 15_950.0),
     "TotalBsmtSF": ("1494", 0.86, 12_400.0), "YearBuilt": ("1956", 0.33, -9_800.0), "GarageCars": ("2", 0.41, 6_100.0),
     "KitchenQual": ("TA", 0.5, -5_400.0), "LotArea": ("9 600", 0.53, 1_800.0), "Alley": ("", float("nan"), -400.0),
     "Street": ("Pave", 0.996, 60.0), **{f"Other{k}": (str(k), k / 12, 40.0 - 7 * k) for k in range(12)},
@@ -38,6 +39,8 @@ def checks(*, good: bool = True, one: bool = False) -> Checks:
         examples=1 if one else 60,
         insertion=(0.05 + 0.9 * up).tolist(),
         deletion=(0.05 + 0.9 * down).tolist(),
+        random_insertion=(0.05 + 0.9 * steps**1.1).tolist(),
+        random_deletion=(0.05 + 0.9 * (1 - steps**1.1)).tolist(),
     )
     layers = ("head", "layer4", "layer3", "layer2", "layer1", "stem")
     agreement = (0.62, 0.41, 0.3, 0.22, 0.19, 0.17) if good else (0.97, 0.95, 0.93, 0.93, 0.92, 0.91)

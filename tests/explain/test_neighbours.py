@@ -78,7 +78,7 @@ def test_a_text_of_the_training_split_is_found_and_shown(texts: Path) -> None:
     assert not any("the same as the input" in each.finding for each in other)
 
 
-# --------------------------------------------------------------------------------------- points whose features are known
+# -------------------------------------------------------------------------------- features that are the input
 class Points(nn.Module):
     """A network whose features are its input."""
 

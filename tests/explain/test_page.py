@@ -1,0 +1,371 @@
+"""The page of explanations: warns first, escapes, loads nothing; and, slow, as Chromium shows it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import made
+import numpy as np
+import pytest
+from browser import Chromium, chromium_or_skip
+from made_runs import record_of
+from matplotlib.figure import Figure
+from typing_extensions import override
+
+from src.configs.errors import InputError
+from src.explain.explanation import Explanations, Neighbour
+from src.explain.page import Head, page, percent, write
+
+EVIL = "<script>alert('x')</script>"
+VOID = ("meta", "img", "br", "input", "path", "polyline", "use", "rect", "stop")
+BLOCKS = ("li", "td", "th", "dt", "dd", "p", "h3", "small", "strong")
+HEAD = Head(
+    run=Path("runs/Cats/20261129T120000Z-1a2b"),
+    experiment="Cats",
+    trained="2026-11-29T12:00:00Z",
+    scores={"val/acc": 0.9812},
+    data="folder /data/cats",
+    command="scripts/explain.py runs/Cats/20261129T120000Z-1a2b photos",
+)
+PRICES = replace(HEAD, predicts="regression")
+
+
+class Parsed(HTMLParser):
+    """A page's tags and attributes, the text that it shows, and the tags that are left open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.shown = ""
+        self.feed(text)
+        self.close()
+        self.shown = re.sub(r"\s+", " ", self.shown)
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    @override
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+        self.shown += " " if tag in BLOCKS else ""
+
+    @override
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    @override
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script", "title"} & set(self.open):
+            self.shown += data
+
+
+def figure() -> Figure:
+    found = Figure(figsize=(4, 2))
+    found.subplots().barh(["OverallQual", f"Area {EVIL}"], [0.2, 0.1])
+    return found
+
+
+ALL: dict[str, tuple[Explanations, Head]] = {
+    "image": (made.explanations(made.image(0), made.image(1, side=28, negative=True, right=False)), HEAD),
+    "text": (made.explanations(made.text(0), made.text(1, expected="neg")), HEAD),
+    "table": (made.explanations(made.row(0)), PRICES),
+    "bad": (made.explanations(made.image(0), good=False), replace(HEAD, stand_in=True)),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_page_is_whole_and_needs_nothing_else(name: str) -> None:
+    text = page(*ALL[name], overall=[("Importance", figure())])
+    found = Parsed(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert found.open == []
+    assert not {"link", "iframe", "object", "base"} & set(found.tags)
+    loads = [value for name, value in found.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in loads)
+    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert not re.findall(r"url\((?!#)|@import", text)
+
+
+def test_script_is_the_one_that_the_policy_allows() -> None:
+    text = page(*ALL["image"])
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
+
+
+def test_the_warning_stands_before_anything_else_and_beside_each_explanation() -> None:
+    explanations, head = ALL["bad"]
+    found = Parsed(page(explanations, head))
+    reasons = explanations.checks.warnings
+    assert len(reasons) == 2
+    assert found.shown.lstrip().startswith(f"Do not trust these explanations {' '.join(reasons)} Why Cats")
+    assert found.shown.count("not to be trusted") == len(explanations)
+    assert "STAND-IN data" in found.shown
+    good = Parsed(page(*ALL["image"])).shown
+    assert "trust" not in good
+    assert "They beat chance, they change with the network's weights" in good
+
+
+def test_of_one_input_nothing_is_claimed() -> None:
+    shown = Parsed(page(made.explanations(made.text(), one=True), HEAD)).shown
+    assert "cannot be told from a single input" in shown
+    assert "no interval for one" in shown
+    unchecked = made.explanations(made.text())
+    unchecked.checks = replace(unchecked.checks, cascade=[])
+    shown = Parsed(page(unchecked, HEAD)).shown
+    assert "was not checked" in shown
+    assert "With randomised weights" not in shown
+
+
+def test_all_that_was_measured_and_what_was_explained_are_told() -> None:
+    explanations, head = ALL["table"]
+    shown = Parsed(page(explanations, head)).shown
+    for said in [*explanations.checks.lines().values(), explanations.method, *explanations.notes]:
+        assert said in shown
+    for said in (str(head.run), head.data, head.command, head.trained, "val/acc 0.981", "layer4 +0.41"):
+        assert said in shown, said
+
+
+def test_words_stand_in_their_order_and_carry_their_sign_without_colour() -> None:
+    text = page(made.explanations(made.text()), HEAD)
+    (words,) = re.findall(r'<p class="words">(.*?)</p>', text)
+    assert re.sub(r"<.*?>", "", words).split() == made.REVIEW.split()
+    marked = dict(re.findall(r'<mark class="(for|against)"[^>]*>([^<]*)</mark>', words)[::-1])
+    assert marked == {"for": "superb,", "against": "little,"}
+    assert re.findall(r'style="--shade: 100"[^>]*>([^<]*)<', words) == ["superb,"]
+    assert '<span title="+0.0' in words or '<span title="\N{MINUS SIGN}0.0' in words
+    drawn = {name: re.findall(rf"mark\.{name} {{[^}}]*}}", text)[0] for name in ("for", "against")}
+    assert "solid" in drawn["for"]
+    assert "dotted" in drawn["against"]
+
+
+def test_columns_have_value_quantile_error_and_come_by_importance() -> None:
+    found = Parsed(page(*ALL["table"])).shown
+    assert "OverallQual 8 83.0 % +41,200 ± 3,818 GrLivArea 2090 88.0 % +33,800" in found
+    assert "YearBuilt 1956 33.0 % \N{MINUS SIGN}9,800" in found
+    assert "Alley (empty) \N{MINUS SIGN}400" in found
+    assert "7 more" in found
+    assert "Answer 287,400 ; expected 301,500, the answer is 14,100 too low" in found
+    assert "310000 0.990" in found
+
+
+@pytest.mark.parametrize(
+    ("head", "expected", "said"),
+    [
+        (HEAD, "cat", "✓ right"),
+        (HEAD, "dog", "✗ wrong"),
+        (HEAD, "", ""),
+        (replace(HEAD, asked="cat"), "dog", ""),
+        (replace(HEAD, predicts="multi_label"), "furry; cat", "✓ right"),
+        (replace(HEAD, predicts="multi_label"), "furry", "✗ wrong"),
+    ],
+)
+def test_right_and_wrong_are_told_where_they_are_known(head: Head, expected: str, said: str) -> None:
+    shown = Parsed(page(made.explanations(replace(made.image(), expected=expected)), head)).shown
+    assert re.findall("[✓✗] (?:right|wrong)", shown) == [said] * bool(said)
+    assert ("Asked about" if head.asked else "Answer") + " cat 97.3 %" in shown
+
+
+def test_neighbours_and_what_is_odd_about_them_are_shown() -> None:
+    text = page(made.explanations(made.image()), HEAD)
+    shown = Parsed(text).shown
+    assert "train/dog/0817.jpg: labelled dog among cat: perhaps mislabelled" in shown
+    assert text.count('<li class="found">') == 1
+    assert text.count('alt="Training example ') == 5
+    assert (
+        "the network takes for alike"
+        not in Parsed(page(made.explanations(replace(made.image(), neighbours=())), HEAD)).shown
+    )
+
+
+def test_whatever_the_user_names_is_escaped() -> None:
+    near = (Neighbour(EVIL, EVIL, 0.5, EVIL, EVIL),)
+    words = replace(made.text(), id=EVIL, target=EVIL, expected=EVIL, neighbours=near)
+    words = replace(words, names=(EVIL, *words.names[1:]))
+    explanations = Explanations(
+        [words], EVIL, replace(made.checks(), cascade=[(EVIL, 0.5)], doubts=[EVIL]), {EVIL: EVIL}, [EVIL]
+    )
+    head = Head(
+        run=Path(EVIL),
+        experiment=EVIL,
+        trained=EVIL,
+        scores={EVIL: 1},
+        data=EVIL,
+        weights=EVIL,
+        command=EVIL,
+        asked=EVIL,
+    )
+    table = replace(made.row(), names=(EVIL, *made.row().names[1:]), cells=(EVIL, *made.row().cells[1:]))
+    image = replace(made.image(), id=f'"{EVIL}')
+    for shown in (explanations, made.explanations(table), made.explanations(image)):
+        text = page(shown, head, [(EVIL, figure())])
+        assert "<script>alert" not in text
+        assert text.count("<script") == 1
+        assert Parsed(text).open == []
+
+
+def test_ids_of_two_figures_are_unlike() -> None:
+    text = page(*ALL["table"], overall=[("one", figure()), ("two", figure())])
+    clips = re.findall(r'<clipPath id="(\w+)"', text)
+    assert len(clips) == len(set(clips)) >= 2
+    assert "the drawn one" in page(*ALL["table"], overall=[("x", "<?xml?><svg><text>the drawn one</text></svg>")])
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((8, 8)), np.full((8, 8), -1.0), np.ones((8, 8))], ids=["nothing", "all against", "all alike"]
+)
+def test_a_map_without_a_peak_is_shown(values: np.ndarray) -> None:
+    text = page(made.explanations(replace(made.image(side=8), values=values)), HEAD)
+    assert text.count("<article") == 1
+
+
+def test_texts_and_rows_without_any_weight_are_shown() -> None:
+    for one in (made.text(), made.row(), replace(made.text(), values=np.zeros(0), names=(), error=None)):
+        found = replace(one, values=np.zeros(len(one.names)), error=None)
+        shown = Parsed(page(made.explanations(found), HEAD)).shown
+        assert "±" not in shown
+
+
+def test_what_was_not_explained_is_listed() -> None:
+    explanations = made.explanations(made.image())
+    explanations.errors["broken.jpg"] = "not an image"
+    assert "Not explained broken.jpg not an image" in Parsed(page(explanations, HEAD)).shown
+
+
+def test_shares_are_never_rounded_to_all_or_nothing() -> None:
+    assert [percent(share) for share in (0, 0.0004, 0.5, 0.99951, 1)] == [
+        "0.0 %",
+        "< 0.1 %",
+        "50.0 %",
+        "> 99.9 %",
+        "100.0 %",
+    ]
+
+
+def test_head_is_read_off_the_record(tmp_path: Path) -> None:
+    spec: dict[str, Any] = {"classes": ["film", "plot"], "target": {"kind": "multi_label", "name": "tags"}}
+    (tmp_path / "run.json").write_text(json.dumps(record_of(data={"stand_in": True}) | {"spec": spec}))
+    head = Head.of_run(tmp_path, command="explain.py x", asked="film")
+    assert (head.experiment, head.predicts, head.stand_in, head.asked) == ("Cats", "multi_label", True, "film")
+    assert head.scores == {"val/loss": 0.5, "val/acc": 0.9}
+    assert (head.data, head.weights, head.command) == ("folder /data/cats", "imagenet", "explain.py x")
+    with pytest.raises(InputError, match=r"no run \(it has no run.json\)"):
+        Head.of_run(tmp_path / "elsewhere")
+
+
+def test_write_replaces_the_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "why.html"
+    write(*ALL["text"], path)
+    write(*ALL["table"], path)
+    assert "OverallQual" in path.read_text("utf-8")
+    assert [file.name for file in path.parent.iterdir()] == ["why.html"]
+
+
+# ------------------------------------------------------------------------------------------------------------ browser
+ERRORS = """
+window.said = [];
+addEventListener('error', event => said.push(event.message));
+addEventListener('securitypolicyviolation', event => said.push(event.violatedDirective));
+for (const name of ['error', 'warn']) console[name] = (...words) => said.push(words.join(' '));
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    chromium_or_skip()
+    with Chromium(tmp_path_factory.mktemp("profile")) as found:
+        found.call("Page.enable")
+        found.call("Page.addScriptToEvaluateOnNewDocument", source=ERRORS)
+        yield found
+
+
+def open_page(browser: Chromium, name: str, folder: Path, width: int, theme: str = "light") -> None:
+    write(*ALL[name], folder / "why.html", [("Importance", figure())] if name == "table" else ())
+    theme_feature = {"name": "prefers-color-scheme", "value": theme}
+    browser.call("Emulation.setEmulatedMedia", media="", features=[theme_feature])
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=2500, deviceScaleFactor=1, mobile=False)
+    browser.open((folder / "why.html").as_uri())
+    browser.wait_until("document.querySelectorAll('article').length > 0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1200, 400])
+@pytest.mark.parametrize("name", ALL)
+def test_chromium_shows_the_page(browser: Chromium, tmp_path: Path, name: str, width: int) -> None:
+    open_page(browser, name, tmp_path, width)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width, "scrolls sideways"
+    wide = (
+        "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+    )
+    assert browser.evaluate(wide) == 0
+    assert browser.evaluate("said") == []
+    assert (
+        browser.evaluate("performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length")
+        == 0
+    )
+    assert (
+        browser.evaluate("[...document.images].filter(image => !image.naturalWidth && image.loading != 'lazy').length")
+        == 0
+    )
+    first = browser.evaluate("document.body.innerText.trim().split('\\n')[0]")
+    assert first == ("Do not trust these explanations" if name == "bad" else "Why Cats answers as it does")
+    print(browser.screenshot(tmp_path / f"{name}-{width}.png"))
+
+
+@pytest.mark.slow
+def test_slider_changes_the_opacity_of_its_own_map_by_the_keyboard(browser: Chromium, tmp_path: Path) -> None:
+    open_page(browser, "image", tmp_path, 1200)
+    opacities = "[...document.querySelectorAll('.map')].map(map => +getComputedStyle(map).opacity)"
+    assert browser.evaluate(opacities) == [0.5, 0.5]
+    browser.evaluate("document.querySelector('input[type=range]').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key="End", code="End", windowsVirtualKeyCode=35)
+    assert browser.evaluate(opacities) == [1, 0.5]
+    assert browser.evaluate("document.querySelector('output').textContent") == "100 %"
+    assert browser.evaluate("said") == []
+
+
+@pytest.mark.slow
+def test_print_has_no_slider_and_leaves_nothing_folded(browser: Chromium, tmp_path: Path) -> None:
+    open_page(browser, "image", tmp_path, 800)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("getComputedStyle(document.querySelector('.slider')).display") == "none"
+    open_page(browser, "table", tmp_path, 800)
+    folded = "document.querySelector('details table').getBoundingClientRect().height"
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert browser.evaluate(folded) > 50
+
+
+@pytest.mark.slow
+def test_marked_words_can_be_read_in_both_themes(browser: Chromium, tmp_path: Path) -> None:
+    """Contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+    contrast = """[...document.querySelectorAll('mark')].map(mark => {
+      const canvas = new OffscreenCanvas(1, 1).getContext('2d');
+      const light = colours => { canvas.clearRect(0, 0, 1, 1);
+        for (const each of colours) { canvas.fillStyle = each; canvas.fillRect(0, 0, 1, 1); }
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(part => part / 255)
+          .map(part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
+          .reduce((sum, part, place) => sum + part * [.2126, .7152, .0722][place], 0) + .05; };
+      const paper = getComputedStyle(mark.closest('article')).backgroundColor, style = getComputedStyle(mark);
+      const [one, two] = [light([style.color]), light([paper, style.backgroundColor])];
+      return Math.max(one, two) / Math.min(one, two); })"""
+    for theme in ("light", "dark"):
+        open_page(browser, "text", tmp_path, 1200, theme)
+        assert min(browser.evaluate(contrast)) >= 4.5
