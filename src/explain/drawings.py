@@ -76,11 +76,13 @@ def _drawn(values: np.ndarray, low: float, high: float, colours: Colormap) -> Dr
 
 
 def place(values: np.ndarray) -> str:
-    """Return where in a map [height, width] its largest values lie, such as 'upper left'."""
+    """Return in words where in a map [height, width] what speaks for the answer is, such as 'strongest at the top'."""
+    if values.max() <= 0:
+        return "nothing speaks for it"
     height, width = values.shape
     rows, columns = np.nonzero(values >= np.quantile(values, 0.98))
     row, column = (int(3 * (mean + 0.5) / side) for mean, side in ((rows.mean(), height), (columns.mean(), width)))
-    return PLACES[min(row, 2)][min(column, 2)]
+    return f"strongest at the {PLACES[min(row, 2)][min(column, 2)]}"
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,14 @@ from src.explain import drawings
 from src.explain.checks import Checks
 from src.explain.drawings import Scale
 from src.explain.explanation import Explanation, Explanations, Neighbour
+from src.explain.wording import number, percent, signed
 from src.resources.files import atomic_write, printable
 from src.runs import records
 
 FIRST = 15
 """Columns of a row, or words of a text, that are listed at once; the rest is folded."""
+MOST = 100
+"""That are listed at all."""
 FAINT = 0.05
 """Share of the largest value up to which a word is not marked."""
 STANDARD_ERRORS = 1.96
@@ -34,7 +37,6 @@ CURVE = {"width": 280.0, "height": 150.0}
 TINY = 64
 """Side of images below which their pixels are shown as squares."""
 LIKE_NUMBER = {"single_label": False, "multi_label": False, "regression": True}
-MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,7 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
         cards=[card(each, head, place) for place, each in enumerate(explanations)],
         overall=[(title, drawings.svg_of(figure, title)) for title, figure in overall],
         first=FIRST,
+        most=MOST,
     )
 
 
@@ -204,12 +207,15 @@ def neighbour(found: Neighbour) -> dict[str, Any]:
 
 def image_card(explanation: Explanation) -> dict[str, Any]:
     assert explanation.image is not None
+    height, width = explanation.image.shape[:2]
     return {
+        "width": width,
+        "height": height,
         "image": drawings.data_uri(drawings.Image.fromarray(explanation.image)),
         "overlay": drawings.positive_map(explanation.values),
         "map": drawings.whole_map(explanation.values),
         "place": drawings.place(explanation.values),
-        "tiny": min(explanation.image.shape[:2]) < TINY,
+        "tiny": min(height, width) < TINY,
     }
 
 
@@ -270,26 +276,6 @@ def _quantile(explanation: Explanation, place: int) -> float | None:
     if not explanation.quantiles or np.isnan(explanation.quantiles[place]):
         return None
     return explanation.quantiles[place]
-
-
-def number(value: float) -> str:
-    """Return a number with as many digits as a person reads; whole thousands are set apart."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def signed(value: float) -> str:
-    """Return a number with its sign, minus as in print."""
-    shown = number(abs(value))
-    if float(shown.replace(",", "")) == 0:
-        return shown
-    return f"+{shown}" if value > 0 else f"{MINUS}{shown}"
-
-
-def percent(share: float) -> str:
-    """Return a share as a percentage that is never rounded to none or all."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
 def sha256(text: str) -> str:

@@ -22,10 +22,11 @@ from typing_extensions import override
 
 from src.configs.errors import InputError
 from src.explain.explanation import Explanations, Neighbour
-from src.explain.page import Head, page, percent, write
+from src.explain.page import Head, page, write
+from src.explain.wording import number, percent, signed
 
 EVIL = "<script>alert('x')</script>"
-VOID = ("meta", "img", "br", "input", "path", "polyline", "use", "rect", "stop")
+VOID = ("meta", "img", "br", "input", "path", "polyline", "use", "rect", "image")
 BLOCKS = ("li", "td", "th", "dt", "dd", "p", "h3", "small", "strong")
 HEAD = Head(
     run=Path("runs/Cats/20261129T120000Z-1a2b"),
@@ -228,11 +229,28 @@ def test_ids_of_two_figures_are_unlike() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [np.zeros((8, 8)), np.full((8, 8), -1.0), np.ones((8, 8))], ids=["nothing", "all against", "all alike"]
+    ("values", "place"),
+    [
+        (np.zeros((8, 8)), "nothing speaks for it"),
+        (np.full((8, 8), -1.0), "nothing speaks for it"),
+        (np.ones((8, 8)), "strongest at the centre"),
+        (np.eye(8)[::-1] * (np.arange(8) > 5), "strongest at the upper right"),
+    ],
 )
-def test_a_map_without_a_peak_is_shown(values: np.ndarray) -> None:
+def test_where_a_map_is_strongest_is_told(values: np.ndarray, place: str) -> None:
     text = page(made.explanations(replace(made.image(side=8), values=values)), HEAD)
-    assert text.count("<article") == 1
+    assert f"What speaks for cat; {place}" in text
+    assert f'alt="The map over the image: {place}"' in text
+
+
+def test_of_a_long_text_the_words_that_count_are_listed() -> None:
+    rng = np.random.default_rng(0)
+    names = tuple(f"word{number}" for number in range(3000))
+    found = replace(made.text(), values=rng.normal(size=3000), names=names, error=None)
+    text = page(made.explanations(found), HEAD)
+    assert text.count('role="rowheader"') == 100
+    assert "The other 2900 count for less" in text
+    assert all(f">{name}<" in text for name in names)
 
 
 def test_texts_and_rows_without_any_weight_are_shown() -> None:
@@ -248,14 +266,11 @@ def test_what_was_not_explained_is_listed() -> None:
     assert "Not explained broken.jpg not an image" in Parsed(page(explanations, HEAD)).shown
 
 
-def test_shares_are_never_rounded_to_all_or_nothing() -> None:
-    assert [percent(share) for share in (0, 0.0004, 0.5, 0.99951, 1)] == [
-        "0.0 %",
-        "< 0.1 %",
-        "50.0 %",
-        "> 99.9 %",
-        "100.0 %",
-    ]
+def test_numbers_are_as_a_person_reads_them() -> None:
+    shares = [percent(share) for share in (0, 0.0004, 0.5, 0.99951, 1)]
+    assert shares == ["0.0 %", "< 0.1 %", "50.0 %", "> 99.9 %", "100.0 %"]
+    assert [number(value) for value in (0.0, 0.12345, 12.0, 287_400.4)] == ["0", "0.123", "12", "287,400"]
+    assert [signed(value) for value in (0.5, -1200.0, 0.0)] == ["+0.5", "\N{MINUS SIGN}1,200", "0"]
 
 
 def test_head_is_read_off_the_record(tmp_path: Path) -> None:
