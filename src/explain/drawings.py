@@ -76,9 +76,9 @@ def _drawn(values: np.ndarray, low: float, high: float, colours: Colormap) -> Dr
 
 
 def place(values: np.ndarray) -> str:
-    """Return in words where in a map [height, width] what speaks for the answer is, such as 'strongest at the top'."""
+    """Return where a map [height, width] is strongest, such as 'strongest at the top'; '' where nothing is above 0."""
     if values.max() <= 0:
-        return "nothing speaks for it"
+        return ""
     height, width = values.shape
     rows, columns = np.nonzero(values >= np.quantile(values, 0.98))
     row, column = (int(3 * (mean + 0.5) / side) for mean, side in ((rows.mean(), height), (columns.mean(), width)))

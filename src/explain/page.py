@@ -141,8 +141,8 @@ def verdict(checks: Checks) -> str:
     if checks.faithful.beats_chance is None:
         return "No check speaks against this explanation. Whether it beats chance cannot be told from a single input."
     if not checks.cascade:
-        return "They beat chance. Whether they are about what the network has learned was not checked."
-    return "They beat chance, they change with the network's weights, and no other check speaks against them."
+        return "These explanations beat chance. Whether they are about what the network has learned was not checked."
+    return "These explanations beat chance, change with the network's weights, and no other check speaks against them."
 
 
 def faithful(checks: Checks, *, number_answered: bool) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def answer(explanation: Explanation, head: Head) -> dict[str, Any]:
             else expected
         )
         return {"said": number(said), "asked": False, "expected": shown, "right": None}
-    shown = f"{explanation.target} {percent(said)}"
+    shown = f"{explanation.target}, {percent(said)}"
     right: bool | None = None
     if expected and head.predicts == "multi_label":
         right = (explanation.target in split_labels(expected)) == (said >= 0.5)

@@ -120,7 +120,7 @@ def test_the_warning_stands_before_anything_else_and_beside_each_explanation() -
     assert "STAND-IN data" in found.shown
     good = Parsed(page(*ALL["image"])).shown
     assert "trust" not in good
-    assert "They beat chance, they change with the network's weights" in good
+    assert "These explanations beat chance, change with the network's weights" in good
 
 
 def test_of_one_input_nothing_is_claimed() -> None:
@@ -180,7 +180,7 @@ def test_columns_have_value_quantile_error_and_come_by_importance() -> None:
 def test_right_and_wrong_are_told_where_they_are_known(head: Head, expected: str, said: str) -> None:
     shown = Parsed(page(made.explanations(replace(made.image(), expected=expected)), head)).shown
     assert re.findall("[✓✗] (?:right|wrong)", shown) == [said] * bool(said)
-    assert ("Asked about" if head.asked else "Answer") + " cat 97.3 %" in shown
+    assert ("Asked about" if head.asked else "Answer") + " cat, 97.3 %" in shown
 
 
 def test_neighbours_and_what_is_odd_about_them_are_shown() -> None:
@@ -231,16 +231,16 @@ def test_ids_of_two_figures_are_unlike() -> None:
 @pytest.mark.parametrize(
     ("values", "place"),
     [
-        (np.zeros((8, 8)), "nothing speaks for it"),
-        (np.full((8, 8), -1.0), "nothing speaks for it"),
+        (np.zeros((8, 8)), ""),
+        (np.full((8, 8), -1.0), ""),
         (np.ones((8, 8)), "strongest at the centre"),
         (np.eye(8)[::-1] * (np.arange(8) > 5), "strongest at the upper right"),
     ],
 )
 def test_where_a_map_is_strongest_is_told(values: np.ndarray, place: str) -> None:
     text = page(made.explanations(replace(made.image(side=8), values=values)), HEAD)
-    assert f"What speaks for cat; {place}" in text
-    assert f'alt="The map over the image: {place}"' in text
+    assert (f"What speaks for cat: {place}" if place else "Nothing speaks for cat") in text
+    assert f'alt="The map over the image: {place or "nothing speaks for the answer"}"' in text
 
 
 def test_of_a_long_text_the_words_that_count_are_listed() -> None:
