@@ -15,10 +15,8 @@ from src.explain.example import Example
 from src.explain.method import Attribution, Method
 from src.explain.subject import Subject
 
-STEPS = 20
+STEPS = 10
 """Steps of a curve: after each, as many more parts are hidden or shown."""
-ORDERS = 5
-"""Random orders that each example is compared with."""
 RESAMPLES = 2000
 """Of the bootstrap."""
 CASCADE = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -42,7 +40,7 @@ class Faithfulness:
     interval: tuple[float, float] | None
     """95 %, by bootstrap over the examples; None for one example."""
     random: float
-    """The same of random orders."""
+    """The same of random orders, one an example."""
     beyond_random: tuple[float, float] | None
     """95 % interval of the difference, example by example."""
     examples: int
@@ -147,7 +145,7 @@ def faithfulness(
     found: Sequence[Attribution],
     enough: Callable[[], bool] = lambda: False,
 ) -> Faithfulness:
-    """Compare the order that explanations give the parts with random orders, example by example.
+    """Compare the order that explanations give the parts with a random one, example by example.
 
     Args:
         subject: the network.
@@ -158,7 +156,7 @@ def faithfulness(
     """
     generator = np.random.default_rng(0)
     own: list[tuple[np.ndarray, np.ndarray]] = []
-    random: list[np.ndarray] = []
+    random: list[tuple[np.ndarray, np.ndarray]] = []
     for example, target, attribution in zip(examples, targets, found, strict=True):
         if own and enough():
             break
@@ -166,8 +164,7 @@ def faithfulness(
         values = values if subject.classes else np.abs(values)
         ties = generator.permutation(len(values))  # parts of equal value stand in no order
         own.append(curves(subject, example, target, ties[np.argsort(-values[ties], kind="stable")]))
-        orders = [generator.permutation(len(values)) for _ in range(ORDERS)]
-        random.append(np.mean([curves(subject, example, target, order) for order in orders], axis=0))
+        random.append(curves(subject, example, target, generator.permutation(len(values))))
     gains, by_chance = (np.array([_gain(*pair) for pair in pairs]) for pairs in (own, random))
     insertion, deletion = np.mean(own, axis=0).tolist()
     random_insertion, random_deletion = np.mean(random, axis=0).tolist()

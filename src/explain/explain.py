@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from src.configs.errors import InputError
+from src.configs.explain import MethodName
 from src.datamodules import DataModule, PredictionInput
 from src.explain import images, perturbation, shapley, tables, texts
 from src.explain.checks import Checks, cascade, completeness, faithfulness, stability
@@ -19,7 +20,7 @@ from src.explain.example import Example
 from src.explain.explanation import Explanation, Explanations, Kind
 from src.explain.images import ImageExample
 from src.explain.layers import last_maps
-from src.explain.method import Attribution, Method, MethodName
+from src.explain.method import Attribution, Method
 from src.explain.subject import Subject
 from src.explain.tables import TableExample
 from src.inference import predictor

@@ -1,24 +1,13 @@
-"""Methods: what they are called, and what one gives."""
+"""What a method takes and gives."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from src.explain.subject import Subject
-
-MethodName = Literal[
-    "grad-cam",
-    "integrated-gradients",
-    "saliency",
-    "occlusion",
-    "attention-rollout",
-    "lime",
-    "kernel-shap",
-    "permutation",
-]
 
 
 class Attribution(NamedTuple):
