@@ -9,7 +9,6 @@ import numpy as np
 
 from src.explain.subject import Subject
 
-
 class Attribution(NamedTuple):
     """How much each part of an input speaks for the answer."""
 
