@@ -27,7 +27,9 @@ class _Output(NamedTuple):
     model: HistGradientBoosting
     number: int
     """Among the model's own."""
-    sign: int
+    position: int
+    """Among the classes or labels."""
+    sign: int = 1
     """-1 for the first of two classes."""
 
 
@@ -73,17 +75,16 @@ class Boosting:
     def outputs(self) -> list[_Output | None]:
         """What scores each class, label or number; None for one that training had always or never."""
         if self.spec.target.kind == "multi_label":
-            return [_Output(one, 0, 1) if _boosts(one) else None for one in self.model.estimators_]
+            models = enumerate(self.model.estimators_)
+            return [_Output(one, 0, label) if _boosts(one) else None for label, one in models]
         if self.spec.target.kind == "regression":
-            return [_Output(self.model, 0, 1)]
+            return [_Output(self.model, 0, 0)]
         known = self.model.classes_.tolist()
-        if len(known) == 2:
-            return [_Output(self.model, 0, 1 if i == known[1] else -1) if i in known else None for i in self._classes]
-        return [_Output(self.model, known.index(i), 1) if i in known else None for i in self._classes]
-
-    @property
-    def _classes(self) -> range:
-        return range(self.spec.num_classes)
+        found: list[_Output | None] = [None] * self.spec.num_classes
+        for number, position in enumerate(known):
+            two = len(known) == 2
+            found[position] = _Output(self.model, 0 if two else number, position, -1 if two and not number else 1)
+        return found
 
     def scores(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the raw scores [rows, outputs] of rows as baselines take them; 0 where there is no model."""
@@ -221,9 +222,6 @@ def _runs(bits: np.ndarray, ranks: np.ndarray) -> Iterator[tuple[int, float, flo
 
 def _as_number(output: _Output, target: np.ndarray) -> np.ndarray:
     """Return what categories are ordered by, float64 [rows]: the target, or whether it is the output's class."""
-    if target.ndim == 2:
-        return target.mean(1)
     if isinstance(output.model, HistGradientBoostingRegressor):
         return target.astype(np.float64)
-    chosen = output.model.classes_[output.number if len(output.model.classes_) > 2 else 1]
-    return (target == chosen).astype(np.float64)
+    return (target[:, output.position] if target.ndim == 2 else target == output.position).astype(np.float64)

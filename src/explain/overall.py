@@ -170,7 +170,8 @@ class _Split:
             case "single_label":
                 return float(accuracy_score(self.true, found["prob"].argmax(1)))
             case "multi_label":
-                return float(f1_score(self.true, found["prob"] >= 0.5, average="micro", zero_division=0.0))
+                labels = found["prob"] >= 0.5
+                return float(f1_score(self.true, labels, average="micro", zero_division=0.0))  # pyright: ignore[reportArgumentType]
             case "regression":
                 return float(r2_score(self.true, found["prediction"]))
 
