@@ -130,7 +130,7 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
         faithful=faithful(checks, number_answered=LIKE_NUMBER[head.predicts]),
         cascade=[(layer, agreement, Scale(0, 1).at(min(abs(agreement), 1))) for layer, agreement in checks.cascade],
         cards=[card(each, head, place) for place, each in enumerate(explanations)],
-        overall=[(title, drawings.svg_of(figure, title)) for title, figure in overall],
+        overall=[(title, drawings.svg_of(one, title), isinstance(one, Figure)) for title, one in overall],
         first=FIRST,
         most=MOST,
     )

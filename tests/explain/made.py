@@ -6,6 +6,7 @@ import numpy as np
 
 from src.explain.checks import Checks, Faithfulness
 from src.explain.explanation import Explanation, Explanations, Neighbour
+from src.explain.overall import Dependence, Importance, Overall
 
 REVIEW = (
     "I went in expecting little, and for the first half hour that is what I got: a dull opening, two stiff leads and a "
@@ -133,3 +134,23 @@ def explanations(*found: Explanation, good: bool = True, one: bool = False, **er
         errors,
         ["40 inputs were left out: --budget 60 was used up"],
     )
+
+
+def overall() -> Overall:
+    """Return what a network looks at: a number, a category, a date, and many columns that hardly matter."""
+    rng = np.random.default_rng(0)
+    drops = {"GrLivArea": 0.21, "Neighborhood with a name of some length": 0.12, "YrSold": 0.05}
+    drops |= {f"Other{k}": 0.01 - 0.001 * k for k in range(15)}
+    importances = [Importance(name, drop, (drop - 0.02, drop + 0.02)) for name, drop in drops.items()]
+    areas = np.sort(rng.gamma(4, 400, 20))
+    towns = ("NridgHt", "OldTown", "CollgCr", "Somerst", "$NAmes$")
+    days = np.linspace(12_000, 15_000, 12).round()
+    level = rng.normal(180_000, 40_000, (80, 1))
+    dates = tuple(str(np.datetime64(int(day), "D")) for day in days)
+    steep = 60 * areas * rng.uniform(0.6, 1.4, (80, 1))
+    dependences = (
+        Dependence("GrLivArea", tuple(f"{area:.0f}" for area in areas), areas, level + steep),
+        Dependence("Neighborhood", towns, None, level + np.array([60, 5, 20, 30, 0]) * 1e3),
+        Dependence("YrSold", dates, days, level + 4 * (days - 12_000)),
+    )
+    return Overall("r2", 0.873, 500, 10, "prediction", tuple(importances), dependences)
