@@ -1,0 +1,52 @@
+"""Methods that hide parts of an input and watch the answer; they work on any kind of input and any network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from src.explain.example import Example
+from src.explain.method import Attribution
+from src.explain.subject import Subject
+
+LIME_SAMPLES = 250
+"""Masks that LIME draws at a time."""
+LIME_REPEATS = 4
+"""Times that it does so, each with another seed."""
+LIME_WIDTH = 0.25
+"""Of LIME's kernel, in cosine distance; of this and of the ridge's penalty, the authors' package has the same."""
+
+
+def occlusion(subject: Subject, examples: Sequence[Example], targets: Sequence[int]) -> list[Attribution]:
+    """Return by how much the answer falls when a part is hidden, each alone (Zeiler & Fergus 2014, arXiv 1311.2901)."""
+    return [_occlusion(subject, *pair) for pair in zip(examples, targets, strict=True)]
+
+
+def _occlusion(subject: Subject, example: Example, target: int) -> Attribution:
+    count = len(example)
+    scores = subject.scores(example, target, ~np.eye(count + 1, count, dtype=bool))  # the last row hides nothing
+    return Attribution(scores[-1] - scores[:-1])
+
+
+def lime(subject: Subject, examples: Sequence[Example], targets: Sequence[int]) -> list[Attribution]:
+    """Return the weights of a ridge regression of the answer on which parts are there (Ribeiro et al. 2016, 1602.04938).
+
+    The masks that hide little count most. The error is that of the mean over repetitions with other seeds.
+    """
+    return [_lime(subject, *pair) for pair in zip(examples, targets, strict=True)]
+
+
+def _lime(subject: Subject, example: Example, target: int) -> Attribution:
+    from sklearn.linear_model import Ridge
+
+    count = len(example)
+    fits = []
+    for seed in range(LIME_REPEATS):
+        rng = np.random.default_rng(seed)
+        hidden = rng.integers(1, count, LIME_SAMPLES, endpoint=True)
+        kept = rng.permuted(np.arange(count) >= np.r_[0, hidden][:, None], axis=1)  # the first hides nothing
+        distance = 1 - np.sqrt(kept.mean(1))  # cosine distance to the mask that hides nothing
+        weights = np.exp(-((distance / LIME_WIDTH) ** 2) / 2)
+        fits.append(Ridge().fit(kept, subject.scores(example, target, kept), sample_weight=weights).coef_)
+    return Attribution(np.mean(fits, 0), np.std(fits, 0, ddof=1) / np.sqrt(LIME_REPEATS))
