@@ -32,7 +32,8 @@ def _occlusion(subject: Subject, example: Example, target: int) -> Attribution:
 def lime(subject: Subject, examples: Sequence[Example], targets: Sequence[int]) -> list[Attribution]:
     """Return the weights of a ridge regression of the answer on which parts are there (Ribeiro et al. 2016).
 
-    Masks that hide little count most (arXiv 1602.04938, section 3.4). The error is that of the mean over repetitions with other seeds.
+    Masks that hide little count most (arXiv 1602.04938, section 3.4). The error is that of the mean over repetitions
+    with other seeds.
     """
     return [_lime(subject, *pair) for pair in zip(examples, targets, strict=True)]
 

@@ -1,0 +1,262 @@
+"""Explanations of texts, by word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Split
+from torch import Tensor, nn
+
+from src.configs.errors import InputError
+from src.datamodules.texts.given import EMPTY
+from src.datamodules.texts.tokens import UNKNOWN, Located, TextEncoder, special_id
+from src.explain.example import Example
+from src.explain.method import Attribution
+from src.explain.subject import AT_ONCE, Subject
+
+if TYPE_CHECKING:
+    from src.configs.spec import DataSpec
+    from src.datamodules import DataModule, PredictionInput
+
+SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}"
+"""Scripts that write no spaces: each of their characters is a word."""
+LETTERS = rf"[\w&&[^{SPACELESS}]]+"
+WORDS = Split(
+    Regex(rf"[{SPACELESS}]|{LETTERS}(?:(?:['\u2019-]|(?<=\d)[.,](?=\d)){LETTERS})*|[^\w\s]+"), "removed", invert=True
+)
+"""Cuts a text into words, `didn't`, `well-made` and `3.14` among them, and into the signs between them, as `...`."""
+HIDES = ("[MASK]", "<mask>", UNKNOWN, "<unk>", "<|endoftext|>")
+"""What stands in the place of hidden words' tokens: the first of these that the tokenizer knows."""
+STEPS, MOST_STEPS = 32, 512
+"""Of integrated gradients: so many at first, doubled until the values add up, or there are too many."""
+MISS = 0.01
+"""Share of the difference by which the sum of the values may miss it."""
+
+
+class TextExample(Example):
+    """A text in words as the user wrote them, whatever pieces the tokenizer makes of them.
+
+    A word with a token in common with the next, as where a tokenizer cuts at spaces alone, is one part with it. Words
+    that were cut off, or that the tokenizer drops, are no parts.
+
+    A hidden word's tokens become `hide_id`. The text keeps its length, for without them all words behind would move:
+    their positions, and for an LSTM the number of steps, would change the answer too.
+
+    Args:
+        id: as in the predictions.
+        text: as it was encoded.
+        located: its tokens.
+        hide_id: token that hides.
+        expected: the answer that came with it, '' where there is none.
+    """
+
+    def __init__(self, id: str, text: str, located: Located, hide_id: int, expected: str = "") -> None:
+        spans = joined_words(text, located.all_spans)
+        owners = owners_of(text, spans, located.spans)
+        read = np.unique(owners[owners >= 0])
+        self.text, self.expected, self.hide_id = text, expected, hide_id
+        self.spans = [spans[word] for word in read]
+        """First character of each part, and the one behind its last."""
+        self.unread = len(np.setdiff1d(owners_of(text, spans, located.all_spans), owners))
+        """Words that were cut off."""
+        self.part_of = np.where(owners >= 0, np.searchsorted(read, owners), -1)
+        """Part that each token belongs to, -1 for a special one, int64 [tokens]."""
+        tokens = torch.tensor([located.ids])
+        names = tuple(text[start:end] for start, end in self.spans)
+        super().__init__(id, names, (tokens, torch.ones_like(tokens, dtype=torch.bool)))
+
+    def hidden(self, kept: np.ndarray) -> tuple[Tensor, Tensor]:
+        tokens, mask = self.tensors
+        there = np.column_stack([kept, np.ones(len(kept), bool)])[:, self.part_of]  # of part -1 the last column
+        found = tokens.expand(len(kept), -1).masked_fill(~torch.from_numpy(there), self.hide_id)
+        return found, mask.expand(len(kept), -1)
+
+    def of_parts(self, values: np.ndarray) -> np.ndarray:
+        """Return the sums over the tokens of each word, float64 [words], of values of the tokens."""
+        own = self.part_of >= 0
+        return np.bincount(self.part_of[own], values[own].astype(np.float64), minlength=len(self))
+
+
+def joined_words(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans of a text's words, those that share a token as one."""
+    spans = [span for _, span in WORDS.pre_tokenize_str(text)]
+    owner = np.full(len(text), -1)
+    for number, (start, end) in enumerate(spans):
+        owner[start:end] = number
+    with_last = np.zeros(len(spans), bool)
+    for start, end in tokens:
+        words = owner[start:end]
+        words = words[words >= 0]
+        if len(words):
+            with_last[words[0] + 1 : words[-1] + 1] = True
+    starts = np.flatnonzero(~with_last)
+    ends = [*(starts[1:] - 1), len(spans) - 1]
+    return [(spans[first][0], spans[last][1]) for first, last in zip(starts, ends, strict=False)]
+
+
+def owners_of(text: str, words: Sequence[tuple[int, int]], tokens: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the word that each token belongs to, int64 [tokens]; -1 where it has no character of any."""
+    owner = np.full(len(text), -1)
+    for number, (start, end) in enumerate(words):
+        owner[start:end] = number
+    return np.array([owner[start:end].max(initial=-1) for start, end in tokens], np.int64)
+
+
+def read(
+    datamodule: DataModule, spec: DataSpec, inputs: Sequence[PredictionInput]
+) -> tuple[list[TextExample], dict[str, str], list[str]]:
+    """Return the texts of inputs, id -> why a text cannot be explained, and what was not read of long ones.
+
+    Raises:
+        InputError: the inputs cannot be used.
+    """
+    from src.datamodules.texts.preparation import TextPreparation
+
+    preparation = cast(Any, datamodule).preparation(spec)
+    assert isinstance(preparation, TextPreparation)
+    encoder = TextEncoder(preparation.tokenizer, preparation.prep)
+    hide_id = special_id(preparation.tokenizer, *HIDES)
+    examples, errors = list[TextExample](), dict[str, str]()
+    for id, text, expected in preparation.documents(inputs):
+        example = TextExample(id, text, encoder.located(text), hide_id, expected)
+        if len(example):
+            examples.append(example)
+        else:
+            errors[id] = "no word that the tokenizer knows how to read" if text else EMPTY
+    return examples, errors, [*datamodule.notes, *_unread(examples, preparation.prep.max_length)]
+
+
+def _unread(examples: Sequence[TextExample], max_length: int) -> list[str]:
+    cut = [example for example in examples if example.unread]
+    if not cut:
+        return []
+    worst = max(cut, key=lambda example: example.unread)
+    return [
+        f"{len(cut)} of {len(examples)} texts are longer than the {max_length} tokens that the network reads, and the "
+        f"words between or behind have no part in its answer: {worst.unread} of {worst.unread + len(worst)} words of "
+        f"{worst.id} at most"
+    ]
+
+
+def integrated_gradients(
+    subject: Subject, examples: Sequence[TextExample], targets: Sequence[int]
+) -> list[Attribution]:
+    """Integrate the gradients of the raw score along the line from hidden words to the text (Sundararajan et al. 2017).
+
+    The line runs through the tokens' embeddings, by captum; see arXiv 1703.01365. A word has the sum over its tokens
+    and their dimensions. The values add up to the raw score less that of the text with all words hidden.
+    """
+    return [_integrated(subject, *pair) for pair in zip(examples, targets, strict=True)]
+
+
+def _integrated(subject: Subject, example: TextExample, target: int) -> Attribution:
+    try:
+        from captum.attr import LayerIntegratedGradients
+    except ImportError as error:
+        raise InputError("--method integrated-gradients: needs captum: pip install -e '.[explain]'.") from error
+
+    tokens, *rest = example.tensors
+    baseline = example.hidden(np.zeros((1, len(example)), bool))[0]
+    integrate = LayerIntegratedGradients(
+        lambda tokens, target, *rest: subject.raw_score((tokens, *rest), target),
+        embedding_of(subject.network, example.tensors),
+    )
+    difference = float(
+        np.diff(subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1), raw=True))
+    )
+    steps, values = STEPS // 2, np.zeros(len(example))
+    missed = np.inf
+    while missed > MISS * abs(difference) and steps < MOST_STEPS:
+        steps *= 2
+        found: Any = integrate.attribute(
+            tokens,
+            baseline,
+            additional_forward_args=(torch.tensor([target]), *rest),
+            n_steps=steps,
+            internal_batch_size=AT_ONCE,
+        )
+        values = example.of_parts(found[0].sum(-1).detach().double().numpy())
+        missed = abs(values.sum() - difference)
+    return Attribution(values, sums_to=difference)
+
+
+def embedding_of(network: nn.Module, tensors: tuple[Tensor, ...]) -> nn.Embedding:
+    """Return the layer of a network that takes its token ids.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = list[nn.Embedding]()
+
+    def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and torch.equal(inputs[0], tensors[0]):
+            found.append(cast(nn.Embedding, module))
+
+    hooks = [m.register_forward_pre_hook(look) for m in network.modules() if isinstance(m, nn.Embedding)]
+    try:
+        with torch.no_grad():
+            network(*tensors)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        raise InputError(
+            f"--method integrated-gradients: {type(network).__name__} has no nn.Embedding of its tokens. Choose "
+            "occlusion or lime."
+        )
+    return found[0]
+
+
+def attention_rollout(subject: Subject, examples: Sequence[TextExample], targets: Sequence[int]) -> list[Attribution]:
+    """Return how much of each word reaches the pooled features by attention (Abnar & Zuidema 2020, arXiv 2005.00928).
+
+    The heads' mean, with half of each token's own state for the residual connection, multiplied over the layers. The
+    values are shares, at most 1 in all, and the same for every target.
+
+    Raises:
+        InputError: the network has no attention that it tells.
+    """
+    network: Any = subject.network
+    encoder = getattr(network, "encoder", None)
+    if not hasattr(encoder, "set_attn_implementation"):
+        raise InputError(
+            f"--method attention-rollout: {type(network).__name__} is no encoder of transformers. Choose "
+            "integrated-gradients, occlusion or lime."
+        )
+    row = slice(None) if network.pooling == "mean" else slice(1)
+    with eager(encoder):
+        return [Attribution(example.of_parts(_rolled(encoder, example)[row].mean(0))) for example in examples]
+
+
+@torch.no_grad()
+def _rolled(encoder: Any, example: TextExample) -> np.ndarray:
+    """Return the share that each token has in each token's last state, float64 [tokens, tokens]."""
+    tokens, mask = example.tensors
+    layers = encoder(input_ids=tokens, attention_mask=mask.long(), output_attentions=True).attentions or ()
+    size = tokens.shape[1]
+    if not layers or any(layer is None or layer.shape[-2:] != (size, size) for layer in layers):
+        raise InputError(
+            f"--method attention-rollout: {type(encoder).__name__} does not tell its attention. Choose "
+            "integrated-gradients, occlusion or lime."
+        )
+    rolled = np.eye(size)
+    for layer in layers:
+        mean = layer[0].mean(0).double().numpy()
+        rolled = (mean / mean.sum(1, keepdims=True) + np.eye(size)) / 2 @ rolled
+    return rolled
+
+
+@contextmanager
+def eager(encoder: Any) -> Iterator[None]:
+    """Have an encoder compute its attention such that it can be had."""
+    before = encoder.config._attn_implementation
+    encoder.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        encoder.set_attn_implementation(before)
