@@ -56,18 +56,20 @@ class TextExample(Example):
     """
 
     def __init__(self, id: str, text: str, located: Located, hide_id: int, expected: str = "") -> None:
-        spans = joined_words(text, located.all_spans)
-        owners = owners_of(text, spans, located.spans)
-        read = np.unique(owners[owners >= 0])
-        self.text, self.expected, self.hide_id = text, expected, hide_id
-        self.spans = [spans[word] for word in read]
-        """First character of each part, and the one behind its last."""
-        self.unread = len(np.setdiff1d(owners_of(text, spans, located.all_spans), owners))
-        """Words that were cut off."""
-        self.part_of = np.where(owners >= 0, np.searchsorted(read, owners), -1)
-        """Part that each token belongs to, -1 for a special one, int64 [tokens]."""
+        word_at = words_at(text, located.all_spans)
+        owners, all_owners = (
+            np.array([word_at[start:end].max(initial=-1) for start, end in spans], np.int64)
+            for spans in (located.spans, located.all_spans)
+        )
+        words = np.unique(owners[owners >= 0])
+        self.part_of = np.where(owners >= 0, np.searchsorted(words, owners), -1)
+        """Part that each token belongs to, -1 for none, int64 [tokens]."""
+        self.unread = len(np.setdiff1d(all_owners[all_owners >= 0], words))
+        """Words and signs that were cut off."""
+        self.expected, self.hide_id = expected, hide_id
         tokens = torch.tensor([located.ids])
-        names = tuple(text[start:end] for start, end in self.spans)
+        places = [np.flatnonzero(word_at == word) for word in words]
+        names = tuple(text[place[0] : place[-1] + 1] for place in places)
         super().__init__(id, names, (tokens, torch.ones_like(tokens, dtype=torch.bool)))
 
     def hidden(self, kept: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -76,35 +78,29 @@ class TextExample(Example):
         found = tokens.expand(len(kept), -1).masked_fill(~torch.from_numpy(there), self.hide_id)
         return found, mask.expand(len(kept), -1)
 
-    def of_parts(self, values: np.ndarray) -> np.ndarray:
-        """Return the sums over the tokens of each word, float64 [words], of values of the tokens."""
+    def of_words(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over each word's tokens, float64 [words], of values of the tokens."""
         own = self.part_of >= 0
         return np.bincount(self.part_of[own], values[own].astype(np.float64), minlength=len(self))
 
 
-def joined_words(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans of a text's words, those that share a token as one."""
-    spans = [span for _, span in WORDS.pre_tokenize_str(text)]
-    owner = np.full(len(text), -1)
-    for number, (start, end) in enumerate(spans):
-        owner[start:end] = number
-    with_last = np.zeros(len(spans), bool)
-    for start, end in tokens:
-        words = owner[start:end]
-        words = words[words >= 0]
-        if len(words):
-            with_last[words[0] + 1 : words[-1] + 1] = True
-    starts = np.flatnonzero(~with_last)
-    ends = [*(starts[1:] - 1), len(spans) - 1]
-    return [(spans[first][0], spans[last][1]) for first, last in zip(starts, ends, strict=False)]
+def words_at(text: str, tokens: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the number of the word that each character is of, int64 [characters]; -1 for none, as for a space.
 
-
-def owners_of(text: str, words: Sequence[tuple[int, int]], tokens: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the word that each token belongs to, int64 [tokens]; -1 where it has no character of any."""
-    owner = np.full(len(text), -1)
+    Args:
+        text: to be cut into words.
+        tokens: their spans of characters; words that share one are one.
+    """
+    found = np.full(len(text), -1)
+    words = [span for _, span in WORDS.pre_tokenize_str(text)]
     for number, (start, end) in enumerate(words):
-        owner[start:end] = number
-    return np.array([owner[start:end].max(initial=-1) for start, end in tokens], np.int64)
+        found[start:end] = number
+    begins = np.ones(len(words), np.int64)
+    for start, end in tokens:
+        shared = found[start:end][found[start:end] >= 0]
+        if len(shared):
+            begins[shared[0] + 1 : shared[-1] + 1] = 0
+    return np.append(np.cumsum(begins) - 1, -1)[found]
 
 
 def read(
@@ -136,11 +132,8 @@ def _unread(examples: Sequence[TextExample], max_length: int) -> list[str]:
     if not cut:
         return []
     worst = max(cut, key=lambda example: example.unread)
-    return [
-        f"{len(cut)} of {len(examples)} texts are longer than the {max_length} tokens that the network reads, and the "
-        f"words between or behind have no part in its answer: {worst.unread} of {worst.unread + len(worst)} words of "
-        f"{worst.id} at most"
-    ]
+    longer = f"{len(cut)} of {len(examples)} texts are longer than the {max_length} tokens that the network reads"
+    return [f"{longer}; of {worst.id} it did not read {worst.unread} of {worst.unread + len(worst)} words and signs"]
 
 
 def integrated_gradients(
@@ -180,7 +173,7 @@ def _integrated(subject: Subject, example: TextExample, target: int) -> Attribut
             n_steps=steps,
             internal_batch_size=AT_ONCE,
         )
-        values = example.of_parts(found[0].sum(-1).detach().double().numpy())
+        values = example.of_words(found[0].sum(-1).detach().double().numpy())
         missed = abs(values.sum() - difference)
     return Attribution(values, sums_to=difference)
 
@@ -230,7 +223,7 @@ def attention_rollout(subject: Subject, examples: Sequence[TextExample], targets
         )
     row = slice(None) if network.pooling == "mean" else slice(1)
     with eager(encoder):
-        return [Attribution(example.of_parts(_rolled(encoder, example)[row].mean(0))) for example in examples]
+        return [Attribution(example.of_words(_rolled(encoder, example)[row].mean(0))) for example in examples]
 
 
 @torch.no_grad()
