@@ -159,11 +159,10 @@ def _integrated(subject: Subject, example: TextExample, target: int) -> Attribut
         lambda tokens, target, *rest: subject.raw_score((tokens, *rest), target),
         embedding_of(subject.network, example.tensors),
     )
-    difference = float(
-        np.diff(subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1), raw=True))
-    )
-    steps, values = STEPS // 2, np.zeros(len(example))
-    missed = np.inf
+    all_and_none = np.array([[True], [False]]).repeat(len(example), 1)
+    whole, bare = subject.scores(example, target, all_and_none, raw=True).tolist()
+    difference = whole - bare
+    steps, values, missed = STEPS // 2, np.zeros(len(example)), np.inf
     while missed > MISS * abs(difference) and steps < MOST_STEPS:
         steps *= 2
         found: Any = integrate.attribute(
