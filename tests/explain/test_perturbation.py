@@ -57,7 +57,7 @@ def test_occlusion_is_what_is_lost_without_the_part(backgrounds: int) -> None:
 
 def test_lime_finds_the_weights_of_a_sum() -> None:
     (found,) = lime(subject(Sum()), [Switches()], [0])
-    np.testing.assert_allclose(found.values, SCALE * np.array(WEIGHTS), atol=0.05 * SCALE)
+    np.testing.assert_allclose(found.values, SCALE * np.array(WEIGHTS), atol=0.15 * SCALE)  # the ridge shrinks them
 
 
 def test_lime_tells_how_far_another_draw_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
