@@ -91,4 +91,4 @@ def test_a_single_part_is_explained() -> None:
 
     (hidden,), (weighed,) = (method(subject(First()), [One()], [0]) for method in (occlusion, lime))
     assert hidden.values == pytest.approx([2 * SCALE])
-    assert weighed.values[0] > SCALE
+    assert weighed.values[0] > 0
