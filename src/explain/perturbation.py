@@ -10,10 +10,10 @@ from src.explain.example import Example
 from src.explain.method import Attribution
 from src.explain.subject import Subject
 
-LIME_SAMPLES = 250
-"""Masks that LIME draws at a time."""
+LIME_LEAST, LIME_A_PART, LIME_MOST = 50, 4, 250
+"""Masks that LIME draws at a time: so many a part, between the least and the most."""
 LIME_REPEATS = 4
-"""Times that it does so, each with another seed."""
+"""Times that it draws, each with another seed."""
 LIME_WIDTH = 0.25
 """Of LIME's kernel, in cosine distance; of this and of the ridge's penalty, the authors' package has the same."""
 
@@ -42,10 +42,11 @@ def _lime(subject: Subject, example: Example, target: int) -> Attribution:
     from sklearn.linear_model import Ridge
 
     count = len(example)
+    draws = min(max(LIME_A_PART * count, LIME_LEAST), LIME_MOST)
     fits = []
     for seed in range(LIME_REPEATS):
         rng = np.random.default_rng(seed)
-        hidden = rng.integers(1, count, LIME_SAMPLES, endpoint=True)
+        hidden = rng.integers(1, count, draws, endpoint=True)
         kept = rng.permuted(np.arange(count) >= np.r_[0, hidden][:, None], axis=1)  # the first hides nothing
         distance = 1 - np.sqrt(kept.mean(1))  # cosine distance to the mask that hides nothing
         weights = np.exp(-((distance / LIME_WIDTH) ** 2) / 2)
