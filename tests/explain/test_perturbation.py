@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from src.configs.spec import DataSpec, Target
 from src.explain.example import Example
-from src.explain.perturbation import LIME_REPEATS, lime, occlusion
+from src.explain.perturbation import lime, occlusion
 from src.explain.subject import Subject
 from src.tasks import Task, inputs, objectives
 
@@ -57,20 +57,19 @@ def test_occlusion_is_what_is_lost_without_the_part(backgrounds: int) -> None:
 
 def test_lime_finds_the_weights_of_a_sum() -> None:
     (found,) = lime(subject(Sum()), [Switches()], [0])
-    np.testing.assert_allclose(found.values, SCALE * np.array(WEIGHTS), atol=0.15 * SCALE)  # the ridge shrinks them
+    np.testing.assert_allclose(found.values, SCALE * np.array(WEIGHTS), atol=0.05 * SCALE)  # the ridge shrinks them
 
 
 def test_lime_tells_how_far_another_draw_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = subject(Sum(together=4.0))
     draws = []
     generators = np.random.default_rng
-    for first in range(20):
-        monkeypatch.setattr(np.random, "default_rng", lambda seed, first=first: generators(100 * first + seed))
+    for first in range(60):
+        monkeypatch.setattr(np.random, "default_rng", lambda seed, first=first: generators(first + seed))
         draws += lime(judged, [Switches()], [0])
     spread = np.std([draw.values for draw in draws], 0, ddof=1)
     told = np.sqrt(np.mean([draw.error**2 for draw in draws if draw.error is not None], 0))
-    np.testing.assert_allclose(told, spread, rtol=0.5)
-    assert LIME_REPEATS > 1
+    np.testing.assert_allclose(told, spread, rtol=0.3)
     assert (spread[:2] > 0).all()
 
 
