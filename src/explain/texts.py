@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.configs.errors import InputError
 from src.datamodules.texts.given import EMPTY
 from src.datamodules.texts.tokens import UNKNOWN, Located, TextEncoder, special_id
 from src.explain.example import Example
 from src.explain.method import Attribution
-from src.explain.subject import AT_ONCE, Subject
+from src.explain.subject import Subject
 
 if TYPE_CHECKING:
     from src.configs.spec import DataSpec
@@ -32,10 +32,6 @@ WORDS = Split(
 """Cuts a text into words, `didn't`, `well-made` and `3.14` among them, and into the signs between them, as `...`."""
 HIDES = ("[MASK]", "<mask>", UNKNOWN, "<unk>", "<|endoftext|>")
 """What stands in the place of hidden words' tokens: the first of these that the tokenizer knows."""
-STEPS, MOST_STEPS = 32, 512
-"""Of integrated gradients: so many at first, doubled until the values add up, or there are too many."""
-MISS = 0.01
-"""Share of the difference by which the sum of the values may miss it."""
 
 
 class TextExample(Example):
@@ -134,74 +130,6 @@ def _unread(examples: Sequence[TextExample], max_length: int) -> list[str]:
     worst = max(cut, key=lambda example: example.unread)
     longer = f"{len(cut)} of {len(examples)} texts are longer than the {max_length} tokens that the network reads"
     return [f"{longer}; of {worst.id} it did not read {worst.unread} of {worst.unread + len(worst)} words and signs"]
-
-
-def integrated_gradients(
-    subject: Subject, examples: Sequence[TextExample], targets: Sequence[int]
-) -> list[Attribution]:
-    """Integrate the gradients of the raw score along the line from hidden words to the text (Sundararajan et al. 2017).
-
-    The line runs through the tokens' embeddings, by captum; see arXiv 1703.01365. A word has the sum over its tokens
-    and their dimensions. The values add up to the raw score less that of the text with all words hidden.
-    """
-    return [_integrated(subject, *pair) for pair in zip(examples, targets, strict=True)]
-
-
-def _integrated(subject: Subject, example: TextExample, target: int) -> Attribution:
-    try:
-        from captum.attr import LayerIntegratedGradients
-    except ImportError as error:
-        raise InputError("--method integrated-gradients: needs captum: pip install -e '.[explain]'.") from error
-
-    tokens, *rest = example.tensors
-    baseline = example.hidden(np.zeros((1, len(example)), bool))[0]
-    integrate = LayerIntegratedGradients(
-        lambda tokens, target, *rest: subject.raw_score((tokens, *rest), target),
-        embedding_of(subject.network, example.tensors),
-    )
-    all_and_none = np.array([[True], [False]]).repeat(len(example), 1)
-    whole, bare = subject.scores(example, target, all_and_none, raw=True).tolist()
-    difference = whole - bare
-    steps, values, missed = STEPS // 2, np.zeros(len(example)), np.inf
-    while missed > MISS * abs(difference) and steps < MOST_STEPS:
-        steps *= 2
-        found: Any = integrate.attribute(
-            tokens,
-            baseline,
-            additional_forward_args=(torch.tensor([target]), *rest),
-            n_steps=steps,
-            internal_batch_size=AT_ONCE,
-        )
-        values = example.of_words(found[0].sum(-1).detach().double().numpy())
-        missed = abs(values.sum() - difference)
-    return Attribution(values, sums_to=difference)
-
-
-def embedding_of(network: nn.Module, tensors: tuple[Tensor, ...]) -> nn.Embedding:
-    """Return the layer of a network that takes its token ids.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = list[nn.Embedding]()
-
-    def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if inputs and isinstance(inputs[0], Tensor) and torch.equal(inputs[0], tensors[0]):
-            found.append(cast(nn.Embedding, module))
-
-    hooks = [m.register_forward_pre_hook(look) for m in network.modules() if isinstance(m, nn.Embedding)]
-    try:
-        with torch.no_grad():
-            network(*tensors)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not found:
-        raise InputError(
-            f"--method integrated-gradients: {type(network).__name__} has no nn.Embedding of its tokens. Choose "
-            "occlusion or lime."
-        )
-    return found[0]
 
 
 def attention_rollout(subject: Subject, examples: Sequence[TextExample], targets: Sequence[int]) -> list[Attribution]:

@@ -32,7 +32,8 @@ from src.datamodules.texts.tokens import TextEncoder, train_tokenizer
 from src.experiment import Experiment, InputError, Recurrent, TextPrep, Vocabulary
 from src.explain.perturbation import lime, occlusion
 from src.explain.subject import Subject
-from src.explain.texts import TextExample, attention_rollout, integrated_gradients, read
+from src.explain.text_gradients import along_line, integrated_gradients
+from src.explain.texts import TextExample, attention_rollout, read
 from src.inference.predictor import load_run, predict
 from src.resources.hub import PACKAGED_ENCODER
 from src.tasks import Task
@@ -234,6 +235,25 @@ def test_integrated_gradients_are_captums_for_an_encoder(tiny: Tiny) -> None:
         own: Any = IntegratedGradients(of_vectors).attribute(layer(tokens), layer(bare), target=target, n_steps=32)
         words = np.bincount(example.part_of[1:-1], own[0].sum(-1).detach().numpy()[1:-1])
         np.testing.assert_allclose(attribution.values, words, atol=1e-6)
+
+
+def test_values_add_up_where_the_gradient_jumps() -> None:
+    generator = torch.Generator().manual_seed(4)
+    start, end = torch.randn(2, 1, 12, 16, generator=generator)
+    points = 0
+
+    def score(vectors: torch.Tensor) -> torch.Tensor:
+        nonlocal points
+        points += len(vectors)
+        return vectors.amax(1).sum(1)  # a maximum over the tokens
+
+    values, difference = along_line(score, start, end)
+    assert points < 1000
+    assert difference == pytest.approx(float(score(end) - score(start)))
+    assert values.sum() == pytest.approx(difference, rel=0.01)
+    even, many = (IntegratedGradients(score).attribute(end, start, n_steps=steps) for steps in (128, 4096))
+    assert abs(float(even.sum()) - difference) > 0.01 * abs(difference), "captum's even steps, as many, miss it"
+    np.testing.assert_allclose(values, many[0].sum(-1), atol=0.02)
 
 
 def test_attention_is_rolled_out_and_the_encoder_left_as_it_was(tiny: Tiny) -> None:
