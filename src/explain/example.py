@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+AT_ONCE = 64
+"""Inputs that the network takes at once, unless they are small."""
+
 
 class Example:
     """An input in parts: tiles of an image, words of a text, or columns of a row. A subclass is one kind of input.
@@ -19,6 +22,8 @@ class Example:
 
     backgrounds: int = 1
     """Values that a hidden part is drawn from; the score of a mask is the mean over them."""
+    at_once: int = AT_ONCE
+    """Inputs of the kind that the network takes at once."""
 
     def __init__(self, id: str, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> None:
         self.id, self.names, self.tensors = id, names, tensors

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from src.configs.errors import InputError, did_you_mean
+from src.explain.example import AT_ONCE as AT_ONCE  # for the methods, which give the network batches themselves
 from src.explain.example import Example
 from src.tasks import Task
 
 if TYPE_CHECKING:
     from src.configs.spec import DataSpec
-
-AT_ONCE = 64
-"""Inputs that the network takes at once."""
 
 
 class Subject:
@@ -95,7 +93,7 @@ class Subject:
             kept: bool [masks, parts], True where a part stays.
             raw: in the network's own scale.
         """
-        step = max(1, AT_ONCE // example.backgrounds)
+        step = max(1, example.at_once // example.backgrounds)
         found: list[np.ndarray] = []
         for start in range(0, len(kept), step):
             masks = kept[start : start + step]

@@ -48,24 +48,39 @@ class TablePreparation:
         Raises:
             InputError: an input is no table, lacks a column, or there is no row.
         """
-        tables, parts = list[pa.Table](), list[Rows]()
-        errors: dict[int, str] = {}
-        unseen: Counter[str] = Counter()
+        return self.prepare(self.tables(inputs, notes), notes)
+
+    def tables(self, inputs: Sequence[PredictionInput], notes: list[str]) -> list[pa.Table]:
+        """Return files and tables as they are, with all columns that the run has seen.
+
+        Raises:
+            InputError: see `read`.
+        """
         rows = [one for one in inputs if isinstance(one, Mapping)]
         if rows and len(rows) < len(inputs):
             raise InputError("rows and tables in one call: predict them apart.")
         given = [(from_rows(rows, "the rows", notes), "the rows")] if rows else []
+        found: list[pa.Table] = []
         for table, what in given or (given_table(one, self.csv, notes) for one in inputs):
             self.require_columns(table.column_names, what)
+            found.append(table)
+        if not sum(map(len, found)):
+            shown = ", ".join(str(one) if isinstance(one, str | Path) else "an empty table" for one in inputs)
+            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or -.")
+        return found
+
+    def prepare(self, tables: Sequence[pa.Table], notes: list[str]) -> PreparedRows:
+        """Encode the rows of tables that `tables` returned."""
+        parts: list[Rows] = []
+        errors: dict[int, str] = {}
+        unseen: Counter[str] = Counter()
+        before = 0
+        for table in tables:
             frame, bad = decode(table, self.encoder.columns)
-            before = sum(map(len, tables))
             errors |= {before + row: why for row, why in unusable(table, self.encoder.columns, bad).items()}
             parts.append(self.encoder.encode(frame))
             unseen.update(self.encoder.unseen(parts[-1].categories))
-            tables.append(table)
-        if not sum(map(len, tables)):
-            shown = ", ".join(str(one) if isinstance(one, str | Path) else "an empty table" for one in inputs)
-            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or -.")
+            before += len(table)
         if unseen:
             shown = ", ".join(f"{name} ({count} rows)" for name, count in unseen.items())
             notes.append(f"categories that training had not: {shown}")

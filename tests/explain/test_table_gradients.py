@@ -1,0 +1,84 @@
+"""Integrated gradients of columns: captum's own on a network taken apart by hand, exact for a linear one, complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+from table_runs import Built, labels, linear_values, number, one_class
+from torch import Tensor, nn
+
+from src.configs.errors import InputError
+from src.experiment import Optim
+from src.explain.table_gradients import STEPS, integrated_gradients
+from src.tasks import Task
+
+
+def by_hand(network: Any, numbers: Tensor, *embedded: Tensor) -> Tensor:
+    """Return what an MLP of one layer makes of numbers and of categories that are embedded already."""
+    described = network.piecewise(numbers).flatten(1)
+    return network.head(network.norm(network.layers[0](network.stem(torch.cat([described, *embedded], 1)))))
+
+
+def of_captum(built: Built, example: Any, target: int, steps: int) -> np.ndarray:
+    network: Any = built.subject.network
+    points = [
+        (tensors[0], *(embedding(tensors[1][:, i]) for i, embedding in enumerate(network.embeddings)))
+        for tensors in ((built.background.numbers, built.background.categories), example.tensors)
+    ]
+    ends = tuple(part.expand(len(built.background), -1).detach() for part in points[1])
+    starts = tuple(part.detach() for part in points[0])
+    gradients = IntegratedGradients(lambda *parts: by_hand(network, *parts))
+    found = gradients.attribute(ends, baselines=starts, target=target, n_steps=steps)
+    numbers, *embedded = [part.double().mean(0) for part in found]
+    return example.of_parts(np.array([*numbers.tolist(), *(float(part.sum()) for part in embedded)]))
+
+
+def test_they_are_captums_own_and_complete_for_each_kind_of_target(
+    houses: Path, tagged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for built, data, target in (
+        (number(houses), houses, 0),
+        (one_class(houses), houses, 1),
+        (labels(tagged), tagged, 2),
+    ):
+        chosen = built.examples([data])[3:8]
+        for example, found in zip(chosen, integrated_gradients(built.subject, chosen, [target] * 5), strict=True):
+            masks = np.array([[True], [False]]).repeat(len(example), 1)
+            shown, hidden = built.subject.scores(example, target, masks, raw=True)
+            assert found.sums_to == pytest.approx(shown - hidden)
+            size = max(abs(found.sums_to or 0), np.abs(found.values).sum() / 10)
+            assert found.values.sum() == pytest.approx(found.sums_to, abs=0.01 * size)
+        with monkeypatch.context() as patch:
+            patch.setattr("src.explain.table_gradients.STEPS", (32,))
+            for example, found in zip(chosen, integrated_gradients(built.subject, chosen, [target] * 5), strict=True):
+                assert np.abs(found.values).max() > 0.01
+                assert found.values == pytest.approx(of_captum(built, example, target, 32), abs=1e-6)
+    assert STEPS[0] == 32
+
+
+def test_the_values_of_a_linear_model_are_exact(houses: Path) -> None:
+    linear = number(houses, linear=True)
+    chosen = linear.examples([houses])[3:6]
+    for example, found in zip(chosen, integrated_gradients(linear.subject, chosen, [0] * 3), strict=True):
+        expected = linear_values(linear, example) / linear.subject.spec.target.std
+        assert found.values == pytest.approx(expected, abs=1e-5)
+
+
+class OneHot(nn.Module):
+    """A network of the user's own, whose categories no gradient reaches."""
+
+    def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        return numbers.sum(1, keepdim=True) + categories.sum(1, keepdim=True)
+
+
+def test_a_network_whose_categories_have_no_gradient_is_told_what_fits(houses: Path) -> None:
+    prices = number(houses)
+    task = Task(OneHot(), prices.subject.task.objective, prices.subject.task.input, Optim())
+    prices.subject.task = task
+    with pytest.raises(InputError, match=r"OneHot takes in categories is not known.*--method kernel-shap"):
+        integrated_gradients(prices.subject, prices.examples([houses])[:1], [0])
