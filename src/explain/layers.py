@@ -124,10 +124,12 @@ def _layout(output: Tensor, image: tuple[int, ...]) -> tuple[Layout, tuple[int, 
     """Return how an output is laid out, the side of its maps and their channels; None where it has no places."""
     ratio = image[0] / image[1]
     if output.ndim == 4:
-        for layout, (height, width), channels in (
-            ("channels first", output.shape[2:], output.shape[1]),
-            ("channels last", output.shape[1:3], output.shape[3]),
-        ):
+        _, first, second, third = output.shape
+        as_read: list[tuple[Layout, tuple[int, int], int]] = [
+            ("channels first", (second, third), first),
+            ("channels last", (first, second), third),
+        ]
+        for layout, (height, width), channels in as_read:
             if height * width > 1 and math.isclose(height / width, ratio, rel_tol=0.2):
                 return layout, (height, width), channels
     if output.ndim == 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -62,17 +63,24 @@ class TextExample(Example):
         """Part that each token belongs to, -1 for none, int64 [tokens]."""
         self.unread = len(np.setdiff1d(all_owners[all_owners >= 0], words))
         """Words and signs that were cut off."""
-        self.expected, self.hide_id = expected, hide_id
+        self.hide_id = hide_id
         tokens = torch.tensor([located.ids])
         places = [np.flatnonzero(word_at == word) for word in words]
         names = tuple(text[place[0] : place[-1] + 1] for place in places)
-        super().__init__(id, names, (tokens, torch.ones_like(tokens, dtype=torch.bool)))
+        super().__init__(id, names, (tokens, torch.ones_like(tokens, dtype=torch.bool)), expected)
 
     def hidden(self, kept: np.ndarray) -> tuple[Tensor, Tensor]:
         tokens, mask = self.tensors
         there = np.column_stack([kept, np.ones(len(kept), bool)])[:, self.part_of]  # of part -1 the last column
         found = tokens.expand(len(kept), -1).masked_fill(~torch.from_numpy(there), self.hide_id)
         return found, mask.expand(len(kept), -1)
+
+    def changed(self) -> TextExample:
+        """Return the text without its shortest word, which seldom matters; the first of several."""
+        kept = np.arange(len(self)) != min(range(len(self)), key=lambda word: len(self.names[word]))
+        other = copy.copy(self)
+        other.tensors = self.hidden(kept[None])
+        return other
 
     def of_words(self, values: np.ndarray) -> np.ndarray:
         """Return the sum over each word's tokens, float64 [words], of values of the tokens."""
