@@ -18,6 +18,7 @@ class Example:
         id: as in the predictions.
         names: of the parts.
         tensors: what the network takes, each [1, ...].
+        expected: the answer that it came with, '' where there is none.
     """
 
     backgrounds: int = 1
@@ -25,8 +26,8 @@ class Example:
     at_once: int = AT_ONCE
     """Inputs of the kind that the network takes at once."""
 
-    def __init__(self, id: str, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> None:
-        self.id, self.names, self.tensors = id, names, tensors
+    def __init__(self, id: str, names: tuple[str, ...], tensors: tuple[Tensor, ...], expected: str = "") -> None:
+        self.id, self.names, self.tensors, self.expected = id, names, tensors, expected
 
     def __len__(self) -> int:
         return len(self.names)

@@ -12,8 +12,8 @@ import torch
 
 from src.configs.errors import InputError
 from src.configs.explain import MethodName
-from src.datamodules import DataModule, PredictionInput
-from src.explain import images, perturbation, shapley, tables, texts
+from src.datamodules import DataModule, PredictionInput, Table
+from src.explain import images, perturbation, shapley, table_gradients, tables, text_gradients, texts
 from src.explain.checks import Checks, cascade, completeness, faithfulness, stability
 from src.explain.doubts import doubts, read_predictions
 from src.explain.example import Example
@@ -42,7 +42,7 @@ METHODS: dict[Kind, dict[MethodName, Method]] = {
         "attention-rollout": images.attention_rollout,
     },
     "text": {
-        "integrated-gradients": texts.integrated_gradients,
+        "integrated-gradients": text_gradients.integrated_gradients,
         "occlusion": perturbation.occlusion,
         "lime": perturbation.lime,
         "attention-rollout": texts.attention_rollout,
@@ -50,7 +50,7 @@ METHODS: dict[Kind, dict[MethodName, Method]] = {
     "table": {
         "kernel-shap": shapley.kernel_shap,
         "permutation": shapley.permutation,
-        "integrated-gradients": tables.integrated_gradients,
+        "integrated-gradients": table_gradients.integrated_gradients,
         "occlusion": perturbation.occlusion,
     },
 }
@@ -87,8 +87,6 @@ class Read(NamedTuple):
     """Inputs that can be explained."""
 
     examples: list[Any]
-    expected: list[str]
-    """The answer that each came with, '' where there is none."""
     errors: dict[str, str]
     """Id -> why an input cannot be read."""
     notes: list[str]
@@ -117,7 +115,8 @@ class Explainer:
         self.run = run
         self.experiment, self.spec, task = predictor.load_run(run)
         self.subject = Subject(task)
-        self.kind: Kind = predictor.restored(run, self.experiment).preparation(self.spec).kind
+        datamodule: Any = predictor.restored(run, self.experiment)
+        self.kind: Kind = datamodule.preparation(self.spec).kind
         there = METHODS[self.kind]
         self.name: MethodName = method or next(iter(there))
         if self.name not in there:
@@ -132,7 +131,7 @@ class Explainer:
             if data_dir is not None or self.kind == "table":  # what hides a cell is the training's
                 raise
             self.why_not = str(error)
-        self.background = tables.background_of(self.own) if self.own is not None and self.kind == "table" else None
+        self.background = tables.background(self.own) if isinstance(self.own, Table) else None
 
     def read(self, inputs: Sequence[PredictionInput]) -> Read:
         """Return inputs, as `predict` takes them, as examples.
@@ -140,17 +139,13 @@ class Explainer:
         Raises:
             InputError: they are of another kind than the run's.
         """
-        datamodule = predictor.restored(self.run, self.experiment)
-        ids = datamodule.prepare_prediction(inputs, self.spec)
+        datamodule: Any = predictor.restored(self.run, self.experiment)
         if self.kind == "image":
-            found = images.read(datamodule, self.subject.task)
-        elif self.kind == "text":
-            found = texts.read(datamodule, self.spec, inputs)
-        else:
-            found = tables.read(datamodule, self.spec, inputs, self.background)
-        examples, errors, notes = found
-        given = dict(zip(ids, datamodule.prepared.expected, strict=False))
-        return Read(examples, [given.get(example.id, "") for example in examples], errors, notes)
+            return Read(*images.read(datamodule, self.subject.task, inputs))
+        if self.kind == "text":
+            return Read(*texts.read(datamodule, self.spec, inputs))
+        assert self.background is not None
+        return Read(*tables.read(datamodule, self.spec, inputs, self.background))
 
     def worst(self, count: int) -> list[PredictionInput]:
         """Return the inputs of the run's worst mistakes on its validation split, the worst first.
@@ -187,9 +182,7 @@ class Explainer:
         found = self._attributions(read.examples, targets, clock, 0.5)
         if left := len(read.examples) - len(found):
             notes.append(f"{left} of {len(read.examples)} inputs were left out: the budget of {budget:g} s was spent")
-        explanations = [
-            self._explanation(*each) for each in zip(read.examples, targets, found, read.expected, strict=False)
-        ]
+        explanations = [self._explanation(*each) for each in zip(read.examples, targets, found, strict=False)]
         checks = self._checks(read.examples, targets, found, clock, notes)
         return Explanations(explanations, self.described(read.examples[0]), checks, read.errors, notes)
 
@@ -217,7 +210,7 @@ class Explainer:
             found += self.method(self.subject, examples[part], targets[part])
         return found
 
-    def _explanation(self, example: Example, target: int, found: Attribution, expected: str) -> Explanation:
+    def _explanation(self, example: Example, target: int, found: Attribution) -> Explanation:
         given: dict[str, Any] = {"names": example.names, "error": found.error}
         values = found.values
         if isinstance(example, ImageExample):
@@ -228,7 +221,7 @@ class Explainer:
         with torch.no_grad():
             answer = self.subject.score(example.tensors, torch.tensor([target])).item()
         name = self.subject.classes[target] if self.subject.classes else "prediction"
-        return Explanation(example.id, self.kind, name, answer, values, expected=expected, **given)
+        return Explanation(example.id, self.kind, name, answer, values, expected=example.expected, **given)
 
     def _checks(
         self,

@@ -130,4 +130,6 @@ class Explanations(Sequence[Explanation]):
         return self.found[index]
 
     def __repr__(self) -> str:
-        return f"{len(self)} explanations, {self.method}\n" + "\n".join(f"{name:<12} {text}" for name, text in self.checks.lines().items())
+        return f"{len(self)} explanations, {self.method}\n" + "\n".join(
+            f"{name:<12} {text}" for name, text in self.checks.lines().items()
+        )

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as TF
 from typing_extensions import override
 
 from src.configs.errors import InputError
-from src.datamodules import DataModule
+from src.datamodules import DataModule, PredictionInput
 from src.explain.example import Example
 from src.explain.layers import last_maps
 from src.explain.method import Attribution
@@ -43,14 +43,15 @@ class ImageExample(Example):
     Args:
         id: as in the predictions.
         images: floats in [0, 1], [1, channels, height, width].
+        expected: the answer that it came with, '' where there is none.
     """
 
-    def __init__(self, id: str, images: Tensor) -> None:
+    def __init__(self, id: str, images: Tensor, expected: str = "") -> None:
         height, width = images.shape[-2:]
         self.tile = max(1, -(-max(height, width) // TILES))
         self.rows, self.columns = -(-height // self.tile), -(-width // self.tile)
         names = tuple(f"row {row}, column {column}" for row in range(self.rows) for column in range(self.columns))
-        super().__init__(id, names, (images,))
+        super().__init__(id, names, (images,), expected)
         sigma = max(0.5, BLUR * max(height, width))
         radius = min(int(3 * sigma), min(height, width) - 1)  # more than the image cannot be mirrored
         self.blurred: Tensor = TF.gaussian_blur(images, [2 * radius + 1] * 2, [sigma] * 2)
@@ -236,18 +237,22 @@ def _captum() -> Any:
     return captum.attr
 
 
-def read(datamodule: DataModule, task: Task) -> tuple[list[ImageExample], dict[str, str], list[str]]:
-    """Return the images that a data module has read for a prediction.
+def read(
+    datamodule: DataModule, task: Task, inputs: Sequence[PredictionInput]
+) -> tuple[list[ImageExample], dict[str, str], list[str]]:
+    """Return the images of inputs, id -> why one cannot be read, and what the user should know.
 
     Args:
-        datamodule: after `prepare_prediction`.
+        datamodule: of the run, restored.
         task: of the run.
+        inputs: see `Preparation.read`.
 
-    Returns:
-        The images, id -> why one cannot be read, and what the user should know.
+    Raises:
+        InputError: the inputs cannot be used.
     """
+    ids = datamodule.prepare_prediction(inputs, task.spec)
+    expected = datamodule.prepared.expected or [""] * len(ids)
     dataset: Any = datamodule.predict_dataloader().dataset
-    ids = datamodule.prepared.ids
     examples: list[ImageExample] = []
     errors: dict[str, str] = {}
     for position, id in enumerate(ids):
@@ -255,5 +260,6 @@ def read(datamodule: DataModule, task: Task) -> tuple[list[ImageExample], dict[s
         if why := batch["error"].get(position):
             errors[id] = why
         else:
-            examples.append(ImageExample(id, task.input.tensors(batch, torch.float32)[0]))
+            images = task.input.tensors(batch, torch.float32)[0]
+            examples.append(ImageExample(id, images, expected[position]))
     return examples, errors, list(datamodule.notes)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from src.configs.errors import InputError
 
+PLACES = 7
+"""Side that maps have at least, as a ResNet's last ones have for 224 pixels: coarser ones hardly tell one place from
+another."""
 Layout = Literal["channels first", "channels last", "tokens"]
 
 
@@ -37,12 +40,14 @@ class Layer:
         module: the layer.
         layout: of its output.
         side: height and width of the maps.
+        channels: of the maps.
     """
 
     name: str
     module: nn.Module
     layout: Layout
     side: tuple[int, int]
+    channels: int
 
     def __str__(self) -> str:
         return f"{self.name} ({self.side[0]} x {self.side[1]})"
@@ -73,10 +78,11 @@ class Layer:
 
 
 def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
-    """Return the last layer whose output is maps that the answer depends on place by place.
+    """Return the last layer whose output is maps of 7 x 7 or finer that the answer depends on place by place.
 
-    That is the last convolution, with its norm and activation; of a transformer the tokens before the last block in
-    which they are mixed: behind it, a network that reads the class token alone depends on no other.
+    For images of the size that a network is made for, that is the last convolution, with its norm and activation; of a
+    transformer the tokens that go into the last attention: behind it, a network that reads the class token alone
+    depends on no other.
 
     Args:
         network: to look at.
@@ -102,8 +108,11 @@ def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
     finally:
         for hook in hooks:
             hook.remove()
-    for layer in reversed(candidates):
-        if _matters(network, tensors, layer):
+    width = candidates[-1].channels if candidates else 0
+    finest = max((min(layer.side) for layer in candidates), default=0)
+    for layer in reversed([layer for layer in candidates if min(layer.side) >= min(PLACES, finest)]):
+        inner = layer.layout == "tokens" and layer.channels != width  # queries and keys, hidden units
+        if not inner and _matters(network, tensors, layer):
             return layer
     raise InputError(
         f"--method grad-cam: {type(network).__name__} has no convolution and no tokens, so no maps of the image. Take "
@@ -111,18 +120,23 @@ def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
     )
 
 
-def _layout(output: Tensor, image: tuple[int, ...]) -> tuple[Layout, tuple[int, int]] | None:
-    """Return how an output is laid out and the side of its maps; None where it has no places."""
+def _layout(output: Tensor, image: tuple[int, ...]) -> tuple[Layout, tuple[int, int], int] | None:
+    """Return how an output is laid out, the side of its maps and their channels; None where it has no places."""
     ratio = image[0] / image[1]
     if output.ndim == 4:
-        for layout, (height, width) in (("channels first", output.shape[2:]), ("channels last", output.shape[1:3])):
+        _, first, second, third = output.shape
+        as_read: list[tuple[Layout, tuple[int, int], int]] = [
+            ("channels first", (second, third), first),
+            ("channels last", (first, second), third),
+        ]
+        for layout, (height, width), channels in as_read:
             if height * width > 1 and math.isclose(height / width, ratio, rel_tol=0.2):
-                return layout, (height, width)
+                return layout, (height, width), channels
     if output.ndim == 3:
         width = math.isqrt(round(output.shape[1] / ratio))
         height = round(width * ratio)
         if height * width > 1 and output.shape[1] - height * width < 16:
-            return "tokens", (height, width)
+            return "tokens", (height, width), output.shape[2]
     return None
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from src.explain.subject import Subject
 
+
 class Attribution(NamedTuple):
     """How much each part of an input speaks for the answer."""
 

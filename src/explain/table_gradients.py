@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,9 @@ def integrated_gradients(
         raise InputError(f"captum cannot be imported ({error}). Install it: pip install -e '.[explain]'") from error
     scored = _Scored(subject)
     layers, into = scored.layers()
-    gradients = LayerIntegratedGradients(scored, layers)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Multiple layers provided")  # none depends on another
+        gradients = LayerIntegratedGradients(scored, layers)
     found: list[Attribution] = []
     for example, target in zip(examples, targets, strict=True):
         rows = example.background

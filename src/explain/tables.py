@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +13,20 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from src.configs.errors import InputError
 from src.configs.spec import DataSpec
-from src.datamodules import DataModule, Fold, PredictionInput, Table
+from src.datamodules import PredictionInput, Table
 from src.datamodules.tables.cells import words
 from src.datamodules.tables.columns import Encoder, decode
 from src.datamodules.tables.kinds import Column
 from src.datamodules.tables.values import DATE_PARTS
-from src.deploy.parts import moved_to
 from src.explain.example import Example
-from src.inference.predictor import load_run
-from src.runs import records
-from src.training.build import make_datamodule, set_up
 
 BACKGROUNDS = 32
 """Training rows whose cells take the place of hidden ones."""
 AT_ONCE = 2048
 """Rows that the network takes at once: of a perceptron on 73 columns, more are slower, since they leave the caches."""
+SLIGHT = 0.01
+"""Standard deviation of the noise that should not matter, of scaled numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +100,9 @@ class TableExample(Example):
         plain: pd.DataFrame,
         expected: str = "",
     ) -> None:
-        super().__init__(id, names, tensors)
+        super().__init__(id, names, tensors, expected)
         self.places, self.background, self.backgrounds = places, background, len(background)
-        self.cells, self.quantiles, self.plain, self.expected = cells, quantiles, plain, expected
+        self.cells, self.quantiles, self.plain = cells, quantiles, plain
 
     @override
     def hidden(self, kept: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -114,6 +111,15 @@ class TableExample(Example):
             _mixed(numbers, self.background.numbers, kept[:, self.places.numbers]),
             _mixed(categories, self.background.categories, kept[:, self.places.categories]),
         )
+
+    @override
+    def changed(self) -> TableExample:
+        """Return the row with a hundredth of a standard deviation of noise on its numbers."""
+        numbers, categories = self.tensors
+        other = copy.copy(self)
+        noise = torch.randn(numbers.shape, generator=torch.Generator().manual_seed(0))
+        other.tensors = numbers + SLIGHT * noise, categories
+        return other
 
     @override
     def of_parts(self, values: np.ndarray) -> np.ndarray:
@@ -131,29 +137,6 @@ class TableExample(Example):
 def _mixed(own: Tensor, others: Tensor, kept: np.ndarray) -> Tensor:
     """Return [masks * backgrounds, features] of a row [1, features] and others [backgrounds, features]."""
     return torch.where(torch.from_numpy(kept)[:, None], own, others).flatten(0, 1)
-
-
-def recorded_data(run: Path, data_dir: Path | None = None) -> DataModule:
-    """Return a run's data, set up again as they were.
-
-    Args:
-        run: not one with children, but one of these.
-        data_dir: where the data are now, if they have moved.
-
-    Raises:
-        InputError: the data are gone, or are others by now.
-    """
-    record = records.load(run)
-    experiment = moved_to(load_run(run)[0], data_dir)
-    datamodule = make_datamodule(experiment, Fold(**record["fold"]) if "fold" in record else None)
-    assert isinstance(datamodule, DataModule)
-    set_up(experiment, datamodule, run, recorded=True)
-    if datamodule.fingerprint != (then := record["data"]["fingerprint"]):
-        raise InputError(
-            f"{run}: the data have changed since (fingerprint {datamodule.fingerprint}, then {then}), so hidden cells "
-            "cannot be drawn from the rows that the run was trained on. Put them back, or name them: --data-dir."
-        )
-    return datamodule
 
 
 def background(datamodule: Table, *, count: int = BACKGROUNDS, seed: int = 0) -> Background:

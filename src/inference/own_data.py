@@ -83,8 +83,10 @@ def examples_of(datamodule: DataModule, split: str, wanted: int | Sequence[int])
     assert isinstance(datamodule, GivesRawInputs)
     if isinstance(wanted, int):
         count = datamodule.sizes()[split]
-        wanted = np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int)).tolist()
-    return Examples(datamodule, split, [*wanted], datamodule.raw_inputs(split, wanted))
+        positions = np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int)).tolist()
+    else:
+        positions = [*wanted]
+    return Examples(datamodule, split, positions, datamodule.raw_inputs(split, positions))
 
 
 def require_same_data(run: Path, fingerprint: str, record: Mapping[str, Any]) -> None:

@@ -65,7 +65,7 @@ def labels(tagged: Path) -> Built:
     return built(TableMultiLabel(data_dir=tagged, target=("extras",), mlp=MLP, **FIELDS))
 
 
-def wide(path: Path, *, columns: int = 14, rows: int = 200) -> Path:
+def wide(path: Path, *, columns: int = 12, rows: int = 200) -> Path:
     """Write a table of so many numbers, one that is the same but in the last three rows, and a target."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(rows, columns)).round(4), columns=[f"x{i}" for i in range(columns)])

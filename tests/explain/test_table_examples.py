@@ -15,9 +15,10 @@ from table_runs import FIELDS, Built, number
 
 from experiments.tables import TableLogistic
 from src.configs.errors import InputError
-from src.explain.tables import background, read, recorded_data
+from src.explain.tables import background, read
 from src.inference.batch import predict
-from src.inference.predictor import prepared
+from src.inference.own_data import data_of, moved_to
+from src.inference.predictor import load_run, prepared
 from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -100,7 +101,7 @@ def test_rows_are_read_as_a_prediction_reads_them_and_the_data_must_be_there(
         rows = pd.read_csv(houses, dtype=str, keep_default_na=False).head(6)
         rows.loc[2, "rooms"] = "many"
         rows.to_csv(tmp_path / "new.csv", index=False)
-        datamodule = recorded_data(run)
+        datamodule = data_of(run, moved_to(load_run(run)[0], None))
         found, errors, _ = read(
             prepared(run, [tmp_path / "new.csv"])[2], datamodule.spec, [tmp_path / "new.csv"], background(datamodule)
         )
@@ -112,8 +113,8 @@ def test_rows_are_read_as_a_prediction_reads_them_and_the_data_must_be_there(
         with open(data, "a", encoding="utf-8") as file:
             file.write("h120,1,1,Ghent,2001-01-15,gas,100000,small\n")
         with pytest.raises(InputError, match=r"the data have changed since .* --data-dir"):
-            recorded_data(run)
+            data_of(run, moved_to(load_run(run)[0], None))
         data.unlink()
         with pytest.raises(InputError, match=r"no longer there\. Name them with --data-dir"):
-            recorded_data(run)
-        assert recorded_data(run, houses).fingerprint == datamodule.fingerprint
+            data_of(run, moved_to(load_run(run)[0], None))
+        assert data_of(run, moved_to(load_run(run)[0], houses)).fingerprint == datamodule.fingerprint

@@ -13,6 +13,7 @@ from table_runs import Built, labels, linear_values, number, one_class
 from torch import Tensor, nn
 
 from src.configs.errors import InputError
+from src.experiment import Optim
 from src.explain.table_gradients import STEPS, integrated_gradients
 from src.tasks import Task
 
@@ -77,7 +78,7 @@ class OneHot(nn.Module):
 
 def test_a_network_whose_categories_have_no_gradient_is_told_what_fits(houses: Path) -> None:
     prices = number(houses)
-    task: Any = Task(OneHot(), prices.subject.task.objective, prices.subject.task.input, None)  # pyright: ignore[reportArgumentType]
+    task = Task(OneHot(), prices.subject.task.objective, prices.subject.task.input, Optim())
     prices.subject.task = task
     with pytest.raises(InputError, match=r"OneHot takes in categories is not known.*--method kernel-shap"):
         integrated_gradients(prices.subject, prices.examples([houses])[:1], [0])

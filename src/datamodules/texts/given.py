@@ -18,6 +18,9 @@ from src.datamodules.row_files import clean
 from src.datamodules.texts.text_files import STDIN, Document, TextFile, document, suffix
 from src.datamodules.texts.tokens import Encoded, TextEncoder, encode
 
+EMPTY = "empty text"
+"""Why a text without words cannot be used."""
+
 
 class Given(NamedTuple):
     """The texts of a prediction."""
@@ -35,36 +38,50 @@ class Given(NamedTuple):
 def encode_given(
     inputs: Sequence[PredictionInput], columns: tuple[str, str], how: Csv, encoder: TextEncoder, *, strip_html: bool
 ) -> Given:
-    """Read texts and encode them, few at a time.
+    """Read texts and encode them, few at a time; see `documents_of` for the arguments and errors.
+
+    Args:
+        encoder: of the run.
+    """
+    documents, id_name = documents_of(inputs, columns, how, strip_html=strip_html)
+    ids, labels, errors = list[str](), list[str](), dict[int, str]()
+
+    def texts() -> Iterator[str]:
+        for found in documents:
+            if not found.text:
+                errors[len(ids)] = EMPTY
+            ids.append(found.id)
+            labels.append(found.label)
+            yield found.text
+
+    return Given(encode(texts(), encoder), ids, id_name, labels, errors)
+
+
+def documents_of(
+    inputs: Sequence[PredictionInput], columns: tuple[str, str], how: Csv, *, strip_html: bool
+) -> tuple[Iterator[Document], str]:
+    """Return the texts, each with its id in the predictions, and the name of their column of ids.
 
     Args:
         inputs: files, or texts and tables in memory.
         columns: those of the texts and of the labels.
         how: how a CSV is written.
-        encoder: of the run.
         strip_html: put a blank in place of each HTML tag.
 
     Raises:
-        InputError: an input that is no table of texts, or there is no text at all.
+        InputError: an input that is no table of texts, or, once they are read, there is no text at all.
     """
     given = [_texts(one, *columns, how, strip_html=strip_html) for one in inputs]
-    ids, labels, errors = list[str](), list[str](), dict[int, str]()
 
-    def texts() -> Iterator[str]:
-        for found in chain.from_iterable(documents for documents, _ in given):
-            if not found.text:
-                errors[len(ids)] = "empty text"
-            ids.append(found.id)
-            labels.append(found.label)
-            yield found.text
+    def documents() -> Iterator[Document]:
+        number = -1
+        for number, found in enumerate(chain.from_iterable(found for found, _ in given)):
+            yield found._replace(id=str(number)) if len(inputs) > 1 else found
+        if number < 0:
+            shown = ", ".join(str(one) if isinstance(one, Path) else "an empty table" for one in inputs)
+            raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or - for stdin.")
 
-    encoded = encode(texts(), encoder)
-    if not ids:
-        shown = ", ".join(str(one) if isinstance(one, Path) else "an empty table" for one in inputs)
-        raise InputError(f"{shown or 'no input'}: nothing to predict. Name a table, or - for stdin.")
-    if len(inputs) > 1:
-        return Given(encoded, [str(i) for i in range(len(ids))], "id", labels, errors)
-    return Given(encoded, ids, given[0][1] or "id", labels, errors)
+    return documents(), (given[0][1] if len(given) == 1 else "") or "id"
 
 
 def _texts(

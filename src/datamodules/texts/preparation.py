@@ -14,7 +14,8 @@ from src.configs.jsonable import from_json, to_json
 from src.configs.table import Csv
 from src.configs.text import TextPrep
 from src.datamodules.preparation import FILE, Arrays, PredictionInput, read_json
-from src.datamodules.texts.given import Given, encode_given
+from src.datamodules.texts.given import Given, documents_of, encode_given
+from src.datamodules.texts.text_files import Document
 from src.datamodules.texts.tokens import TextEncoder, load_tokenizer, padded
 from src.resources.files import atomic_write, write_json
 
@@ -41,12 +42,26 @@ class TextPreparation:
         encoder = TextEncoder(self.tokenizer, self.prep)
         columns = (self.text_column, self.label_column)
         given = encode_given(inputs, columns, self.csv, encoder, strip_html=self.prep.strip_html)
-        expected = given.labels
-        if self.predicts_number and any(expected):
-            from src.datamodules.tables.table_targets import plain_numbers
+        return PreparedTexts(given, self.targets(given.labels), encoder.pad_id)
 
-            expected = plain_numbers(expected, self.csv, like=expected)
-        return PreparedTexts(given, expected, encoder.pad_id)
+    def documents(self, inputs: Sequence[PredictionInput]) -> list[Document]:
+        """Return the texts of inputs, in memory, with the ids and targets that `read` gives them.
+
+        Raises:
+            InputError: as of `read`.
+        """
+        columns = (self.text_column, self.label_column)
+        found = [*documents_of(inputs, columns, self.csv, strip_html=self.prep.strip_html)[0]]
+        targets = self.targets([document.label for document in found])
+        return [document._replace(label=target) for document, target in zip(found, targets, strict=True)]
+
+    def targets(self, labels: list[str]) -> list[str]:
+        """Return what texts came with: labels, or numbers as Python writes them."""
+        if not self.predicts_number or not any(labels):
+            return labels
+        from src.datamodules.tables.table_targets import plain_numbers
+
+        return plain_numbers(labels, self.csv, like=labels)
 
     def save(self, folder: Path) -> None:
         atomic_write(folder / TOKENIZER, self.tokenizer.to_str())

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -29,6 +29,7 @@ CANNOT = "the tokenizer (--vocabulary.tokenizer, or tokenizer/tokenizer.json of 
 HEAD_SHARE = 0.25
 """Share of the length that `head_tail` takes from the beginning of a long text."""
 CHUNK = 1000
+T = TypeVar("T")
 
 
 def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
@@ -99,6 +100,16 @@ def special_id(tokenizer: Tokenizer, *names: str) -> int:
     return next((number for number in found if number is not None), 0)
 
 
+class Located(NamedTuple):
+    """The tokens of a text that a network reads."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    """First character and the one behind the last, of each token; (0, 0) for a special one."""
+    all_spans: list[tuple[int, int]]
+    """Of all tokens of the text, those that were cut off too, without special ones."""
+
+
 class TextEncoder:
     """Turns texts into token ids with the tokenizer's own special tokens, cut to a length.
 
@@ -130,12 +141,22 @@ class TextEncoder:
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         with explain_errors(CANNOT):
             found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [[*self.before, *self._cut(encoding.ids), *self.after] for encoding in found]
+        return [[*self.before, *(self._cut(encoding.ids) or [self.unknown_id]), *self.after] for encoding in found]
 
-    def _cut(self, ids: list[int]) -> list[int]:
-        if len(ids) <= self.head + self.tail:
-            return ids or [self.unknown_id]
-        return ids[: self.head] + ids[len(ids) - self.tail :]
+    def located(self, text: str) -> Located:
+        """Return the token ids of a text, the same as of a call, and where in the text each stands."""
+        with explain_errors(CANNOT):
+            found = self.tokenizer.encode(text, add_special_tokens=False)
+        nowhere = (0, 0)
+        ids = self._cut(found.ids) or [self.unknown_id]
+        spans = self._cut(found.offsets) or [nowhere]
+        before, after = [nowhere] * len(self.before), [nowhere] * len(self.after)
+        return Located([*self.before, *ids, *self.after], [*before, *spans, *after], found.offsets)
+
+    def _cut(self, tokens: list[T]) -> list[T]:
+        if len(tokens) <= self.head + self.tail:
+            return tokens
+        return tokens[: self.head] + tokens[len(tokens) - self.tail :]
 
     def key(self) -> str:
         """Name all that the result depends on but the texts."""
