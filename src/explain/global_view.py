@@ -60,6 +60,7 @@ def _importances(importances: tuple[Importance, ...], metric: str) -> str:
         axes.set_yticks(places, [_short(each.column) for each in importances])
         axes.invert_yaxis()
         axes.axvline(0, color=INK, linewidth=0.8)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(f"drop of {metric}")
     return svg[0]
 

@@ -175,6 +175,7 @@ def card(explanation: Explanation, head: Head, place: int) -> dict[str, Any]:
     said = answer(explanation, head)
     return {"it": explanation, "anchor": f"explanation-{place + 1}", "answer": said} | {
         "neighbours": [neighbour(each) for each in explanation.neighbours],
+        "is_random": bool(explanation.error is not None and explanation.error.any()),
         "findings": [each for each in explanation.neighbours if each.finding],
         **shown,
     }

@@ -258,6 +258,9 @@ def test_texts_and_rows_without_any_weight_are_shown() -> None:
         found = replace(one, values=np.zeros(len(one.names)), error=None)
         shown = Parsed(page(made.explanations(found), HEAD)).shown
         assert "±" not in shown
+    exact = replace(made.row(), error=np.zeros(len(made.ROW)))
+    assert "±" not in Parsed(page(made.explanations(exact), PRICES)).shown
+    assert "± and the whisker: 95 % interval" in Parsed(page(made.explanations(made.row()), PRICES)).shown
 
 
 def test_what_was_not_explained_is_listed() -> None:
