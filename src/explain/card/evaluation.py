@@ -1,0 +1,207 @@
+"""The card's section of scores."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from src.configs import shown
+from src.explain.card.blocks import Block, Bullets, Drawing, Section, Table, Text
+from src.explain.card.by_group import FEW, Grouped
+from src.explain.card.intervals import Score
+from src.explain.card.reported import Evaluated, Reported
+from src.runs import result_tables
+from src.runs.summary import of_calibration
+
+MOST_ROWS = 50
+"""Classes whose figures are shown, the rarest first."""
+NAMES = {"folds": "out of fold", "val": "validation", "test": "test"}
+DRAWN = {"reliability": "Calibration", "confusion": "Confusion", "labels": "Labels", "regression": "Predictions"}
+"""Names of an objective's figures -> titles."""
+
+
+def evaluation(reported: Reported, grouped: Sequence[Grouped]) -> Section:
+    """Return the section."""
+    parts = [
+        Section("Testing Data, Factors & Metrics", [Text(_read(reported)), Text(_of_intervals(reported))]),
+        Section("Results", _results(reported)),
+        *(Section("Classes" if reported.spec.target.kind == "single_label" else "Labels", blocks) for blocks in _classes(reported)),
+        *(Section(f"Groups of {one.column}", _group(one)) for one in grouped),
+        *(Section("Calibration", blocks) for blocks in _calibration(reported)),
+    ]
+    return Section("Evaluation", [*_drawings(reported)], parts)
+
+
+def _read(reported: Reported) -> str:
+    read, record = reported.record.get("tests_read", 0), reported.record
+    if record.get("folds"):
+        return f"{record['folds']} folds: each example was predicted by the fold's model that had not seen it."
+    times = {0: "never", 1: "once"}.get(read, f"{read} times")
+    return f"The validation split chose the checkpoint. The test split was read {times}."
+
+
+def _of_intervals(reported: Reported) -> str:
+    said = (
+        "Intervals are of 95 % and say what chance in the choice of the examples explains; another seed is another "
+        "matter. Shares have Wilson's, areas under the ROC curve DeLong's, all others the bootstrap's over examples."
+    )
+    if name := reported.group_column:
+        said += f" They take rows for independent; those of one {name} are not, so they are too narrow."
+    return said
+
+
+# --------------------------------------------------------------------------------------------------------------- scores
+def interval(score: Score | None) -> str:
+    """Return an interval in words, '' for none."""
+    return f"{shown.metric(score.interval[0])} to {shown.metric(score.interval[1])}" if score and score.interval else ""
+
+
+def _results(reported: Reported) -> list[Block]:
+    record = reported.record
+    metrics: dict[str, float] = record["metrics"]
+    if not metrics:
+        return [Text("The run has logged no metric.")]
+    spread = record.get("spread", {})
+    if record.get("folds"):
+        rows = [[name, shown.metric(value), shown.metric(spread[name])] for name, value in metrics.items()]
+        found: list[Block] = [Table(["metric", "mean over the folds", "deviation"], rows)]
+        for each in reported.evaluated:
+            pooled = [[name, shown.metric(s.value), interval(s), s.how] for name, s in each.scores.items()]
+            found.append(Text(f"All {len(each)} predictions {NAMES[each.split]} together:"))
+            found.append(Table(["metric", "value", "95 % interval", "by"], pooled))
+        return [*found, *_children(reported)]
+    known = {f"{each.split}/{name}": score for each in reported.evaluated for name, score in each.scores.items()}
+    names = sorted(metrics, key=lambda name: not name.startswith("test/"))
+    rows = [
+        [name, shown.metric(metrics[name]), interval(known.get(name)), known[name].how if name in known else ""]
+        for name in names
+    ]
+    counts = ", ".join(f"{len(each)} of {NAMES[each.split]}" for each in reported.evaluated)
+    lead = [Text(f"Examples: {counts}.")] if counts else []
+    return [*lead, Table(["metric", "value", "95 % interval", "by"], rows), *_children(reported), *_baselines(reported)]
+
+
+def _children(reported: Reported) -> list[Block]:
+    """Return what an ensemble gains over its members, and a row for each child."""
+    record, found = reported.record, list[Block]()
+    if len(reported.members) < 2:
+        return found
+    if record.get("ensemble"):
+        header, *rows = result_tables.of_ensemble(record)
+        found.append(Table([header[0] or "metric", *header[1:]], rows))
+    from src.runs import records
+
+    children = [(path, records.load(path)) for path in reported.members]
+    rows = [
+        [path.name, str(child["seed"]), f"{best['name']} {shown.metric(best['value'])}" if (best := child.get("best")) else ""]
+        for path, child in children
+    ]
+    return [*found, Text("Its children:"), Table(["run", "seed", "best"], rows)]
+
+
+def _baselines(reported: Reported) -> list[Block]:
+    if not reported.record.get("baselines"):
+        return []
+    header, *rows = result_tables.beside_baselines(reported.record)
+    return [Text("Beside baselines on the same data:"), Table(["model", *header[1:]], rows)]
+
+
+def _classes(reported: Reported) -> list[list[Block]]:
+    header_and_rows = result_tables.of_classes(reported.record)
+    if not header_and_rows:
+        return []
+    header, *rows = header_and_rows
+    split = "test" if reported.record["per_class"].get("test") else "val"
+    more = [Text(f"{len(rows) - MOST_ROWS} more are in run.json.")] if len(rows) > MOST_ROWS else []
+    lead = Text(f"On {NAMES[split]}, the rarest first.")
+    return [[lead, Table(["name", *header[1:]], rows[:MOST_ROWS]), *more]]
+
+
+def _group(one: Grouped) -> list[Block]:
+    rows = [
+        [group.name, str(group.examples), shown.metric(score.value), interval(score)]
+        if (score := group.score)
+        else [group.name, str(group.examples), "too few to say", ""]
+        for group in one.groups
+    ]
+    found: list[Block] = [Table([one.column, "examples", f"{one.split}/{one.metric}", "95 % interval"], rows)]
+    worst = one.worst
+    if worst is None or worst.score is None:
+        said = f"Fewer than two groups have {FEW} examples: nothing is said of differences."
+    else:
+        said = (
+            f"Worst: {worst.name}, {one.metric} {shown.metric(worst.score.value)} ({interval(worst.score) or 'no interval'}, "
+            f"{worst.examples} examples); all together have {shown.metric(one.overall.value)}. "
+        )
+        said += (
+            "That is more than chance in its examples explains, though it was picked as the worst of "
+            f"{sum(group.score is not None for group in one.groups)}."
+            if one.stands_out
+            else "Chance in the choice of its examples may explain that."
+        )
+    more = f" {one.left_out} smaller groups are not shown." if one.left_out else ""
+    return [*found, Text(said + more, loud=one.stands_out)]
+
+
+# ---------------------------------------------------------------------------------------------------------- calibration
+def _calibration(reported: Reported) -> list[list[Block]]:
+    """Return what was found on validation, and how it did on test."""
+    found: dict[str, Any] | None = reported.record.get("calibration")
+    if not found:
+        return []
+    lines = [f"Chosen on validation: {of_calibration(found)}."]
+    if "ece_before" in found:
+        lines.append(f"Expected calibration error (15 bins) on validation: {_pair(found, 'ece_before', 'ece_after')}.")
+        if of_test := found.get("test"):
+            lines.append(f"On test, which chose none of it: {_pair(of_test, 'ece_before', 'ece_after')}.")
+        if found.get("threshold") is not None:
+            gain = _pair(found, "balanced_acc_before", "balanced_acc_threshold")
+            lines.append(f"Balanced accuracy of the likeliest class, and by the threshold: {gain}.")
+    return [[Bullets(lines)]]
+
+
+def _pair(found: dict[str, Any], before: str, after: str) -> str:
+    return f"{shown.metric(found[before])} before, {shown.metric(found[after])} after"
+
+
+def _drawings(reported: Reported) -> list[Drawing]:
+    if not reported.evaluated:
+        return []
+    each = reported.evaluated[0]
+    calibration = {"temperature": 1.0} | reported.record.get("calibration", {})
+    figures = each.objective.figures(each.predicted, each.target, calibration)
+    return [
+        Drawing(f"{DRAWN.get(name, name)}, {NAMES[each.split]}", svg_of(figure, f"card {number}"))
+        for number, (name, figure) in enumerate(figures)
+    ]
+
+
+def svg_of(figure: Figure, unique: str) -> str:
+    """Return a figure as an SVG element to stand in a page, on white.
+
+    Args:
+        figure: that is drawn.
+        unique: makes ids within the element unlike those of other images in the page.
+    """
+    file, style = io.StringIO(), {"svg.fonttype": "none", "svg.hashsalt": unique}
+    with matplotlib.rc_context(style):
+        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
+
+
+def best_of(record: dict[str, Any]) -> str:
+    """Return which epoch was kept, in words."""
+    best = record.get("best")
+    if not best:
+        return "the last epoch, since nothing is monitored"
+    value = f"{best['name']} {shown.metric(best['value'])}"
+    if "epoch" not in best:
+        return value
+    return f"{value} at epoch {best['epoch']}" if best["epoch"] else f"{value} before training, with the solved head"
+
+
