@@ -14,7 +14,7 @@ from src.configs.errors import InputError
 
 @dataclass(frozen=True)
 class CardFlags:
-    """Write a run's model card, card.md and card.html: its data, recipe, scores with intervals, calibration, and what it
+    """Write a run's model card, card.md and card.html: data, recipe, scores with intervals, calibration, and what it
     was not tested on. Its front matter is Hugging Face's, so that card.md can be pushed as a README.md."""
 
     run: tyro.conf.Positional[Path]

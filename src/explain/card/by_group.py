@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def grouped(reported: Reported, names: Sequence[str], data_dir: Path | None = No
         raise InputError(f"{flag}: {reported.run} has saved no predictions that could be grouped. Leave it out.")
     evaluated = reported.evaluated[0]
     cells = _cells(reported, evaluated, [typed(name) for name in names], data_dir)
-    return [_of_column(name, cells[name], evaluated) for name in cells]
+    return [_of_column(name, cells[name], evaluated) for name in map(typed, names)]
 
 
 def _of_column(name: str, cells: pd.Series, evaluated: Evaluated) -> Grouped:
@@ -129,7 +130,7 @@ def cut(cells: Sequence[str]) -> tuple[pd.Series, list[str]]:
         if not bad and len(np.unique(values[~np.isnan(values)])) > MOST_VALUES:
             edges = np.unique(np.nanquantile(values, (0.25, 0.5, 0.75)))
             shown = [f"{edge:.4g}" for edge in edges]
-            names = [f"up to {shown[0]}", *(f"{low} to {high}" for low, high in zip(shown, shown[1:], strict=False))]
+            names = [f"up to {shown[0]}", *(f"{low} to {high}" for low, high in pairwise(shown))]
             names.append(f"above {shown[-1]}")
             places = np.searchsorted(edges, values)
             found = pd.Series(np.where(np.isnan(values), MISSING, np.array(names)[np.minimum(places, len(edges))]))

@@ -13,13 +13,12 @@ from src.configs import shown
 from src.explain.card.blocks import Block, Bullets, Drawing, Section, Table, Text
 from src.explain.card.by_group import FEW, Grouped
 from src.explain.card.intervals import Score
-from src.explain.card.reported import Evaluated, Reported
-from src.runs import result_tables
+from src.explain.card.reported import NAMES, Reported
+from src.runs import records, result_tables
 from src.runs.summary import of_calibration
 
 MOST_ROWS = 50
 """Classes whose figures are shown, the rarest first."""
-NAMES = {"folds": "out of fold", "val": "validation", "test": "test"}
 DRAWN = {"reliability": "Calibration", "confusion": "Confusion", "labels": "Labels", "regression": "Predictions"}
 """Names of an objective's figures -> titles."""
 
@@ -29,9 +28,9 @@ def evaluation(reported: Reported, grouped: Sequence[Grouped]) -> Section:
     parts = [
         Section("Testing Data, Factors & Metrics", [Text(_read(reported)), Text(_of_intervals(reported))]),
         Section("Results", _results(reported)),
-        *(Section("Classes" if reported.spec.target.kind == "single_label" else "Labels", blocks) for blocks in _classes(reported)),
+        *_classes(reported),
         *(Section(f"Groups of {one.column}", _group(one)) for one in grouped),
-        *(Section("Calibration", blocks) for blocks in _calibration(reported)),
+        *_calibration(reported),
     ]
     return Section("Evaluation", [*_drawings(reported)], parts)
 
@@ -40,14 +39,18 @@ def _read(reported: Reported) -> str:
     read, record = reported.record.get("tests_read", 0), reported.record
     if record.get("folds"):
         return f"{record['folds']} folds: each example was predicted by the fold's model that had not seen it."
-    times = {0: "never", 1: "once"}.get(read, f"{read} times")
-    return f"The validation split chose the checkpoint. The test split was read {times}."
+    said = "The validation split chose the checkpoint."
+    if not read and "test" not in reported.data["sizes"]:
+        return f"{said} There is no test split."
+    times = {0: "never read", 1: "read once"}.get(read, f"read {read} times")
+    return f"{said} The test split was {times}."
 
 
 def _of_intervals(reported: Reported) -> str:
     said = (
         "Intervals are of 95 % and say what chance in the choice of the examples explains; another seed is another "
-        "matter. Shares have Wilson's, areas under the ROC curve DeLong's, all others the bootstrap's over examples."
+        "matter. Shares have Wilson's, areas under the ROC curve DeLong's, all others the bootstrap's over examples. "
+        "A score has none where all examples were right, or where nothing is known of its spread."
     )
     if name := reported.group_column:
         said += f" They take rows for independent; those of one {name} are not, so they are too narrow."
@@ -93,11 +96,13 @@ def _children(reported: Reported) -> list[Block]:
     if record.get("ensemble"):
         header, *rows = result_tables.of_ensemble(record)
         found.append(Table([header[0] or "metric", *header[1:]], rows))
-    from src.runs import records
-
     children = [(path, records.load(path)) for path in reported.members]
     rows = [
-        [path.name, str(child["seed"]), f"{best['name']} {shown.metric(best['value'])}" if (best := child.get("best")) else ""]
+        [
+            path.name,
+            str(child["seed"]),
+            f"{best['name']} {shown.metric(best['value'])}" if (best := child.get("best")) else "",
+        ]
         for path, child in children
     ]
     return [*found, Text("Its children:"), Table(["run", "seed", "best"], rows)]
@@ -110,15 +115,16 @@ def _baselines(reported: Reported) -> list[Block]:
     return [Text("Beside baselines on the same data:"), Table(["model", *header[1:]], rows)]
 
 
-def _classes(reported: Reported) -> list[list[Block]]:
-    header_and_rows = result_tables.of_classes(reported.record)
-    if not header_and_rows:
+def _classes(reported: Reported) -> list[Section]:
+    found = result_tables.of_classes(reported.record)
+    if not found:
         return []
-    header, *rows = header_and_rows
+    header, *rows = found
     split = "test" if reported.record["per_class"].get("test") else "val"
     more = [Text(f"{len(rows) - MOST_ROWS} more are in run.json.")] if len(rows) > MOST_ROWS else []
-    lead = Text(f"On {NAMES[split]}, the rarest first.")
-    return [[lead, Table(["name", *header[1:]], rows[:MOST_ROWS]), *more]]
+    title = "Classes" if reported.spec.target.kind == "single_label" else "Labels"
+    table = Table(["name", *header[1:]], rows[:MOST_ROWS])
+    return [Section(title, [Text(f"On {NAMES[split]}, the rarest first."), table, *more])]
 
 
 def _group(one: Grouped) -> list[Block]:
@@ -134,8 +140,9 @@ def _group(one: Grouped) -> list[Block]:
         said = f"Fewer than two groups have {FEW} examples: nothing is said of differences."
     else:
         said = (
-            f"Worst: {worst.name}, {one.metric} {shown.metric(worst.score.value)} ({interval(worst.score) or 'no interval'}, "
-            f"{worst.examples} examples); all together have {shown.metric(one.overall.value)}. "
+            f"Worst: {worst.name}, {one.metric} {shown.metric(worst.score.value)} "
+            f"({interval(worst.score) or 'no interval'}, {worst.examples} examples); all together have "
+            f"{shown.metric(one.overall.value)}. "
         )
         said += (
             "That is more than chance in its examples explains, though it was picked as the worst of "
@@ -148,7 +155,7 @@ def _group(one: Grouped) -> list[Block]:
 
 
 # ---------------------------------------------------------------------------------------------------------- calibration
-def _calibration(reported: Reported) -> list[list[Block]]:
+def _calibration(reported: Reported) -> list[Section]:
     """Return what was found on validation, and how it did on test."""
     found: dict[str, Any] | None = reported.record.get("calibration")
     if not found:
@@ -161,7 +168,7 @@ def _calibration(reported: Reported) -> list[list[Block]]:
         if found.get("threshold") is not None:
             gain = _pair(found, "balanced_acc_before", "balanced_acc_threshold")
             lines.append(f"Balanced accuracy of the likeliest class, and by the threshold: {gain}.")
-    return [[Bullets(lines)]]
+    return [Section("Calibration", [Bullets(lines)])]
 
 
 def _pair(found: dict[str, Any], before: str, after: str) -> str:
@@ -187,7 +194,8 @@ def svg_of(figure: Figure, unique: str) -> str:
         figure: that is drawn.
         unique: makes ids within the element unlike those of other images in the page.
     """
-    file, style = io.StringIO(), {"svg.fonttype": "none", "svg.hashsalt": unique}
+    file = io.StringIO()
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": unique}
     with matplotlib.rc_context(style):
         figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
     text = file.getvalue()
@@ -203,5 +211,3 @@ def best_of(record: dict[str, Any]) -> str:
     if "epoch" not in best:
         return value
     return f"{value} at epoch {best['epoch']}" if best["epoch"] else f"{value} before training, with the solved head"
-
-

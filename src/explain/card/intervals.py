@@ -161,7 +161,7 @@ def bootstrap(parts: csr_array, statistic: Callable[[np.ndarray], dict[str, np.n
         seed: of the resamples.
     """
     values = {name: float(value[0]) for name, value in statistic(np.asarray(parts.sum(0))[None]).items()}
-    count = parts.shape[0]
+    count: int = parts.shape[0]  # pyright: ignore[reportOptionalSubscript] # scipy's stub has None for it
     if count < 2:
         return {name: Score(value, None) for name, value in values.items()}
     drawn = [statistic(counts @ parts) for counts in _resamples(count, np.random.default_rng(seed))]

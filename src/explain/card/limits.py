@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+import torch
+
 from src.configs import shown
+from src.datamodules.base import count_classes
 from src.explain.card.by_group import FEW, Grouped
-from src.explain.card.reported import Reported
+from src.explain.card.reported import NAMES, Reported
 from src.runs.compare.caution import some
 from src.runs.exports import ExportSummary
 
@@ -53,8 +56,7 @@ def _test(reported: Reported) -> list[str]:
     read, there = record.get("tests_read", 0), "test" in reported.data["sizes"]
     chosen = "the scores are of the validation split, which also chose the checkpoint, so they flatter"
     if not read:
-        split = f"A test split: it is there and was never read; {chosen}." if there else f"A test split: none; {chosen}."
-        return [split]
+        return [f"A test split: {'it is there and was never read' if there else 'there is none'}; {chosen}."]
     if read > 1:
         return [f"An untouched test split: it was read {read} times, so it may have been chosen by."]
     return []
@@ -63,15 +65,13 @@ def _test(reported: Reported) -> list[str]:
 def _classes(reported: Reported) -> list[str]:
     if not (reported.evaluated and reported.spec.classes):
         return []
-    evaluated = reported.evaluated[0]
-    targets = evaluated.target
-    found: list[str] = []
-    counts = [int((targets == i).sum() if targets.ndim == 1 else (targets[:, i] > 0.5).sum()) for i in range(len(reported.spec.classes))]
-    one = "classes" if targets.ndim == 1 else "labels"
+    evaluated, single = reported.evaluated[0], reported.spec.target.kind == "single_label"
+    counts = count_classes(torch.from_numpy(evaluated.target), reported.spec.num_classes).tolist()
     few = [f"{name} ({count})" for name, count in zip(reported.spec.classes, counts, strict=True) if count < FEW]
-    if few:
-        found.append(f"{one.capitalize()} with fewer than {FEW} examples in {evaluated.split}: {some(few)}.")
-    found.append(f"Anything that is none of its {one}: it answers with one of them all the same.") if targets.ndim == 1 else None
+    what, split = "Classes" if single else "Labels", NAMES[evaluated.split]
+    found = [f"{what} with fewer than {FEW} examples in {split}: {some(few)}."] if few else []
+    if single:
+        found.append("Anything that is of none of its classes: it answers with one of them all the same.")
     return found
 
 
@@ -97,7 +97,8 @@ def _seeds(reported: Reported) -> list[str]:
 def _groups(reported: Reported, grouped: Sequence[Grouped]) -> list[str]:
     if not grouped:
         return ["Groups of examples, such as people of one age or pictures of one camera (--group COLUMN)."]
-    few = [f"{one.column} {group.name} ({group.examples})" for one in grouped for group in one.groups if not group.score]
+    all_groups = [(one, group) for one in grouped for group in one.groups]
+    few = [f"{one.column} {group.name} ({group.examples})" for one, group in all_groups if group.score is None]
     found = [f"Groups with fewer than {FEW} examples: {some(few)}."] if few else []
     left = [f"{one.left_out} of {one.column}" for one in grouped if one.left_out]
     return found + ([f"Smaller groups, which are not shown: {', '.join(left)}."] if left else [])

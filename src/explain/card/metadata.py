@@ -27,6 +27,7 @@ PIPELINES: dict[tuple[Kind, TargetKind], str] = {
 """The Hub has no tag for a number of an image or a text."""
 METRICS = {
     "acc": "accuracy",
+    "balanced_acc": "balanced_accuracy",
     "auroc": "roc_auc",
     "r2": "r_squared",
     "ece": "expected_calibration_error",

@@ -22,7 +22,7 @@ from src.tasks.objectives import Objective, default_objective
 
 SPLITS = ("test", "folds", "val")
 """Whose predictions are looked for: what the training has seen least comes first."""
-WAYS_OUT = {"running": "Wait for it", "died": "Go on with it", "interrupted": "Go on with it", "failed": "Go on with it"}
+NAMES = {"folds": "out of fold", "val": "validation", "test": "test"}
 CHECKS = Path("explanations") / "checks.json"
 """What `explain.py` leaves in a run: method, lines and warnings."""
 
@@ -110,25 +110,25 @@ def read(run: Path) -> Reported:
     Raises:
         InputError: it is no run, not done, or damaged.
     """
-    record = records.load(run)
-    if (now := state.state_of(run, record)) != "done":
-        reason = f" ({reason})" if now != "running" and (reason := record.get("reason")) else ""
+    found = runs.read(run)
+    record, now = found.record, found.state
+    if now == "running":
+        raise InputError(f"{run}: the run is at work, and a card is of one that is done. Wait for it.")
+    if now != "done":
+        reason = f" ({record['reason']})" if record.get("reason") else ""
         raise InputError(
-            f"{run}: the run is {now}{reason}, and a card is of one that is done. "
-            f"{WAYS_OUT[now]}: python scripts/run.py --resume {run}."
-            if now != "running"
-            else f"{run}: the run is running. Wait for it: its card is of what it ends with."
+            f"{run}: the run is {now}{reason}, and a card is of one that is done. Go on with it: "
+            f"python scripts/run.py --resume {run}"
         )
     members = parts_of(run, record, [])
-    first = record if members == [run] else records.load(members[0])
+    first = record if members == [run] else runs.read(members[0]).record
     with records.explain_record_errors(run, record):
         spec = records.spec_of(first)
         for name in ("data", "metrics", "wall_s"):
             record[name]
         for name in ("model", "weights", "device", "precision", "steps"):
             first[name]
-        found = Reported(run, record, members, first, spec, [], _seeds(run, record), _checked(run))
-    return Reported(**{**vars(found), "evaluated": _evaluated(run, spec)})
+    return Reported(run, record, members, first, spec, _evaluated(run, spec), _seeds(run, record), _checked(run))
 
 
 def _evaluated(run: Path, spec: DataSpec) -> list[Evaluated]:

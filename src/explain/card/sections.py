@@ -77,7 +77,7 @@ def _details(reported: Reported, exports: Sequence[str]) -> Table:
     else:
         licence = licence_of(source) or "not known here: ask their source"
     git = record.get("git", {})
-    commit = f"{git.get('commit') or 'unknown'}{', with uncommitted changes (uncommitted.diff)' if git.get('dirty') else ''}"
+    dirty = ", with uncommitted changes (uncommitted.diff)" if git.get("dirty") else ""
     rows = [
         ["experiment", record["experiment"]],
         ["network", _network(first)],
@@ -85,7 +85,7 @@ def _details(reported: Reported, exports: Sequence[str]) -> Table:
         ["their licence", licence],
         ["run", str(reported.run)],
         ["started", record.get("started", "unknown")],
-        ["commit", commit],
+        ["commit", f"{git.get('commit') or 'unknown'}{dirty}"],
         ["exports", "; ".join(exports) or "none"],
     ]
     if fold := record.get("fold"):
@@ -132,7 +132,8 @@ def _start(reported: Reported) -> list[Block]:
 def _data(reported: Reported) -> Section:
     data, of_first = reported.data, reported.first["data"]
     loud = data["stand_in"]
-    lead = f"{'STAND-IN: ' if loud else ''}{data['source']}; splits: {data['split']}; fingerprint {data['fingerprint']}."
+    source = f"{'STAND-IN: ' if loud else ''}{data['source']}"
+    lead = f"{source}; splits: {data['split']}; fingerprint {data['fingerprint']}."
     blocks: list[Block] = [Text(lead, loud=loud)]
     if reported.record.get("folds"):
         blocks.append(Text("Examples of the first fold:"))
@@ -206,14 +207,19 @@ def _speed(reported: Reported) -> Section:
 # ----------------------------------------------------------------------------------------------------------------- rest
 def _examined(reported: Reported) -> list[Block]:
     if reported.checked is None:
-        return [Text(f"Its answers were not explained (python scripts/explain.py {shlex.quote(str(reported.run))} FILE).")]
+        command = f"python scripts/explain.py {shlex.quote(str(reported.run))} FILE"
+        return [Text(f"Its answers were not explained ({command}).")]
     loud = [Text(warning, loud=True) for warning in reported.checked.warnings]
     return [*loud, Text(f"Explained by {reported.checked.method}."), Bullets(reported.checked.lines)]
 
 
 def energy(reported: Reported) -> str:
-    """Return what is known of the training's energy. No run measures it; this says why."""
-    if reported.record.get("host") == socket.gethostname():
+    """Return why the training's energy is not known: no run measures it."""
+    if reported.first["device"].startswith("cuda"):
+        return "not measured: a training does not read the GPU's counter"
+    if reported.record.get("host") != socket.gethostname():
+        return "not measured: a training reads no counter, and it ran on another machine"
+    if COUNTERS.is_dir():
         for path in sorted(COUNTERS.glob("*/energy_uj")):
             try:
                 path.read_text(encoding="ascii")
@@ -238,5 +244,3 @@ def _machine(reported: Reported) -> Table:
         ["software", versions],
     ]
     return Table(["", ""], rows)
-
-

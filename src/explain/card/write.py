@@ -22,8 +22,8 @@ from src.resources.files import atomic_write
 from src.terminal import console
 
 MARKDOWN, PAGE = "card.md", "card.html"
-SPECIAL = re.compile(r"[\\`*\[\]<>|~]|(?<![^\W_])_|_(?![^\W_])")
-"""Characters that mean something in Markdown; an underscore within a word does not."""
+SPECIAL = re.compile(r"[\\`*\[\]<|~]|\A[>#]|\A[+-](?= )|(?<![^\W_])_|_(?![^\W_])")
+"""Characters that mean something in Markdown: some do at the start of a line alone, an underscore not within a word."""
 SEAL = re.compile(r"<!-- scripts/card\.py wrote this: ([0-9a-f]{64}) -->\n\Z")
 
 
