@@ -142,6 +142,9 @@ def wrong_for(run: Path, table: Path, town: str) -> None:
     for name in ("large", "small"):
         rows[f"prob_{name}"] = np.where((rows["target"] == name) ^ wrong, 0.9, 0.1)
     rows.to_csv(run / "predictions_val.csv", index=False)
+    right = {"val/acc", "val/balanced_acc", "val/f1", "val/auroc"}  # no longer
+    metrics = {name: value for name, value in records.load(run)["metrics"].items() if name not in right}
+    change(run, metrics=metrics | {"val/acc": float(1 - wrong.mean())})
 
 
 # --------------------------------------------------------------------------------------------------------------- groups
@@ -166,8 +169,9 @@ def test_few_examples_say_nothing_and_the_experiments_groups_come_unasked(
     copied: Path, people: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     card, _ = write(copied)
-    households = section(card, "Groups of household")
-    assert "too few to say" in households or "up to" in households
+    households = validated(copied, people)["household"].value_counts()
+    said = f"{len(households)} groups, the largest of {households.max()} examples: too few to say."
+    assert said in section(card, "Groups of household")
     assert "those of one household are not, so they are too narrow" in card.read_text()
     assert "Utrecht" not in card.read_text()
     card, _ = write(copied, groups=["town"])
@@ -435,6 +439,17 @@ def test_a_run_that_is_not_done_is_refused(copied: Path, changes: dict[str, Any]
     assert not (copied / "card.md").exists()
 
 
+def test_predictions_of_other_weights_are_told(copied: Path, people: Path) -> None:
+    metrics = records.load(copied)["metrics"]
+    card, _ = write(copied)
+    assert f"| val/acc | {metrics['val/acc']:.4f} | 0." in card.read_text()
+    wrong_for(copied, people, "Ghent")
+    card, page = write(change(copied, metrics=metrics))
+    assert f"| val/acc | {metrics['val/acc']:.4f} |  |  |" in card.read_text()
+    assert "The saved predictions have val/acc " in page.read_text()
+    assert (ModelCard.load(card).data.eval_results or [])[0].metric_args is None
+
+
 def test_damaged_predictions_are_named(copied: Path) -> None:
     (copied / "predictions_val.csv").write_text("id,target\n1,small\n")
     with pytest.raises(InputError, match=r"predictions_val.csv: cannot be read as the run's predictions"):
@@ -462,8 +477,8 @@ def test_chromium_shows_the_page(copied: Path, people: Path, tmp_path: Path, wid
     record = records.load(copied)
     change(copied, data=record["data"] | {"stand_in": True})
     _, page = write(copied, groups=["town", "age"])
-    with Chromium(tmp_path / "profile", width=1200, height=5000) as browser:  # its windows are never as narrow as 400
-        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=5000, deviceScaleFactor=1, mobile=False)
+    with Chromium(tmp_path / "profile", width=1200, height=7000) as browser:  # its windows are never as narrow as 400
+        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=7000, deviceScaleFactor=1, mobile=False)
         browser.open(page.as_uri())
         text = browser.text()
         assert "Worst: Ghent" in text

@@ -31,6 +31,8 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    folded: str = ""
+    """What stands in place of the table until it is opened; '' for one that is open."""
     kind: ClassVar[str] = "table"
 
 

@@ -99,11 +99,13 @@ def grouped(reported: Reported, names: Sequence[str], data_dir: Path | None = No
         raise InputError(f"{flag}: {reported.run} has saved no predictions that could be grouped. Leave it out.")
     evaluated = reported.evaluated[0]
     cells = _cells(reported, evaluated, [typed(name) for name in names], data_dir)
-    return [_of_column(name, cells[name], evaluated) for name in map(typed, names)]
+    return [
+        _of_column(name, cells[name], evaluated, numbers=name != reported.group_column) for name in map(typed, names)
+    ]
 
 
-def _of_column(name: str, cells: pd.Series, evaluated: Evaluated) -> Grouped:
-    group_of, order = cut(cells.tolist())
+def _of_column(name: str, cells: pd.Series, evaluated: Evaluated, *, numbers: bool) -> Grouped:
+    group_of, order = cut(cells.tolist(), numbers=numbers)
     counts = group_of.value_counts()
     shown = [group for group in order if group in set(counts.index[:MOST_GROUPS])]
     kind, found = evaluated.objective.spec.target.kind, list[GroupScore]()
@@ -118,14 +120,15 @@ def _of_column(name: str, cells: pd.Series, evaluated: Evaluated) -> Grouped:
     return Grouped(name, evaluated.split, MAIN[kind], found, len(order) - len(shown), overall)
 
 
-def cut(cells: Sequence[str]) -> tuple[pd.Series, list[str]]:
+def cut(cells: Sequence[str], *, numbers: bool = True) -> tuple[pd.Series, list[str]]:
     """Return the group of each cell, and all groups in order: words as they are, many numbers by quartiles.
 
     Args:
         cells: as text, '' for missing ones.
+        numbers: whether there may be numbers; those of a column that names groups are words.
     """
     column = pa.chunked_array([pa.array(cells, pa.string())])
-    for spelling in SPELLINGS:
+    for spelling in SPELLINGS if numbers else ():
         values, bad = as_numbers(column, spelling)
         if not bad and len(np.unique(values[~np.isnan(values)])) > MOST_VALUES:
             edges = np.unique(np.nanquantile(values, (0.25, 0.5, 0.75)))

@@ -16,6 +16,7 @@ from src.explain.card.intervals import Score
 from src.explain.card.reported import NAMES, Reported
 from src.runs import records, result_tables
 from src.runs.summary import of_calibration
+from src.tasks.objectives.calibration import BINS
 
 MOST_ROWS = 50
 """Classes whose figures are shown, the rarest first."""
@@ -25,14 +26,16 @@ DRAWN = {"reliability": "Calibration", "confusion": "Confusion", "labels": "Labe
 
 def evaluation(reported: Reported, grouped: Sequence[Grouped]) -> Section:
     """Return the section."""
+    drawn = _drawings(reported)
+    others = [drawing for name, drawing in drawn.items() if name != "reliability"]
     parts = [
         Section("Testing Data, Factors & Metrics", [Text(_read(reported)), Text(_of_intervals(reported))]),
-        Section("Results", _results(reported)),
+        Section("Results", [*_results(reported), *others]),
         *_classes(reported),
         *(Section(f"Groups of {one.column}", _group(one)) for one in grouped),
-        *_calibration(reported),
+        *_calibration(reported, [drawn["reliability"]] if "reliability" in drawn else []),
     ]
-    return Section("Evaluation", [*_drawings(reported)], parts)
+    return Section("Evaluation", [], parts)
 
 
 def _read(reported: Reported) -> str:
@@ -77,7 +80,7 @@ def _results(reported: Reported) -> list[Block]:
             found.append(Text(f"All {len(each)} predictions {NAMES[each.split]} together:"))
             found.append(Table(["metric", "value", "95 % interval", "by"], pooled))
         return [*found, *_children(reported)]
-    known = {f"{each.split}/{name}": score for each in reported.evaluated for name, score in each.scores.items()}
+    known = reported.known
     names = sorted(metrics, key=lambda name: not name.startswith("test/"))
     rows = [
         [name, shown.metric(metrics[name]), interval(known.get(name)), known[name].how if name in known else ""]
@@ -128,6 +131,9 @@ def _classes(reported: Reported) -> list[Section]:
 
 
 def _group(one: Grouped) -> list[Block]:
+    if one.left_out and all(group.score is None for group in one.groups):
+        most = max(group.examples for group in one.groups)
+        return [Text(f"{len(one.groups) + one.left_out} groups, the largest of {most} examples: too few to say.")]
     rows = [
         [group.name, str(group.examples), shown.metric(score.value), interval(score)]
         if (score := group.score)
@@ -155,36 +161,31 @@ def _group(one: Grouped) -> list[Block]:
 
 
 # ---------------------------------------------------------------------------------------------------------- calibration
-def _calibration(reported: Reported) -> list[Section]:
-    """Return what was found on validation, and how it did on test."""
-    found: dict[str, Any] | None = reported.record.get("calibration")
-    if not found:
-        return []
-    lines = [f"Chosen on validation: {of_calibration(found)}."]
+def _calibration(reported: Reported, drawn: Sequence[Drawing]) -> list[Section]:
+    """Return what was chosen on validation, and what it gains."""
+    found: dict[str, Any] = reported.record.get("calibration", {})
+    lines = [f"Chosen on validation: {of_calibration(found)}."] if found else []
     if "ece_before" in found:
-        lines.append(f"Expected calibration error (15 bins) on validation: {_pair(found, 'ece_before', 'ece_after')}.")
-        if of_test := found.get("test"):
-            lines.append(f"On test, which chose none of it: {_pair(of_test, 'ece_before', 'ece_after')}.")
-        if found.get("threshold") is not None:
-            gain = _pair(found, "balanced_acc_before", "balanced_acc_threshold")
-            lines.append(f"Balanced accuracy of the likeliest class, and by the threshold: {gain}.")
-    return [Section("Calibration", [Bullets(lines)])]
-
-
-def _pair(found: dict[str, Any], before: str, after: str) -> str:
-    return f"{shown.metric(found[before])} before, {shown.metric(found[after])} after"
-
-
-def _drawings(reported: Reported) -> list[Drawing]:
-    if not reported.evaluated:
+        lines.append(f"ece is the expected calibration error in {BINS} bins, before the temperature and after it.")
+    if found.get("threshold") is not None:
+        before, after = (shown.metric(found[f"balanced_acc_{when}"]) for when in ("before", "threshold"))
+        lines.append(f"Balanced accuracy of the likeliest class {before}, by the threshold {after}.")
+    if not (lines or drawn):
         return []
+    return [Section("Calibration", [*([Bullets(lines)] if lines else []), *drawn])]
+
+
+def _drawings(reported: Reported) -> dict[str, Drawing]:
+    """Return what TensorBoard shows of the first evaluated split, by name."""
+    if not reported.evaluated:
+        return {}
     each = reported.evaluated[0]
     calibration = {"temperature": 1.0} | reported.record.get("calibration", {})
     figures = each.objective.figures(each.predicted, each.target, calibration)
-    return [
-        Drawing(f"{DRAWN.get(name, name)}, {NAMES[each.split]}", svg_of(figure, f"card {number}"))
-        for number, (name, figure) in enumerate(figures)
-    ]
+    return {
+        name: Drawing(f"{DRAWN.get(name, name)}, {NAMES[each.split]}", svg_of(figure, f"card {name}"))
+        for name, figure in figures
+    }
 
 
 def svg_of(figure: Figure, unique: str) -> str:

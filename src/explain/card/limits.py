@@ -36,6 +36,11 @@ def warnings(reported: Reported) -> list[str]:
         )
     for name, wanted in reported.first.get("asked", {}).items():
         found.append(f"STAND-IN: {name} {record['fields'].get(name)} took the place of {wanted}.")
+    for name, own in reported.strange.items():
+        then = shown.metric(reported.record["metrics"][name])
+        found.append(
+            f"The saved predictions have {name} {shown.metric(own)}, the record {then}: one of them was changed."
+        )
     if reported.checked:
         found += [f"Explanations: {warning}" for warning in reported.checked.warnings]
     return found

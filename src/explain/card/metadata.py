@@ -93,8 +93,7 @@ def base_of(source: str) -> str | None:
 def _result(reported: Reported, name: str, value: float, hub: str) -> EvalResult:
     split, data = name.partition("/")[0], reported.data
     note = " (STAND-IN)" if data["stand_in"] else ""
-    scores = next((each.scores for each in reported.evaluated if each.split == split), {})
-    score = scores.get(_bare(name))
+    score = reported.known.get(name)
     interval = [round(end, 6) for end in score.interval] if score and score.interval else None
     return EvalResult(
         task_type=task_of(reported),

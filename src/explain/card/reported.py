@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,11 +98,30 @@ class Reported:
             return "image"
         return "table" if self.spec.numbers or self.spec.categories else "example"
 
+    @cached_property
+    def known(self) -> Scores:
+        """Scores with intervals, by metrics of the record such as 'val/acc'; without those of `strange`."""
+        return {name: score for name, score in self._scores.items() if name not in self.strange}
+
+    @cached_property
+    def strange(self) -> dict[str, float]:
+        """Metrics of the record that its saved predictions do not have -> what they have."""
+        pairs = ((name, self.record["metrics"].get(name), score.value) for name, score in self._scores.items())
+        return {name: own for name, then, own in pairs if then is not None and not _alike(then, own)}
+
+    @cached_property
+    def _scores(self) -> Scores:
+        return {f"{each.split}/{name}": score for each in self.evaluated for name, score in each.scores.items()}
+
     @property
     def group_column(self) -> str:
         """The column whose rows the splits keep together, '' for none."""
         columns = self.record["fields"].get("columns")
         return columns.get("group", "") if isinstance(columns, dict) else ""
+
+
+def _alike(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3) or (math.isnan(one) and math.isnan(other))
 
 
 def read(run: Path) -> Reported:

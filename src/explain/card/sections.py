@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import shlex
 import socket
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.configs.errors import InputError
+from src.configs.jsonable import to_json
 from src.deploy.licences import licence_of
 from src.experiment import Experiment
 from src.explain.card.blocks import Block, Bullets, Code, Section, Table, Text
@@ -164,20 +167,28 @@ def _procedure(reported: Reported) -> Section:
         "Training Procedure",
         [
             *map(Text, said),
-            Text("Every field that is not as the base of all experiments has it:"),
-            Table(["field", "value", "base", "set by"], recipe(record)),
+            Table(["field", "value", "base", "set by"], recipe(record), "Every field that is not as its base has it"),
         ],
     )
 
 
 def recipe(record: dict[str, Any]) -> list[list[str]]:
-    """Return field, value, what the base of all experiments has, and who set it: the experiment, a flag, the number of
-    rows or what the machine lacked."""
+    """Return field, value, what its base has, and who set it: the experiment, a flag, the number of rows or what the
+    machine lacked.
+
+    The base is `Experiment`, and for values within a field the field's type; an experiment's own fields have none.
+    """
     base, now = flat(Experiment().to_json()), flat(record["fields"], without=("seed",))
     try:
-        own = flat(load(record["experiment"])().to_json())
+        experiment = load(record["experiment"])()
     except (InputError, ImportError, TypeError):  # of other code, or of a notebook
-        own = {}
+        own: dict[str, Any] = {}
+    else:
+        own = flat(experiment.to_json())
+        for field in dataclasses.fields(experiment):
+            if dataclasses.is_dataclass(value := getattr(experiment, field.name)):
+                with contextlib.suppress(TypeError):  # a type whose values have no defaults
+                    base |= flat({field.name: to_json(dataclasses.asdict(type(value)()))})
     sized, asked = flat(record.get("sized", {}).get("was", {})), flat(record.get("asked", {}))
     rows: list[list[str]] = []
     for name, value in now.items():
@@ -192,10 +203,10 @@ def recipe(record: dict[str, Any]) -> list[list[str]]:
 
 def _speed(reported: Reported) -> Section:
     record, first = reported.record, reported.first
-    speed = f"{first['samples_per_s']:.3g} while training" if first.get("samples_per_s") else "not measured"
+    speed = first.get("samples_per_s")
     rows = [
         ["wall time", f"{record['wall_s']:.1f} s"],
-        ["examples a second", speed],
+        ["examples a second", f"{speed:,.{0 if speed >= 100 else 1}f} while training" if speed else "not measured"],
         ["peak memory", "not recorded"],
     ]
     if spent := first.get("time"):
