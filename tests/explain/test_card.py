@@ -23,6 +23,7 @@ from experiments.texts import TextsLstm
 from scripts import card as command
 from src import cli
 from src.experiment import Columns, InputError, Perceptron, Vocabulary
+from src.explain.card.evaluation import number
 from src.explain.card.metadata import base_of
 from src.explain.card.reported import read
 from src.explain.card.sections import energy, recipe
@@ -122,6 +123,11 @@ def section(card: Path, title: str) -> str:
     """Return the text below a heading of `card.md` and what is above the next of any size, blanks made one."""
     found = re.split(r"^#+ (.*)\n", card.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(found[1::2], found[2::2], strict=True))[title]
+
+
+def front_of(card: Path) -> Any:
+    """Return the front matter of a `card.md` as Hugging Face's library reads it."""
+    return ModelCard.load(card).data
 
 
 def validated(run: Path, table: Path) -> pd.DataFrame:
@@ -239,7 +245,7 @@ def test_it_says_what_was_not_tested(copied: Path, people: Path) -> None:
     change(copied, tests_read=2, data=record["data"] | {"stand_in": True}, asked={"backbone": "resnet50"})
     card, page = write(copied)
     assert "it was read 2 times" in section(card, "Bias, Risks, and Limitations")
-    assert "stand-in-data" in (ModelCard.load(card).data.tags or [])
+    assert "stand-in-data" in (front_of(card).tags or [])
     for part in (card.read_text(), page.read_text()):
         assert "no score here holds for the real data" in part
         assert "took the place of resnet50" in part
@@ -273,7 +279,7 @@ def test_the_recipe_says_who_set_what(copied: Path) -> None:
 
 def test_front_matter_is_hugging_faces(copied: Path) -> None:
     card, _ = write(copied)
-    data = ModelCard.load(card).data
+    data = front_of(card)
     assert (data.pipeline_tag, data.license, data.library_name) == ("tabular-classification", "unknown", "leyden")
     results = {one.metric_name: one for one in data.eval_results or []}
     accuracy = results["val/acc"]
@@ -306,7 +312,7 @@ def test_front_matter_is_hugging_faces(copied: Path) -> None:
 def test_first_weights_and_their_licence(copied: Path, source: str, licence: str, base: str | None) -> None:
     change(copied, weights={"source": source})
     card, _ = write(copied)
-    data = ModelCard.load(card).data
+    data = front_of(card)
     assert (data.license, data.base_model) == (licence, base)
     assert base_of(source) == base
     details = section(card, "Model Details")
@@ -351,7 +357,7 @@ def test_what_users_named_is_escaped(copied: Path) -> None:
     assert "<script" not in body.replace("\\<script", "")
     assert "alert('x')\\</script>\\|\\*b\\*" in body
     assert all(line.count(" | ") == 1 for line in section(card, "Model Details").splitlines() if "EVIL" in line)
-    assert ModelCard.load(card).data.eval_results
+    assert front_of(card).eval_results
 
 
 def test_plain_text_stays_plain_in_markdown() -> None:
@@ -379,14 +385,14 @@ def test_a_cross_validation(people: Path) -> None:
     card, page = write(run, groups=["town"])
     record = records.load(run)
     results = section(card, "Results")
-    assert f"| test/rmse | {record['metrics']['test/rmse']:.4f} | {record['spread']['test/rmse']:.4f} |" in results
+    assert f"| test/rmse | {record['metrics']['test/rmse']:.6g} | {number(record['spread']['test/rmse'])} |" in results
     assert "All 600 predictions out of fold together" in results
     assert all(f"| fold-{number} | " in results for number in (1, 2))
     towns = pd.read_csv(people)["town"].value_counts()
     assert shown_groups(section(card, "Groups of town")) == dict(towns)
     rows = pd.read_csv(run / "predictions_folds.csv").merge(pd.read_csv(people)[["id", "town"]], on="id")
     error = (rows["prediction"] - rows["target"])[rows["town"] == "Delft"]
-    assert f"| Delft | {len(error)} | {np.sqrt((error**2).mean()):.4f} |" in section(card, "Groups of town")
+    assert f"| Delft | {len(error)} | {number(np.sqrt((error**2).mean()))} |" in section(card, "Groups of town")
     text = section(card, "Bias, Risks, and Limitations")
     assert "cross-validated" not in text
     assert "the mean of 2 networks" in page.read_text()
@@ -411,7 +417,7 @@ def test_an_ensemble(people: Path) -> None:
 def test_a_module_of_ones_own() -> None:
     run = runner.run(Lightning(max_epochs=1))
     card, page = write(run)
-    data = ModelCard.load(card).data
+    data = front_of(card)
     assert (data.pipeline_tag, data.eval_results) == (None, None)
     assert "| val_loss |" in section(card, "Results")
     assert "It predicts what its own module returns" in section(card, "Model Details")
@@ -447,7 +453,7 @@ def test_predictions_of_other_weights_are_told(copied: Path, people: Path) -> No
     card, page = write(change(copied, metrics=metrics))
     assert f"| val/acc | {metrics['val/acc']:.4f} |  |  |" in card.read_text()
     assert "The saved predictions have val/acc " in page.read_text()
-    assert (ModelCard.load(card).data.eval_results or [])[0].metric_args is None
+    assert (front_of(card).eval_results or [])[0].metric_args is None
 
 
 def test_damaged_predictions_are_named(copied: Path) -> None:

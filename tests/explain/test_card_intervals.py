@@ -72,17 +72,21 @@ def test_an_area_has_the_spread_that_fresh_samples_have(num_classes: int) -> Non
 
 def test_intervals_of_numbers_hold_what_they_say() -> None:
     """Of 200 samples, 95 % of the intervals hold the true error of 2."""
-    hold = []
-    for seed in range(200):
+
+    def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
         target = rng.normal(100, 5, 120)
-        predicted = {"prediction": target + rng.normal(0, 2, 120)}
-        found = scores_of("regression", predicted, target)
-        low, high = of(found["rmse"])
+        return target, target + rng.normal(0, 2, 120)
+
+    hold = []
+    for target, prediction in map(drawn, range(200)):
+        low, high = of(scores_of("regression", {"prediction": prediction}, target)["rmse"])
         hold.append(low <= 2 <= high)
     assert np.mean(hold) == pytest.approx(0.94, abs=0.04)
-    assert found["r2"].value == pytest.approx(r2_score(target, predicted["prediction"]))
-    assert found["mae"].value == pytest.approx(np.abs(predicted["prediction"] - target).mean())
+    target, prediction = drawn(0)
+    found = scores_of("regression", {"prediction": prediction}, target)
+    assert found["r2"].value == pytest.approx(r2_score(target, prediction))
+    assert found["mae"].value == pytest.approx(np.abs(prediction - target).mean())
 
 
 def test_scores_of_labels_are_scikit_learns() -> None:

@@ -20,7 +20,7 @@ from src.tasks.objectives.calibration import BINS
 
 MOST_ROWS = 50
 """Classes whose figures are shown, the rarest first."""
-DRAWN = {"reliability": "Calibration", "confusion": "Confusion", "labels": "Labels", "regression": "Predictions"}
+DRAWN = {"reliability": "Calibration", "confusion": "Confusion", "labels": "Labels", "predictions": "Predictions"}
 """Names of an objective's figures -> titles."""
 
 
@@ -53,7 +53,7 @@ def _of_intervals(reported: Reported) -> str:
     said = (
         "Intervals are of 95 % and say what chance in the choice of the examples explains; another seed is another "
         "matter. Shares have Wilson's, areas under the ROC curve DeLong's, all others the bootstrap's over examples. "
-        "A score has none where all examples were right, or where nothing is known of its spread."
+        "A score has none where every resample gives the same, as where nothing was wrong, or where none is computed."
     )
     if name := reported.group_column:
         said += f" They take rows for independent; those of one {name} are not, so they are too narrow."
@@ -61,9 +61,14 @@ def _of_intervals(reported: Reported) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
+def number(value: float) -> str:
+    """Return a score with as many digits as the metrics of a run have, large ones with six in all."""
+    return shown.metric(value) if not abs(value) >= 1000 else f"{value:.6g}"
+
+
 def interval(score: Score | None) -> str:
     """Return an interval in words, '' for none."""
-    return f"{shown.metric(score.interval[0])} to {shown.metric(score.interval[1])}" if score and score.interval else ""
+    return f"{number(score.interval[0])} to {number(score.interval[1])}" if score and score.interval else ""
 
 
 def _results(reported: Reported) -> list[Block]:
@@ -73,17 +78,17 @@ def _results(reported: Reported) -> list[Block]:
         return [Text("The run has logged no metric.")]
     spread = record.get("spread", {})
     if record.get("folds"):
-        rows = [[name, shown.metric(value), shown.metric(spread[name])] for name, value in metrics.items()]
+        rows = [[name, number(value), number(spread[name])] for name, value in metrics.items()]
         found: list[Block] = [Table(["metric", "mean over the folds", "deviation"], rows)]
         for each in reported.evaluated:
-            pooled = [[name, shown.metric(s.value), interval(s), s.how] for name, s in each.scores.items()]
+            pooled = [[name, number(s.value), interval(s), s.how] for name, s in each.scores.items()]
             found.append(Text(f"All {len(each)} predictions {NAMES[each.split]} together:"))
             found.append(Table(["metric", "value", "95 % interval", "by"], pooled))
         return [*found, *_children(reported)]
     known = reported.known
     names = sorted(metrics, key=lambda name: not name.startswith("test/"))
     rows = [
-        [name, shown.metric(metrics[name]), interval(known.get(name)), known[name].how if name in known else ""]
+        [name, number(metrics[name]), interval(known.get(name)), known[name].how if name in known else ""]
         for name in names
     ]
     counts = ", ".join(f"{len(each)} of {NAMES[each.split]}" for each in reported.evaluated)
@@ -104,7 +109,7 @@ def _children(reported: Reported) -> list[Block]:
         [
             path.name,
             str(child["seed"]),
-            f"{best['name']} {shown.metric(best['value'])}" if (best := child.get("best")) else "",
+            f"{best['name']} {number(best['value'])}" if (best := child.get("best")) else "",
         ]
         for path, child in children
     ]
@@ -135,7 +140,7 @@ def _group(one: Grouped) -> list[Block]:
         most = max(group.examples for group in one.groups)
         return [Text(f"{len(one.groups) + one.left_out} groups, the largest of {most} examples: too few to say.")]
     rows = [
-        [group.name, str(group.examples), shown.metric(score.value), interval(score)]
+        [group.name, str(group.examples), number(score.value), interval(score)]
         if (score := group.score)
         else [group.name, str(group.examples), "too few to say", ""]
         for group in one.groups
@@ -146,9 +151,9 @@ def _group(one: Grouped) -> list[Block]:
         said = f"Fewer than two groups have {FEW} examples: nothing is said of differences."
     else:
         said = (
-            f"Worst: {worst.name}, {one.metric} {shown.metric(worst.score.value)} "
+            f"Worst: {worst.name}, {one.metric} {number(worst.score.value)} "
             f"({interval(worst.score) or 'no interval'}, {worst.examples} examples); all together have "
-            f"{shown.metric(one.overall.value)}. "
+            f"{number(one.overall.value)}. "
         )
         said += (
             "That is more than chance in its examples explains, though it was picked as the worst of "
@@ -168,7 +173,7 @@ def _calibration(reported: Reported, drawn: Sequence[Drawing]) -> list[Section]:
     if "ece_before" in found:
         lines.append(f"ece is the expected calibration error in {BINS} bins, before the temperature and after it.")
     if found.get("threshold") is not None:
-        before, after = (shown.metric(found[f"balanced_acc_{when}"]) for when in ("before", "threshold"))
+        before, after = (number(found[f"balanced_acc_{when}"]) for when in ("before", "threshold"))
         lines.append(f"Balanced accuracy of the likeliest class {before}, by the threshold {after}.")
     if not (lines or drawn):
         return []
@@ -208,7 +213,7 @@ def best_of(record: dict[str, Any]) -> str:
     best = record.get("best")
     if not best:
         return "the last epoch, since nothing is monitored"
-    value = f"{best['name']} {shown.metric(best['value'])}"
+    value = f"{best['name']} {number(best['value'])}"
     if "epoch" not in best:
         return value
     return f"{value} at epoch {best['epoch']}" if best["epoch"] else f"{value} before training, with the solved head"

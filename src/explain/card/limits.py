@@ -39,7 +39,7 @@ def warnings(reported: Reported) -> list[str]:
     for name, own in reported.strange.items():
         then = shown.metric(reported.record["metrics"][name])
         found.append(
-            f"The saved predictions have {name} {shown.metric(own)}, the record {then}: one of them was changed."
+            f"The saved predictions have {name} {shown.metric(own)}, the record {then}: one of them was changed since."
         )
     if reported.checked:
         found += [f"Explanations: {warning}" for warning in reported.checked.warnings]

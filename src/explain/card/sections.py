@@ -186,7 +186,8 @@ def recipe(record: dict[str, Any]) -> list[list[str]]:
     else:
         own = flat(experiment.to_json())
         for field in dataclasses.fields(experiment):
-            if dataclasses.is_dataclass(value := getattr(experiment, field.name)):
+            value: Any = getattr(experiment, field.name)
+            if dataclasses.is_dataclass(value):
                 with contextlib.suppress(TypeError):  # a type whose values have no defaults
                     base |= flat({field.name: to_json(dataclasses.asdict(type(value)()))})
     sized, asked = flat(record.get("sized", {}).get("was", {})), flat(record.get("asked", {}))
