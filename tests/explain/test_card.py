@@ -261,7 +261,7 @@ def test_other_seeds_are_counted(copied: Path) -> None:
     other = shutil.copytree(copied, copied.with_name("other"))
     change(other, seed=3, fields=records.load(copied)["fields"] | {"patience": 9})
     text = section(write(copied)[0], "Bias, Risks, and Limitations")
-    assert f"More than 3 seeds: with 2 others of the same settings {best['name']} is 0.5000 ± 0.2500" in text
+    assert f"More than 3 seeds: with seed 1, 2 of the same settings {best['name']} is 0.5000 ± 0.2500" in text
 
 
 def test_the_recipe_says_who_set_what(copied: Path) -> None:
@@ -454,6 +454,23 @@ def test_predictions_of_other_weights_are_told(copied: Path, people: Path) -> No
     assert f"| val/acc | {metrics['val/acc']:.4f} |  |  |" in card.read_text()
     assert "The saved predictions have val/acc " in page.read_text()
     assert (front_of(card).eval_results or [])[0].metric_args is None
+
+
+def test_whatever_a_record_lacks_is_no_traceback(copied: Path, people: Path) -> None:
+    """Records of before lack some of it, and a damaged one anything."""
+    record = records.load(copied)
+    record["fields"] = {name: value for name, value in record["fields"].items() if name != "columns"}  # read no data
+    written, said = 0, list[str]()
+    for name in record:
+        (copied / "run.json").write_text(json.dumps({key: value for key, value in record.items() if key != name}))
+        try:
+            write(copied)
+        except InputError as error:
+            said.append(str(error))
+        else:
+            written += 1
+    assert written > 15
+    assert all("run.json" in why for why in said)
 
 
 def test_damaged_predictions_are_named(copied: Path) -> None:

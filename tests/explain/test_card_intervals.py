@@ -52,7 +52,7 @@ def test_the_bootstrap_is_scipys() -> None:
         lambda true, label: balanced_accuracy_score(true, label),
         paired=True,
         vectorized=False,
-        n_resamples=1500,
+        n_resamples=800,
         method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval

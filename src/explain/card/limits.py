@@ -91,7 +91,7 @@ def _seeds(reported: Reported) -> list[str]:
             values = [run.best["value"] for run in reported.seeds]
             mean, spread = shown.metric(statistics.mean(values)), shown.metric(statistics.stdev(values))
             found.append(
-                f"More than {len(values)} seeds: with {len(others)} others of the same settings {best['name']} is "
+                f"More than {len(values)} seeds: with seed {some(str(run.seed) for run in others)} of the same settings {best['name']} is "
                 f"{mean} ± {spread}; this run has {shown.metric(best['value'])}."
             )
     if not record.get("folds"):

@@ -93,13 +93,13 @@ def base_of(source: str) -> str | None:
 def _result(reported: Reported, name: str, value: float, hub: str) -> EvalResult:
     split, data = name.partition("/")[0], reported.data
     note = " (STAND-IN)" if data["stand_in"] else ""
-    score = reported.known.get(name)
+    score, folds = reported.known.get(name), reported.record.get("folds")
     interval = [round(end, 6) for end in score.interval] if score and score.interval else None
     return EvalResult(
         task_type=task_of(reported),
         dataset_type=hub or re.sub(r"[^a-z0-9]+", "-", data["source"].lower()).strip("-") or "unknown",
         dataset_name=f"{data['source']}{note}",
-        dataset_split={"val": "validation"}.get(split, split),
+        dataset_split=f"{folds} folds" if folds else {"val": "validation"}.get(split, split),
         dataset_args={"fingerprint": data["fingerprint"]},
         metric_type=METRICS.get(_bare(name), _bare(name)),
         metric_name=name,

@@ -19,6 +19,7 @@ from src.explain.card.metadata import metadata
 from src.explain.card.reported import read
 from src.explain.card.sections import sections
 from src.resources.files import atomic_write
+from src.runs import records
 from src.terminal import console
 
 MARKDOWN, PAGE = "card.md", "card.html"
@@ -50,10 +51,9 @@ def write(
             of_groups += grouped(reported, [name], data_dir)
         except InputError as error:  # nobody has asked for it
             console.line("NOTE", f"no scores by --columns.group: {error}")
-    parts, loud = sections(reported, of_groups), warnings(reported)
-    seed = f", seed {reported.record['seed']}"
-    title = f"{reported.name}{'' if len(reported.members) > 1 else seed}"
-    front = metadata(reported).to_yaml()
+    with records.explain_record_errors(run, reported.record):
+        parts, loud, front = sections(reported, of_groups), warnings(reported), metadata(reported).to_yaml()
+        title = reported.name if len(reported.members) > 1 else f"{reported.name}, seed {reported.record['seed']}"
     markdown = _environment(escape=False).get_template(MARKDOWN).render(title=title, warnings=loud, sections=parts)
     page = _environment(escape=True).get_template(PAGE).render(title=title, warnings=loud, sections=parts)
     try:
