@@ -90,9 +90,10 @@ def _seeds(reported: Reported) -> list[str]:
         elif (best := record.get("best")) and all(run.best for run in reported.seeds):
             values = [run.best["value"] for run in reported.seeds]
             mean, spread = shown.metric(statistics.mean(values)), shown.metric(statistics.stdev(values))
+            which = some(str(run.seed) for run in others)
             found.append(
-                f"More than {len(values)} seeds: with seed {some(str(run.seed) for run in others)} of the same settings {best['name']} is "
-                f"{mean} ± {spread}; this run has {shown.metric(best['value'])}."
+                f"More than {len(values)} seeds: with seed {which} of the same settings {best['name']} is {mean} ± "
+                f"{spread}; this run has {shown.metric(best['value'])}."
             )
     if not record.get("folds"):
         found.append("Other splits of the same data: it was not cross-validated.")

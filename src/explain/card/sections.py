@@ -186,10 +186,10 @@ def recipe(record: dict[str, Any]) -> list[list[str]]:
     else:
         own = flat(experiment.to_json())
         for field in dataclasses.fields(experiment):
-            value: Any = getattr(experiment, field.name)
-            if dataclasses.is_dataclass(value):
+            kind: Any = type(getattr(experiment, field.name))
+            if dataclasses.is_dataclass(kind):
                 with contextlib.suppress(TypeError):  # a type whose values have no defaults
-                    base |= flat({field.name: to_json(dataclasses.asdict(type(value)()))})
+                    base |= flat({field.name: to_json(dataclasses.asdict(kind()))})
     sized, asked = flat(record.get("sized", {}).get("was", {})), flat(record.get("asked", {}))
     rows: list[list[str]] = []
     for name, value in now.items():
