@@ -187,7 +187,7 @@ def recipe(record: dict[str, Any]) -> list[list[str]]:
         own = flat(experiment.to_json())
         for field in dataclasses.fields(experiment):
             kind: Any = type(getattr(experiment, field.name))
-            if dataclasses.is_dataclass(kind):
+            if hasattr(kind, "__dataclass_fields__"):
                 with contextlib.suppress(TypeError):  # a type whose values have no defaults
                     base |= flat({field.name: to_json(dataclasses.asdict(kind()))})
     sized, asked = flat(record.get("sized", {}).get("was", {})), flat(record.get("asked", {}))
