@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from src.configs.errors import InputError
 from src.configs.words import word
-from src.datamodules import DataModule, Fold, ImageTable, Table, TextTable
+from src.datamodules import DataModule, ImageTable, Table, TextTable
 from src.datamodules.headers import SUFFIXES, require_column, typed
 from src.datamodules.ids import id_column
 from src.datamodules.sources import own_data, split_files
@@ -22,13 +22,12 @@ from src.datamodules.tables.cells import words
 from src.datamodules.tables.spelling import PLAIN, Spelling
 from src.datamodules.tables.table_files import from_frame, read
 from src.datamodules.tables.values import as_numbers
-from src.deploy.parts import moved_to
 from src.explain.card.intervals import MAIN, Score, scores_of
 from src.explain.card.reported import Evaluated, Reported
+from src.inference.own_data import data_of, moved_to
 from src.loading import load
 from src.resources.files import as_on_disk, printable
 from src.runs import records
-from src.training.build import make_datamodule, set_up
 
 FEW = 20
 """Examples below which nothing is said of a group."""
@@ -38,6 +37,8 @@ MOST_VALUES = 8
 """Distinct numbers up to which each is a group; more are cut into quartiles."""
 SPELLINGS = (PLAIN, Spelling(decimal=","))
 MISSING = "(missing)"
+TABLES = (Table, TextTable, ImageTable)
+"""Data modules whose examples are rows of a table."""
 
 
 @dataclass(frozen=True)
@@ -160,18 +161,11 @@ def _cells_of(run: Path, split: str, ids: list[str], names: list[str], data_dir:
     record = records.load(run)
     with records.explain_record_errors(run, record):
         experiment = load(record["experiment"]).from_json(record["fields"])
-    experiment = moved_to(experiment, data_dir)
-    datamodule: Any = make_datamodule(experiment, Fold(**record["fold"]) if "fold" in record else None)
-    if not isinstance(datamodule, Table | TextTable | ImageTable):
+    if not isinstance(experiment.datamodule(), TABLES):
         raise InputError(
             f"--group {names[0]}: the data of {run} ({record['data']['source']}) are no table, so they have no columns."
         )
-    set_up(experiment, datamodule, run, recorded=True)
-    if datamodule.fingerprint != (then := record["data"]["fingerprint"]):
-        raise InputError(
-            f"--group {names[0]}: the data have changed since the run (fingerprint {datamodule.fingerprint}, then "
-            f"{then}). Put them back, or name them: --data-dir."
-        )
+    datamodule = data_of(run, moved_to(experiment, data_dir))
     table, there = _table_of(datamodule, split)
     for name in names:
         require_column(table.column_names, name, "--group")
