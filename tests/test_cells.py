@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ADD_FIGURE, own_home
+from huggingface_hub import ModelCard
 from kills import Mortal, SmallBackbone, differences, in_process, only_run, train
 
 from experiments.images import Images, ImagesMultiLabel, ImagesRegression
@@ -25,6 +26,7 @@ from src.cli.parser import PredictFlags, RunFlags
 from src.data_checks import check
 from src.deploy.export import export
 from src.experiment import Perceptron, Recurrent, TextPrep, Vocabulary
+from src.explain.card import write as card
 from src.inference.batch import predict
 from src.runs import records
 from src.training.build import build_parts
@@ -433,3 +435,22 @@ def test_predict_py_writes_the_same(done: Done, tmp_path: Path, capsys: pytest.C
     found = predict(done.run, [done.data], calibrate=False)
     assert out.read_text() == found.text
     assert found.notes[0] in said, "they came with their targets"
+
+
+def test_a_card_says_what_the_record_says(done: Done, tmp_path: Path) -> None:
+    markdown, page = card.write(done.run, out=tmp_path)
+    found: Any = ModelCard.load(markdown)
+    record = records.load(done.run)
+    scores = {result.metric_name: result.metric_value for result in found.data.eval_results or []}
+    expected = {name: value for name, value in record["metrics"].items() if not name.endswith("/loss")}
+    assert scores == pytest.approx({name: value for name, value in expected.items() if value == value}, abs=1e-6)
+    reported = card.read(done.run)
+    assert reported.strange == {}
+    assert len(reported.known) >= (4 if done.cell.score == "accuracy" else 3) * 2, "of both splits"
+    for name, score in reported.known.items():
+        assert score.value == pytest.approx(expected[name], rel=1e-5, abs=1e-6, nan_ok=True), name
+        assert score.interval is None or score.interval[0] <= score.value <= score.interval[1]
+    for part in (found.text, page.read_text()):
+        assert done.cell.column in part
+        assert all(name in part for name in done.cell.classes)
+    assert "<svg" in page.read_text()

@@ -1,3 +1,5 @@
+from .card import CardFlags as CardFlags
+from .card import card as card
 from .export import ExportFlags as ExportFlags
 from .export import export as export
 from .parser import CheckFlags as CheckFlags
