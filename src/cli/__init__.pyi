@@ -1,5 +1,7 @@
 from .card import CardFlags as CardFlags
 from .card import card as card
+from .explain import ExplainFlags as ExplainFlags
+from .explain import explain as explain
 from .export import ExportFlags as ExportFlags
 from .export import export as export
 from .parser import CheckFlags as CheckFlags

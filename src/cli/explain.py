@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from src.cli.parser import NoColor
 from src.configs.errors import InputError
 from src.configs.explain import MethodName
+from src.resources.files import write_json
 from src.terminal import console
+
+if TYPE_CHECKING:
+    from src.explain.explain import Explainer
+    from src.explain.explanation import Explanations
+
+FOLDER = "explanations"
+"""Of a run."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +63,39 @@ class ExplainFlags:
 
 def explain(flags: ExplainFlags) -> int:
     """Explain, write the page and the numbers, and say what was found; return the exit code."""
-    from src.explain import page
     from src.explain.explain import Explainer
     from src.training.trainer import quieten
 
     quieten()
     began = time.monotonic()
     explainer = Explainer(flags.run, method=flags.method, target=flags.target, data_dir=flags.data_dir)
-    inputs = explainer.worst(flags.mistakes) if flags.mistakes else flags.inputs
-    found = explainer.explain(inputs, flags.budget)
-    written = page.write_all(found, explainer, flags.out)
+    found = explainer.explain(explainer.worst(flags.mistakes) if flags.mistakes else flags.inputs, flags.budget)
+    written = write(found, explainer, flags.out or flags.run / FOLDER / "explanations.html", flags.target)
     for reason in found.checks.warnings:
         console.line("WRONG", f"do not trust these explanations: {reason}")
-    console.line("method", found.method)
-    for name, text in found.checks.lines().items():
+    lines = {"method": found.method, **found.checks.lines()}
+    for name, text in lines.items():
         console.line(name, text)
-    for note in found.notes:
+    for note in [*found.notes, *(f"{name}: {why}" for name, why in found.errors.items())]:
         console.line("note", note)
-    for name, why in found.errors.items():
-        console.line("note", f"{name}: {why}")
-    seconds = time.monotonic() - began
-    console.line("explained", f"{len(found)} inputs in {seconds:.1f} s; {', '.join(map(str, written))}")
+    count = f"{len(found)} input{'s' * (len(found) > 1)}"
+    console.line("explained", f"{count} in {time.monotonic() - began:.1f} s: {', '.join(map(str, written))}")
     return 0
+
+
+def write(found: Explanations, explainer: Explainer, out: Path, asked: str) -> list[Path]:
+    """Write the page, its numbers beside it, and the checks for the run's model card; return the first ones' paths."""
+    from src.explain import page
+    from src.explain.global_view import figures
+    from src.explain.numbers import write_numbers
+
+    overall = explainer.overall()
+    head = page.Head.of_run(explainer.run, command=shlex.join(["python", *sys.argv]), asked=asked)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    page.write(found, head, out, [] if overall is None else figures(overall))
+    lines = [f"{name}: {text}" for name, text in found.checks.lines().items()]
+    write_json(
+        explainer.run / FOLDER / "checks.json",
+        {"method": found.method, "lines": lines, "warnings": found.checks.warnings},
+    )
+    return [out, *write_numbers(found, out.with_suffix(""))]

@@ -25,6 +25,7 @@ from src.resources.files import digest_of
 from src.runs import records, state
 from src.tasks import Task
 
+SPLIT = "val"
 MAX_EXAMPLES = 2000
 """Validation examples that are compared at the most."""
 
@@ -104,7 +105,7 @@ def validation_examples(parts: Parts) -> Examples:
     Raises:
         InputError: the data are gone, or are others by now.
     """
-    return examples_of(data_of(parts.members[0], parts.experiment), "val", MAX_EXAMPLES)
+    return examples_of(data_of(parts.members[0], parts.experiment), SPLIT, MAX_EXAMPLES)
 
 
 def tensors(arrays: dict[str, Any]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from src.datamodules import DataModule
 from src.deploy import parity
 from src.deploy.certificate import NO_PREPARATION
 from src.deploy.graph import Exportable
-from src.deploy.parts import MAX_EXAMPLES, require_done, tensors
+from src.deploy.parts import MAX_EXAMPLES, SPLIT, require_done, tensors
 from src.deploy.prepared import traced_keys
 from src.deploy.source import Source
 from src.deploy.speed import in_turns
@@ -177,7 +177,7 @@ class PlainSource(Source):
             "largest": largest,
             "sizes": sorted(sizes),
             "lengths": [],
-            "split": "val",
+            "split": SPLIT,
             "from": "tensor to output",
             "bound": parity.BOUND,
             "against": "PyTorch, float32",
@@ -217,7 +217,7 @@ def _validation(experiment: Experiment, run: Path, record: Mapping[str, Any]) ->
     datamodule = make_datamodule(experiment)
     if isinstance(datamodule, DataModule):
         set_up(experiment, datamodule, run, recorded=True)
-        fingerprint, loader = datamodule.fingerprint, datamodule.loader("val")
+        fingerprint, loader = datamodule.fingerprint, datamodule.loader(SPLIT)
     elif has(datamodule, "val_dataloader"):
         fingerprint, loader = look_at(datamodule).fingerprint, datamodule.val_dataloader()
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ STEPS = 10
 """Steps of a curve: after each, as many more parts are hidden or shown."""
 RESAMPLES = 2000
 """Of the bootstrap."""
-CASCADE = (0.0, 0.25, 0.5, 0.75, 1.0)
+CASCADE = (0.0, 0.5, 1.0)
 """Shares of the layers that are randomised one after the other; the head is the first."""
 INCOMPLETE = 0.01
 """Share beyond which values do not add up."""
@@ -70,6 +71,8 @@ class Checks:
     """Agreement with the explanation of the same input, changed a little."""
     completeness: float | None = None
     """Largest share by which the values miss what they have to add up to; None where the method promises nothing."""
+    empty: int = 0
+    """Explanations that are the same everywhere, so that nothing follows from them."""
     doubts: list[str] = field(default_factory=list)
     """Why the answers themselves are not to be trusted, such as a run no better than guessing."""
 
@@ -82,6 +85,10 @@ class Checks:
     def warnings(self) -> list[str]:
         """Why the explanations are not to be trusted; empty where they may be."""
         found = [*self.doubts]
+        if self.empty:
+            found.append(
+                f"{self.empty} of {self.faithful.examples} explanations are empty: another --method may see more"
+            )
         if self.faithful.beats_chance is False:
             found.append("the order of the parts is no better than a random one")
         if self.completeness is not None and self.completeness > INCOMPLETE:
@@ -100,10 +107,10 @@ class Checks:
             f"example{'s' * (faithful.examples > 1)}, random order {faithful.random:.2f}: "
             f"{verdict[faithful.beats_chance]}"
         }
-        if self.sanity is not None:
+        if self.sanity is not None and not math.isnan(self.sanity):
             said = _said_of(self.sanity)
             lines["sanity"] = f"with randomised weights the explanations still agree {self.sanity:.2f}: {said}"
-        if self.stable is not None:
+        if self.stable is not None and not math.isnan(self.stable):
             lines["stable"] = f"after a small change of the input they agree {self.stable:.2f}"
         if self.completeness is not None:
             lines["complete"] = f"the values add up to the answer's difference within {self.completeness:.2%}"
@@ -230,12 +237,17 @@ def randomise(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def agreement(examples: Sequence[Example], one: Sequence[Attribution], other: Sequence[Attribution]) -> float:
-    """Return the mean absolute rank correlation (Spearman) of two explanations of each example, over its parts."""
+    """Return the mean absolute rank correlation (Spearman) of two explanations of each example, over its parts.
+
+    An explanation that is the same everywhere agrees with none. Empty ones in the first place are left out; NaN if all
+    are.
+    """
     found = [
         abs(_spearman(example.of_parts(a.values), example.of_parts(b.values)))
         for example, a, b in zip(examples, one, other, strict=True)
+        if np.ptp(a.values)
     ]
-    return float(np.mean(found))
+    return float(np.mean(found)) if found else math.nan
 
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from src.configs.errors import InputError
@@ -21,6 +22,7 @@ from src.explain.explanation import Explanation, Explanations, Kind
 from src.explain.images import ImageExample
 from src.explain.layers import last_maps
 from src.explain.method import Attribution, Method
+from src.explain.overall import Overall, overall
 from src.explain.subject import Subject
 from src.explain.tables import TableExample
 from src.inference import predictor
@@ -29,7 +31,7 @@ from src.runs import records, state
 
 CHECKED = 60
 """Validation examples whose explanations are compared with random orders."""
-REPEATED = 8
+REPEATED = 4
 """Of them, those that are explained again with randomised weights, and after a small change."""
 AT_ONCE = 16
 """Examples that are explained between two looks at the clock."""
@@ -161,6 +163,10 @@ class Explainer:
             raise InputError(f"--mistakes: {self.run} makes none on its validation split. Name inputs.")
         return [*examples_of(self.own, "val", positions).raw]
 
+    def overall(self) -> Overall | None:
+        """Return what the run looks at over its validation split; None for images and texts."""
+        return overall(self.subject, self.own, self.target) if isinstance(self.own, Table) else None
+
     def explain(self, inputs: Sequence[PredictionInput], budget: float | None = None) -> Explanations:
         """Explain inputs, and check the method.
 
@@ -182,8 +188,14 @@ class Explainer:
         found = self._attributions(read.examples, targets, clock, 0.5)
         if left := len(read.examples) - len(found):
             notes.append(f"{left} of {len(read.examples)} inputs were left out: the budget of {budget:g} s was spent")
-        explanations = [self._explanation(*each) for each in zip(read.examples, targets, found, strict=False)]
-        checks = self._checks(read.examples, targets, found, clock, notes)
+        examples = read.examples[: len(found)]
+        explanations = [self._explanation(*each) for each in zip(examples, targets, found, strict=False)]
+        checks = self._checks(examples, targets, found, clock, notes)
+        if self.own is not None:
+            train = TrainingFeatures(self.subject, self.own, lambda: clock.is_up(0.9))
+            notes += train.notes
+            near = nearest(self.subject, train, examples)
+            explanations = [replace(one, neighbours=its) for one, its in zip(explanations, near, strict=True)]
         return Explanations(explanations, self.described(read.examples[0]), checks, read.errors, notes)
 
     def described(self, example: Example) -> str:
@@ -243,7 +255,8 @@ class Explainer:
         again = self.subject, self.method, examples[:few], targets[:few], found[:few]
         doubtful = [] if self.own is None else doubts(*read_predictions(self.run, self.subject.task.objective))
         complete = completeness(found)
+        empty = sum(np.ptp(one.values) == 0 for one in found[: faithful.examples])
         if clock.is_up(0.8):
             notes.append("left out: randomised weights and changed inputs; the budget was spent")
-            return Checks(faithful, completeness=complete, doubts=doubtful)
-        return Checks(faithful, cascade(*again), stability(*again), complete, doubtful)
+            return Checks(faithful, completeness=complete, empty=empty, doubts=doubtful)
+        return Checks(faithful, cascade(*again), stability(*again), complete, empty, doubtful)
