@@ -110,7 +110,8 @@ def permutation(
         orders = max(2, evaluations // (2 * count))
         places = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (orders, 1)), axis=1)
         shown = places[:, None] < np.arange(count + 1)[:, None]  # [orders, steps, columns]
-        scores = score(np.concatenate([shown, ~shown]).reshape(-1, count)).reshape(2, orders, count + 1)
+        masks, places_of = np.unique(np.concatenate([shown, ~shown]).reshape(-1, count), axis=0, return_inverse=True)
+        scores = score(masks)[places_of].reshape(2, orders, count + 1)
         forwards, backwards = np.diff(scores[0], axis=1), -np.diff(scores[1], axis=1)
         gains = np.take_along_axis((forwards + backwards) / 2, places, axis=1)
         return gains.mean(0), gains.std(0, ddof=1) / np.sqrt(orders)

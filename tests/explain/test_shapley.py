@@ -98,9 +98,10 @@ def test_the_values_add_up_for_each_kind_of_target(method: Any, houses: Path, ta
         (labels(tagged), tagged, 2),
     ):
         chosen = network.examples([data])[:4]
-        state = np.random.get_state()[1].copy()  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]
+        before: Any = np.random.get_state()
         found: list[Attribution] = method(network.subject, chosen, [target] * 4)
-        assert (np.random.get_state()[1] == state).all(), "others draw from it"  # pyright: ignore[reportIndexIssue]
+        after: Any = np.random.get_state()
+        assert (after[1] == before[1]).all(), "others draw from it"
         for example, one in zip(chosen, found, strict=True):
             shown, hidden = network.subject.scores(example, target, np.array([[True], [False]]).repeat(len(example), 1))
             assert one.sums_to == pytest.approx(shown - hidden)

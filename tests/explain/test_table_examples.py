@@ -15,6 +15,7 @@ from table_runs import FIELDS, Built, number
 
 from experiments.tables import TableLogistic
 from src.configs.errors import InputError
+from src.datamodules import Table
 from src.explain.tables import background, read, recorded_data
 from src.inference.batch import predict
 from src.inference.predictor import prepared
@@ -101,9 +102,10 @@ def test_rows_are_read_as_a_prediction_reads_them_and_the_data_must_be_there(
         rows.loc[2, "rooms"] = "many"
         rows.to_csv(tmp_path / "new.csv", index=False)
         datamodule = recorded_data(run)
-        found, errors, _ = read(
-            prepared(run, [tmp_path / "new.csv"])[2], datamodule.spec, [tmp_path / "new.csv"], background(datamodule)
-        )
+        restored = prepared(run, [tmp_path / "new.csv"])[2]
+        assert isinstance(datamodule, Table)
+        assert isinstance(restored, Table)
+        found, errors, _ = read(restored, datamodule.spec, [tmp_path / "new.csv"], background(datamodule))
         predicted = pd.read_csv(io.StringIO(predict(run, [tmp_path / "new.csv"]).text), keep_default_na=False)
         wrong = predicted["error"] != ""
         assert [example.id for example in found] == predicted["id"][~wrong].tolist()
