@@ -130,14 +130,19 @@ def _values(
     for example, target in zip(examples, targets, strict=True):
         columns = example.varying
         values, error = np.zeros(len(example)), np.zeros(len(example))
-        ends = subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1))
-
-        def score(masks: np.ndarray, example: TableExample = example, target: int = target) -> np.ndarray:
-            kept = np.ones((len(masks), len(example)), bool)
-            kept[:, example.varying] = masks > 0
-            return subject.scores(example, target, kept)
-
         if len(columns):
-            values[columns], error[columns] = explain(score, len(columns))
-        found.append(Attribution(values, error, float(ends[1] - ends[0])))
+            values[columns], error[columns] = explain(_score_of(subject, example, target, columns), len(columns))
+        hidden, shown = subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1))
+        found.append(Attribution(values, error, float(shown - hidden)))
     return found
+
+
+def _score_of(subject: Subject, example: TableExample, target: int, columns: np.ndarray) -> Score:
+    """Return what scores a row with some of `columns` hidden."""
+
+    def score(masks: np.ndarray) -> np.ndarray:
+        kept = np.ones((len(masks), len(example)), bool)
+        kept[:, columns] = masks > 0
+        return subject.scores(example, target, kept)
+
+    return score

@@ -88,7 +88,7 @@ def integrated_gradients(
                 attribute_to_layer_input=into,
                 internal_batch_size=example.at_once,
             )
-            values = example.of_parts(_features(parts, subject, example))
+            values = example.of_columns(_features(parts, subject, example))
             missed = abs(values.sum() - (shown - hidden))
             if missed <= MISSED * max(abs(shown - hidden), np.abs(values).sum() / 10):
                 break

@@ -115,9 +115,8 @@ class TableExample(Example):
             _mixed(categories, self.background.categories, kept[:, self.places.categories]),
         )
 
-    @override
-    def of_parts(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum of each column, of values [numbers + categories]."""
+    def of_columns(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of each column, float64 [parts], of values [numbers + categories]."""
         return np.bincount(self.places.all, weights=values, minlength=len(self))
 
     @property
@@ -146,7 +145,8 @@ def recorded_data(run: Path, data_dir: Path | None = None) -> DataModule:
     record = records.load(run)
     experiment = moved_to(load_run(run)[0], data_dir)
     datamodule = make_datamodule(experiment, Fold(**record["fold"]) if "fold" in record else None)
-    assert isinstance(datamodule, DataModule)
+    if not isinstance(datamodule, DataModule):
+        raise InputError(f"{run}: {type(datamodule).__name__} is a data module of your own, whose rows are not known.")
     set_up(experiment, datamodule, run, recorded=True)
     if datamodule.fingerprint != (then := record["data"]["fingerprint"]):
         raise InputError(

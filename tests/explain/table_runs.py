@@ -87,4 +87,4 @@ def linear_values(linear: Built, example: Any) -> np.ndarray:
         own = weights[count : count + size]
         found.append(float(own[int(categories[0, place])] - own[linear.background.categories[:, place]].mean()))
         count += size
-    return linear.subject.spec.target.std * example.of_parts(np.array(found))
+    return linear.subject.spec.target.std * example.of_columns(np.array(found))
