@@ -57,8 +57,9 @@ def number(houses: Path, *, linear: bool = False, ignored: tuple[str, ...] = ("s
     )
 
 
-def one_class(houses: Path) -> Built:
-    return built(TableClassification(data_dir=houses, target="size", mlp=MLP, **FIELDS))
+def one_class(houses: Path, target: str = "size") -> Built:
+    """Whether a house is large, of two classes; or its town, of three."""
+    return built(TableClassification(data_dir=houses, target=target, mlp=MLP, **FIELDS))
 
 
 def labels(tagged: Path) -> Built:

@@ -96,6 +96,7 @@ def test_it_is_the_runs_baseline_and_adds_up_for_each_kind_of_target(houses: Pat
     for network, data, targets in (
         (number(houses), houses, (0,)),
         (one_class(houses), houses, (0, 1)),
+        (one_class(houses, target="town"), houses, (0, 1, 2)),
         (labels(tagged), tagged, (0, 1, 2)),
     ):
         boosting = Boosting(network.datamodule)
