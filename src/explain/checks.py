@@ -269,8 +269,14 @@ def stability(
 
 
 def completeness(found: Sequence[Attribution]) -> float | None:
-    """Return the largest share by which values miss what they have to add up to, None where nothing is promised."""
+    """Return the largest share by which values miss what they have to add up to, None where nothing is promised.
+
+    Where large values of both signs cancel out, it is a share of a tenth of their sizes: one of a sum near 0 means
+    nothing.
+    """
     shares = [
-        abs(one.values.sum() - one.sums_to) / max(abs(one.sums_to), 1e-3) for one in found if one.sums_to is not None
+        abs(one.values.sum() - one.sums_to) / max(abs(one.sums_to), 0.1 * np.abs(one.values).sum(), 1e-9)
+        for one in found
+        if one.sums_to is not None
     ]
     return float(max(shares)) if shares else None

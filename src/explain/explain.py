@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from src.explain.explanation import Explanation, Explanations, Kind
 from src.explain.images import ImageExample
 from src.explain.layers import last_maps
 from src.explain.method import Attribution, Method
+from src.explain.neighbours import TrainingFeatures, nearest
 from src.explain.overall import Overall, overall
 from src.explain.subject import Subject
 from src.explain.tables import TableExample

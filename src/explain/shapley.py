@@ -110,7 +110,8 @@ def permutation(
         orders = max(2, evaluations // (2 * count))
         places = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (orders, 1)), axis=1)
         shown = places[:, None] < np.arange(count + 1)[:, None]  # [orders, steps, columns]
-        scores = score(np.concatenate([shown, ~shown]).reshape(-1, count)).reshape(2, orders, count + 1)
+        masks, places_of = np.unique(np.concatenate([shown, ~shown]).reshape(-1, count), axis=0, return_inverse=True)
+        scores = score(masks)[places_of].reshape(2, orders, count + 1)
         forwards, backwards = np.diff(scores[0], axis=1), -np.diff(scores[1], axis=1)
         gains = np.take_along_axis((forwards + backwards) / 2, places, axis=1)
         return gains.mean(0), gains.std(0, ddof=1) / np.sqrt(orders)
@@ -129,14 +130,19 @@ def _values(
     for example, target in zip(examples, targets, strict=True):
         columns = example.varying
         values, error = np.zeros(len(example)), np.zeros(len(example))
-        ends = subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1))
-
-        def score(masks: np.ndarray, example: TableExample = example, target: int = target) -> np.ndarray:
-            kept = np.ones((len(masks), len(example)), bool)
-            kept[:, example.varying] = masks > 0
-            return subject.scores(example, target, kept)
-
         if len(columns):
-            values[columns], error[columns] = explain(score, len(columns))
-        found.append(Attribution(values, error, float(ends[1] - ends[0])))
+            values[columns], error[columns] = explain(_score_of(subject, example, target, columns), len(columns))
+        hidden, shown = subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1))
+        found.append(Attribution(values, error, float(shown - hidden)))
     return found
+
+
+def _score_of(subject: Subject, example: TableExample, target: int, columns: np.ndarray) -> Score:
+    """Return what scores a row with some of `columns` hidden."""
+
+    def score(masks: np.ndarray) -> np.ndarray:
+        kept = np.ones((len(masks), len(example)), bool)
+        kept[:, columns] = masks > 0
+        return subject.scores(example, target, kept)
+
+    return score

@@ -121,9 +121,8 @@ class TableExample(Example):
         other.tensors = numbers + SLIGHT * noise, categories
         return other
 
-    @override
-    def of_parts(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum of each column, of values [numbers + categories]."""
+    def of_columns(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of each column, float64 [parts], of values [numbers + categories]."""
         return np.bincount(self.places.all, weights=values, minlength=len(self))
 
     @property

@@ -57,8 +57,9 @@ def number(houses: Path, *, linear: bool = False, ignored: tuple[str, ...] = ("s
     )
 
 
-def one_class(houses: Path) -> Built:
-    return built(TableClassification(data_dir=houses, target="size", mlp=MLP, **FIELDS))
+def one_class(houses: Path, target: str = "size") -> Built:
+    """Whether a house is large, of two classes; or its town, of three."""
+    return built(TableClassification(data_dir=houses, target=target, mlp=MLP, **FIELDS))
 
 
 def labels(tagged: Path) -> Built:
@@ -87,4 +88,4 @@ def linear_values(linear: Built, example: Any) -> np.ndarray:
         own = weights[count : count + size]
         found.append(float(own[int(categories[0, place])] - own[linear.background.categories[:, place]].mean()))
         count += size
-    return linear.subject.spec.target.std * example.of_parts(np.array(found))
+    return linear.subject.spec.target.std * example.of_columns(np.array(found))

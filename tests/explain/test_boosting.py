@@ -57,7 +57,7 @@ def test_splits_of_categories_are_explained_by_the_definition(codes: Path) -> No
     trees = [step[0] for step in model._predictors]  # pyright: ignore[reportAttributeAccessIssue]
     assert sum(tree.nodes["is_categorical"].sum() for tree in trees) > 100
     for example, one in zip(examples, found, strict=True):
-        row = model._preprocess_X(example.plain, reset=False)[0]
+        row: np.ndarray = np.asarray(model._preprocess_X(example.plain, reset=False))[0]
         order = ["code", "kind", "level"]  # categories come first
         expected = shapley(lambda shown, row=row: sum(mean(tree, row, shown) for tree in trees), 3)
         assert one.values == pytest.approx([expected[order.index(name)] for name in example.names], abs=1e-9)
@@ -96,6 +96,7 @@ def test_it_is_the_runs_baseline_and_adds_up_for_each_kind_of_target(houses: Pat
     for network, data, targets in (
         (number(houses), houses, (0,)),
         (one_class(houses), houses, (0, 1)),
+        (one_class(houses, target="town"), houses, (0, 1, 2)),
         (labels(tagged), tagged, (0, 1, 2)),
     ):
         boosting = Boosting(network.datamodule)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from table_runs import built, labels, linear_values, number, one_class, wide
@@ -13,6 +14,7 @@ from table_runs import built, labels, linear_values, number, one_class, wide
 from experiments.tables import TableLinear, TableRegression
 from src.explain.method import Attribution
 from src.explain.shapley import kernel_shap, load_shap, permutation
+from src.explain.table_gradients import integrated_gradients
 
 shap = load_shap()
 METHODS = (kernel_shap, permutation)
@@ -98,9 +100,10 @@ def test_the_values_add_up_for_each_kind_of_target(method: Any, houses: Path, ta
         (labels(tagged), tagged, 2),
     ):
         chosen = network.examples([data])[:4]
-        state = np.random.get_state()[1].copy()  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]
+        before: Any = np.random.get_state()
         found: list[Attribution] = method(network.subject, chosen, [target] * 4)
-        assert (np.random.get_state()[1] == state).all(), "others draw from it"  # pyright: ignore[reportIndexIssue]
+        after: Any = np.random.get_state()
+        assert (after[1] == before[1]).all(), "others draw from it"
         for example, one in zip(chosen, found, strict=True):
             shown, hidden = network.subject.scores(example, target, np.array([[True], [False]]).repeat(len(example), 1))
             assert one.sums_to == pytest.approx(shown - hidden)
@@ -118,3 +121,20 @@ def test_a_column_that_is_the_same_in_all_rows_has_exactly_nothing(method: Any, 
     assert [one.values[place] != 0 for one in found] == [False, False, True, True]
     assert found[0].error[place] == 0
     assert (np.delete(found[0].values, place) != 0).all()
+
+
+@pytest.mark.parametrize("names", [("x0",), ("kind",), ("kind", "sort")])
+def test_tables_of_few_columns_and_of_categories_alone_are_explained(names: tuple[str, ...], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x0": rng.normal(size=90), "kind": rng.choice(list("abc"), 90), "sort": ["u", "v"] * 45})
+    frame["target"] = frame["x0"] + (frame["kind"] == "a")
+    frame[[*names, "target"]].to_csv(tmp_path / "few.csv", index=False)
+    network = built(TableRegression(data_dir=tmp_path / "few.csv", accelerator="cpu"))
+    chosen = network.examples([tmp_path / "few.csv"])[:3]
+    assert chosen[0].names == names
+    for method in (*METHODS, integrated_gradients):
+        for found in method(network.subject, chosen, [0] * 3):
+            assert np.abs(found.values).max() > 0
+            assert found.sums_to is not None
+            size = max(abs(found.sums_to), np.abs(found.values).sum() / 10)
+            assert found.values.sum() == pytest.approx(found.sums_to, abs=0.01 * size)

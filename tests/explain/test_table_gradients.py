@@ -33,9 +33,9 @@ def of_captum(built: Built, example: Any, target: int, steps: int) -> np.ndarray
     ends = tuple(part.expand(len(built.background), -1).detach() for part in points[1])
     starts = tuple(part.detach() for part in points[0])
     gradients = IntegratedGradients(lambda *parts: by_hand(network, *parts))
-    found = gradients.attribute(ends, baselines=starts, target=target, n_steps=steps)
+    found = gradients.attribute(ends, baselines=starts, target=target, n_steps=steps, method="riemann_middle")
     numbers, *embedded = [part.double().mean(0) for part in found]
-    return example.of_parts(np.array([*numbers.tolist(), *(float(part.sum()) for part in embedded)]))
+    return example.of_columns(np.array([*numbers.tolist(), *(float(part.sum()) for part in embedded)]))
 
 
 def test_they_are_captums_own_and_complete_for_each_kind_of_target(
