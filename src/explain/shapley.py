@@ -14,7 +14,7 @@ from src.explain.method import Attribution
 from src.explain.subject import Subject
 from src.explain.tables import TableExample
 
-EVALUATIONS = 2048
+EVALUATIONS = 1024
 """Masks that a row is scored with, about as many as `shap` takes itself."""
 REPEATS = 4
 """Estimates that share the masks; their spread is the Monte-Carlo error."""
