@@ -95,6 +95,7 @@ HIDES = {whole_words: "[UNK]", word_pieces: "[UNK]", bert: "[MASK]", byte_pairs:
 
 def example_of(tokenizer: Tokenizer, text: str, hide: str = "[UNK]", **prep: Any) -> TextExample:
     hide_id = tokenizer.token_to_id(hide)
+    assert hide_id is not None
     return TextExample("0", text, TextEncoder(tokenizer, TextPrep(**prep)).located(text), hide_id)
 
 
