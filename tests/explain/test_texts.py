@@ -184,6 +184,17 @@ KINDS = [TextsLstm, TextsMultiLabel, TextsRegression, TextsBert, TextsBertMultiL
 TEXTS = ["The film was a superb plot, and great!", "weak", "a dull the film film was awful " * 4]
 
 
+@pytest.mark.parametrize("maker", MAKERS)
+def test_the_tokenizers_own_token_hides(maker: Callable[[], Tokenizer], tiny: Tiny, tmp_path: Path) -> None:
+    tokenizer = maker()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    fields = tiny(TextsLstm) | SHORT | {"vocabulary": Vocabulary(tokenizer=str(tmp_path), width=8)}
+    datamodule, task = parts(TextsLstm(**fields))
+    (example,), _, _ = read(datamodule, task.spec, ["film"])
+    hidden = example.hidden(np.zeros((1, len(example)), bool))[0][0, example.part_of >= 0]
+    assert {tokenizer.id_to_token(token) for token in hidden.tolist()} == {HIDES[maker]}
+
+
 def subject_of(kind: type[Experiment], tiny: Tiny) -> tuple[Subject, list[TextExample], list[int]]:
     bert_like = "Bert" in kind.__name__
     datamodule, task = parts(kind(**SHORT, **tiny(kind)) if bert_like else lstm(kind, tiny))
