@@ -188,10 +188,10 @@ TEXTS = ["The film was a superb plot, and great!", "weak", "a dull the film film
 def test_the_tokenizers_own_token_hides(maker: Callable[[], Tokenizer], tiny: Tiny, tmp_path: Path) -> None:
     tokenizer = maker()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    fields = tiny(TextsLstm) | SHORT | {"vocabulary": Vocabulary(tokenizer=str(tmp_path), width=8)}
+    fields: dict[str, Any] = tiny(TextsLstm) | SHORT | {"vocabulary": Vocabulary(tokenizer=str(tmp_path), width=8)}
     datamodule, task = parts(TextsLstm(**fields))
     (example,), _, _ = read(datamodule, task.spec, ["film"])
-    hidden = example.hidden(np.zeros((1, len(example)), bool))[0][0, example.part_of >= 0]
+    hidden = example.hidden(np.zeros((1, len(example)), bool))[0][0].numpy()[example.part_of >= 0]
     assert {tokenizer.id_to_token(token) for token in hidden.tolist()} == {HIDES[maker]}
 
 
