@@ -60,6 +60,11 @@ def test_lime_finds_the_weights_of_a_sum() -> None:
     np.testing.assert_allclose(found.values, SCALE * np.array(WEIGHTS), atol=0.05 * SCALE)  # the ridge shrinks them
 
 
+def test_masks_that_hide_little_count_most_for_lime() -> None:
+    (found,) = lime(subject(Sum(together=4.0)), [Switches()], [0])
+    assert found.values[0] > SCALE * 5, "in the mean over all masks it adds 3 + 4 / 2, next to the input 3 + 4"
+
+
 def test_lime_tells_how_far_another_draw_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = subject(Sum(together=4.0))
     draws = []
