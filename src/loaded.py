@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from src.configs import shown
 from src.configs.errors import InputError
+from src.configs.explain import MethodName
 from src.configs.training import Accelerator
 from src.inference.exported import Exported
 from src.runs import records, state
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from src.explain.explanation import Explanations
     from src.tasks import Task
 
     Inputs = str | Path | Image.Image | np.ndarray | pd.DataFrame | Sequence[str | Path | Image.Image | np.ndarray]
@@ -142,6 +144,46 @@ class Run:
 
         return predictor.batch_of(run, _listed(inputs))
 
+    def explain(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        mistakes: int = 0,
+        method: MethodName | None = None,
+        target: str = "",
+        budget: float | None = None,
+    ) -> Explanations:
+        """Return why the run answers as it does, with checks that say whether that can be believed.
+
+        Each explanation has `values`, `table()` and, for an image, `picture()`; `checks.warnings` says why not to trust
+        them, and is empty where they may be trusted.
+
+        Args:
+            inputs: as `predict` takes them.
+            mistakes: in their place, so many of the run's own worst mistakes on its validation data.
+            method: Grad-CAM for images, integrated gradients for texts and KernelSHAP for tables unless given.
+            target: class or label to explain; the likeliest one of each input unless given.
+            budget: seconds for explanations and checks; `notes` says what was left out.
+
+        Raises:
+            InputError: the run has no checkpoint, the method does not fit it, or there is nothing to explain.
+
+        Examples:
+            >>> found = run.explain(["a.png"])
+            >>> found.checks.warnings
+            []
+            >>> found[0].picture().save("why.png")
+        """
+        if (inputs is None) == (not mistakes):
+            raise InputError("give inputs to explain, or mistakes=N for the run's own; one of the two.")
+        from src.explain.explain import Explainer
+        from src.training.quiet import quietly
+
+        with quietly():
+            explainer = Explainer(self.path, method=method, target=target)
+            read = explainer.worst(mistakes) if inputs is None else explainer.read(_listed(inputs))
+            return explainer.explain(read, budget)
+
     def _with_weights(self) -> Path:
         if children := state.children(self.path):
             raise InputError(f"{self.path}: its children have the weights. Load one: {children[0]}.")
@@ -210,6 +252,18 @@ class Export(Run):
         if accelerator not in ("auto", "cpu"):
             raise InputError(f"accelerator={accelerator!r}: an export is predicted with on the CPU. Load its run.")
         return self.exported.predict(_listed(inputs), calibrate=calibrate, threshold=threshold).frame()
+
+    @override
+    def explain(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        mistakes: int = 0,
+        method: MethodName | None = None,
+        target: str = "",
+        budget: float | None = None,
+    ) -> Explanations:
+        raise InputError(f"{self.path}: an export has no weights of torch to explain. Load its run.")
 
     @override
     def _with_weights(self) -> Path:

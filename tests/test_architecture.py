@@ -74,7 +74,7 @@ LAYERS = (
     ("src.runs.summary",),
     ("src.training",),
     ("src.inference",),
-    ("src.studies", "src.data_checks", "src.deploy", "src.runs.compare"),
+    ("src.studies", "src.data_checks", "src.deploy", "src.explain", "src.runs.compare"),
     ("src.cli",),
     ("src.loaded",),
     ("src.api",),

@@ -17,11 +17,13 @@ from conftest import ADD_FIGURE, own_home
 from huggingface_hub import ModelCard
 from kills import Mortal, SmallBackbone, differences, in_process, only_run, train
 
+import leyden
 from experiments.images import Images, ImagesMultiLabel, ImagesRegression
 from experiments.tables import TableClassification, TableMultiLabel, TableRegression
 from experiments.texts import TextsLstm, TextsMultiLabel, TextsRegression
 from scripts.predict import main
 from src.cli import commands
+from src.cli.explain import ExplainFlags, explain
 from src.cli.parser import PredictFlags, RunFlags
 from src.data_checks import check
 from src.deploy.export import export
@@ -454,3 +456,29 @@ def test_a_card_says_what_the_record_says(done: Done, tmp_path: Path) -> None:
         assert done.cell.column in part
         assert all(name in part for name in done.cell.classes)
     assert "<svg" in page.read_text()
+
+
+def test_explanations_say_whether_they_can_be_believed(done: Done, tmp_path: Path) -> None:
+    out = tmp_path / "why.html"
+    assert explain(ExplainFlags(run=done.run, mistakes=3, budget=4.0, out=out)) == 0
+    found = leyden.load(done.run).explain(mistakes=3, budget=4.0)
+    assert 1 <= len(found) <= 3
+    assert found.checks.faithful.examples >= 2
+    assert found.checks.faithful.interval is not None
+    page = out.read_text()
+    assert all(warning in page for warning in found.checks.warnings)
+    assert ("Do not trust" in page) == bool(found.checks.warnings)
+    wrong = set(done.rows) if done.cell.classes else set()
+    for one in found:
+        assert np.isfinite(one.values).all()
+        assert one.target in (done.cell.classes or ("prediction",))
+        assert one.expected
+        if one.kind == "image":
+            assert one.picture().size == one.values.shape[::-1]
+        else:
+            assert len(one.table()) == len(one.names) == len(one.values)
+        if done.cell.score == "accuracy":
+            assert one.id in wrong
+            assert one.expected != one.target, "a mistake"
+    numbers = out.with_suffix(".npz" if done.cell.data == "photos" else ".csv")
+    assert numbers.is_file()

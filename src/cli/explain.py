@@ -69,7 +69,8 @@ def explain(flags: ExplainFlags) -> int:
     quieten()
     began = time.monotonic()
     explainer = Explainer(flags.run, method=flags.method, target=flags.target, data_dir=flags.data_dir)
-    found = explainer.explain(explainer.worst(flags.mistakes) if flags.mistakes else flags.inputs, flags.budget)
+    read = explainer.worst(flags.mistakes) if flags.mistakes else explainer.read(flags.inputs)
+    found = explainer.explain(read, flags.budget)
     written = write(found, explainer, flags.out or flags.run / FOLDER / "explanations.html", flags.target)
     for reason in found.checks.warnings:
         console.line("WRONG", f"do not trust these explanations: {reason}")

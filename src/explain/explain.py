@@ -23,7 +23,7 @@ from src.explain.explanation import Explanation, Explanations, Kind
 from src.explain.images import ImageExample
 from src.explain.layers import last_maps
 from src.explain.method import Attribution, Method
-from src.explain.neighbours import TrainingFeatures, nearest
+from src.explain.neighbours import TrainingFeatures, nearest, words_of
 from src.explain.overall import Overall, overall
 from src.explain.subject import Subject
 from src.explain.tables import TableExample
@@ -124,7 +124,7 @@ class Explainer:
         there = METHODS[self.kind]
         self.name: MethodName = method or next(iter(there))
         if self.name not in there:
-            raise InputError(f"--method {method}: not for a {self.kind}. There: {', '.join(there)}.")
+            raise InputError(f"--method {method}: not for {self.kind}s. There: {', '.join(there)}.")
         self.method = there[self.name]
         self.target = self.subject.target_named(target) if target else None
         self.own: DataModule | None = None
@@ -151,8 +151,8 @@ class Explainer:
         assert self.background is not None
         return Read(*tables.read(datamodule, self.spec, inputs, self.background))
 
-    def worst(self, count: int) -> list[PredictionInput]:
-        """Return the inputs of the run's worst mistakes on its validation split, the worst first.
+    def worst(self, count: int) -> Read:
+        """Return the run's worst mistakes on its validation split, the worst first, with their ids there.
 
         Raises:
             InputError: the run's data or its predictions are not there, or it makes no mistake.
@@ -163,26 +163,36 @@ class Explainer:
         positions = objective.mistakes(*read_predictions(self.run, objective), count).positions.tolist()
         if not positions:
             raise InputError(f"--mistakes: {self.run} makes none on its validation split. Name inputs.")
-        return [*examples_of(self.own, "val", positions).raw]
+        return self._own_examples(positions)
+
+    def _own_examples(self, wanted: int | Sequence[int]) -> Read:
+        """Return examples of the run's own validation split; see `examples_of`."""
+        assert self.own is not None
+        there = examples_of(self.own, "val", wanted)
+        read = self.read(there.raw)
+        if len(read.examples) == len(there):  # else one cannot be read any more, and who is who is not known
+            names = words_of(self.subject, self.own.targets("val")[there.positions])
+            for example, id, target in zip(read.examples, there.ids, names, strict=True):
+                example.id, example.expected = id, target
+        return read
 
     def overall(self) -> Overall | None:
         """Return what the run looks at over its validation split; None for images and texts."""
         return overall(self.subject, self.own, self.target) if isinstance(self.own, Table) else None
 
-    def explain(self, inputs: Sequence[PredictionInput], budget: float | None = None) -> Explanations:
+    def explain(self, read: Read, budget: float | None = None) -> Explanations:
         """Explain inputs, and check the method.
 
         The checks look at examples of the validation split, where the run's data are there, else at the inputs.
 
         Args:
-            inputs: as `predict` takes them.
+            read: by `read` or `worst`.
             budget: seconds after which no further example is explained or checked; at least one batch is.
 
         Raises:
             InputError: none of the inputs can be read, or the method does not fit the network.
         """
         clock = Clock(budget)
-        read = self.read(inputs)
         if not read.examples:
             raise InputError(next((f"{id}: {why}." for id, why in read.errors.items()), "nothing to explain."))
         notes = read.notes
@@ -248,7 +258,7 @@ class Explainer:
         if self.own is None:
             notes.append(f"checked on these inputs alone, since the run's data are not there: {self.why_not}")
         else:
-            examples = self.read(examples_of(self.own, "val", CHECKED).raw).examples
+            examples = self._own_examples(CHECKED).examples
             targets = self.targets(examples)
             found = self._attributions(examples, targets, clock, 0.6)
         count = len(found)

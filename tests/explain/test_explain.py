@@ -1,0 +1,181 @@
+"""explain.py and `Run.explain` end to end: what they refuse, what they leave out, and answers nobody should trust."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import own_home
+
+import leyden
+from experiments.digits import DigitsCNN
+from experiments.images import Images
+from experiments.tables import TableLogistic
+from src.cli.explain import ExplainFlags, explain
+from src.configs.errors import InputError
+from src.explain.doubts import doubts
+from src.training import runner
+
+pytestmark = pytest.mark.usefixtures("quiet")
+SMALL = {"backbone": "test_resnet", "offline_backbone": "test_resnet", "weights": "none"}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[leyden.Run]:
+    with own_home(tmp_path_factory.mktemp("digits")):
+        yield leyden.Run(runner.run(DigitsCNN(max_epochs=2)))
+
+
+def logistic(table: Path, folder: Path) -> leyden.Run:
+    with own_home(folder):
+        return leyden.Run(runner.run(TableLogistic(data_dir=table, target="size", logger=())))
+
+
+@pytest.fixture(scope="module")
+def sizes(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> leyden.Run:
+    return logistic(houses, tmp_path_factory.mktemp("sizes"))
+
+
+def test_a_network_of_shuffled_labels_is_not_to_be_trusted_and_its_page_says_so_first(
+    sizes: leyden.Run, houses: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(houses, dtype=str, keep_default_na=False)
+    frame["size"] = np.random.default_rng(0).permutation(frame["size"])
+    frame.to_csv(tmp_path / "shuffled.csv", index=False)
+    shuffled = logistic(tmp_path / "shuffled.csv", tmp_path)
+    pages = []
+    for run in (sizes, shuffled):
+        out = tmp_path / f"{run.path.name}.html"
+        assert explain(ExplainFlags(run=run.path, inputs=(houses,), out=out)) == 0
+        pages.append(out.read_text().partition("</head>")[2])
+    assert "Do not trust" not in pages[0]
+    assert "Do not trust these explanations" in pages[1]
+    said = pages[1].index("no better than one constant answer")
+    assert said < pages[1].index("insertion minus deletion"), "before anything else"
+    checks = json.loads((shuffled.path / "explanations" / "checks.json").read_text())
+    assert checks["warnings"]
+    assert checks["method"].startswith("KernelSHAP")
+
+
+@pytest.mark.parametrize("shape", ["classes", "labels", "number"])
+def test_doubts_are_about_answers_no_better_than_a_constant(shape: str) -> None:
+    generator = np.random.default_rng(0)
+    if shape == "number":
+        target = generator.normal(size=100)
+        good, bad = (
+            {"prediction": target + 0.5 * generator.normal(size=100)},
+            {"prediction": generator.normal(size=100)},
+        )
+    else:
+        count = (100,) if shape == "classes" else (100, 2)
+        target = generator.integers(0, 2, count)
+        known, guessed = target ^ (generator.random(count) < 0.1), generator.integers(0, 2, count)
+        spread = (lambda one: np.eye(2)[one]) if shape == "classes" else (lambda one: one.astype(float))
+        good, bad = {"prob": spread(known)}, {"prob": spread(guessed)}
+    assert doubts(good, target) == []
+    assert doubts(bad, target) == ["on its 100 validation examples the run is no better than one constant answer"]
+
+
+def test_images_in_memory_are_explained_and_the_class_is_asked_for_by_name(digits: leyden.Run) -> None:
+    images = np.zeros((2, 8, 8), np.uint8)
+    images[:, 2:6, 3:5] = 255
+    found = digits.explain(list(images), method="occlusion", target="7", budget=2)
+    assert [one.target for one in found] == ["7", "7"]
+    assert "occlusion, for class 7" in found.method
+    assert found[0].table().columns.tolist() == ["row", "column", "attribution"]
+    assert repr(found).startswith("2 explanations, occlusion")
+    assert {len(one.neighbours) for one in found} == {5}
+
+
+def test_mistakes_have_their_ids_and_what_they_should_have_been(digits: leyden.Run) -> None:
+    found = digits.explain(mistakes=4, method="saliency", budget=2)
+    rows = pd.read_csv(digits.path / "predictions_val.csv", dtype=str).set_index("id")
+    for one in found:
+        assert (one.expected, one.target) == tuple(rows.loc[one.id, ["target", "label"]])
+        assert one.expected != one.target
+
+
+def test_of_one_input_without_data_no_interval_is_invented(images: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(images, data)
+    with own_home(tmp_path):
+        run = leyden.Run(runner.run(Images(data_dir=data, image_size=32, max_epochs=1, logger=(), **SMALL)))
+    file = tmp_path / "one.jpg"
+    shutil.copy(next(data.rglob("*.jpg")), file)
+    shutil.rmtree(data)
+    found = run.explain(file)
+    assert found.checks.faithful.examples == 1
+    assert found.checks.faithful.interval is None
+    assert "of one example there is no interval" in found.checks.lines()["faithful"]
+    assert any("checked on these inputs alone" in note and "no longer there" in note for note in found.notes)
+    with pytest.raises(InputError, match=r"--mistakes: needs the run's data.*no longer there"):
+        run.explain(mistakes=3)
+
+
+def test_what_a_budget_leaves_out_is_said(digits: leyden.Run) -> None:
+    found = digits.explain([np.full((8, 8), shade, np.uint8) for shade in range(40)], budget=0.001)
+    assert len(found) == 16
+    assert "24 of 40 inputs were left out: the budget of 0.001 s was spent" in found.notes
+    assert "left out: randomised weights and changed inputs; the budget was spent" in found.notes
+    assert found.checks.faithful.examples == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"method": "lime"}, ["--method lime: not for images", "grad-cam", "occlusion"]),
+        ({"target": "seven"}, ["--class seven: no such class", "There: 0, 1"]),
+        ({"method": "attention-rollout"}, ["no attention", "grad-cam"]),
+    ],
+)
+def test_what_does_not_fit_the_run_is_refused_with_what_does(
+    digits: leyden.Run, asked: dict[str, str], words: list[str]
+) -> None:
+    with pytest.raises(InputError) as error:
+        digits.explain(np.zeros((8, 8), np.uint8), **asked)  # pyright: ignore[reportArgumentType]
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_flags_that_contradict_are_refused(tmp_path: Path) -> None:
+    for flags, words in (
+        ({}, "--mistakes N"),
+        ({"inputs": (tmp_path,), "mistakes": 2}, "one of the two"),
+        ({"inputs": (tmp_path,), "budget": 0.0}, "--budget 0.0"),
+        ({"inputs": (tmp_path,), "out": tmp_path}, "a folder"),
+        ({"mistakes": -1}, "--mistakes -1"),
+    ):
+        with pytest.raises(InputError, match=words):
+            ExplainFlags(run=tmp_path, **flags)
+
+
+def test_a_run_without_a_checkpoint_and_unreadable_inputs_are_told(digits: leyden.Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits.path, run)
+    (run / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(InputError, match=r"best\.ckpt: not there"):
+        leyden.Run(run).explain(mistakes=1)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"bad\.png: not an image"):
+        digits.explain(tmp_path / "bad.png")
+
+
+def test_without_the_extra_the_command_names_it(sizes: leyden.Run, houses: Path) -> None:
+    code = (
+        "import sys; sys.modules['shap'] = sys.modules['captum'] = None; sys.path.insert(0, '.');"
+        f"sys.argv = ['explain.py', {str(sizes.path)!r}, {str(houses)!r}];"
+        "from src import cli; from scripts.explain import main;"
+        "sys.exit(cli.exit_code(lambda: main(cli.read_flags(cli.ExplainFlags, sys.argv[1:]))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install -e '.[explain]'" in done.stderr
+    assert "Traceback" not in done.stderr
