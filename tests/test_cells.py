@@ -16,6 +16,7 @@ import pytest
 from conftest import ADD_FIGURE, own_home
 from huggingface_hub import ModelCard
 from kills import Mortal, SmallBackbone, differences, in_process, only_run, train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import leyden
 from experiments.images import Images, ImagesMultiLabel, ImagesRegression
@@ -480,5 +481,9 @@ def test_explanations_say_whether_they_can_be_believed(done: Done, tmp_path: Pat
         if done.cell.score == "accuracy":
             assert one.id in wrong
             assert one.expected != one.target, "a mistake"
+    events = EventAccumulator(str(done.run), size_guidance={"images": 0, "tensors": 0}).Reload()
+    image, text = "visuals/val/worst, explained", "val/worst, explained/text_summary"
+    assert (image in events.Tags()["images"]) == (done.cell.data == "photos")
+    assert (text in events.Tags()["tensors"]) == (done.cell.data != "photos")
     numbers = out.with_suffix(".npz" if done.cell.data == "photos" else ".csv")
     assert numbers.is_file()

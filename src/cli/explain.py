@@ -34,7 +34,8 @@ class ExplainFlags:
     inputs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """What predict.py takes: images and folders, texts, tables."""
     mistakes: int = 0
-    """Explain the run's own worst mistakes on its validation data, so many, in place of inputs."""
+    """Explain the run's own worst mistakes on its validation data, so many, in place of inputs; TensorBoard has them
+    too."""
     method: MethodName | None = None
     """How: Grad-CAM for images, integrated gradients for texts and KernelSHAP for tables unless given."""
     target: Annotated[str, tyro.conf.arg(name="class")] = ""
@@ -63,6 +64,7 @@ class ExplainFlags:
 
 def explain(flags: ExplainFlags) -> int:
     """Explain, write the page and the numbers, and say what was found; return the exit code."""
+    from src.explain import board
     from src.explain.explain import Explainer
     from src.training.trainer import quieten
 
@@ -72,6 +74,8 @@ def explain(flags: ExplainFlags) -> int:
     read = explainer.worst(flags.mistakes) if flags.mistakes else explainer.read(flags.inputs)
     found = explainer.explain(read, flags.budget)
     written = write(found, explainer, flags.out or flags.run / FOLDER / "explanations.html", flags.target)
+    if flags.mistakes:
+        board.show(flags.run, found)
     for reason in found.checks.warnings:
         console.line("WRONG", f"do not trust these explanations: {reason}")
     lines = {"method": found.method, **found.checks.lines()}
