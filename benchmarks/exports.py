@@ -124,7 +124,7 @@ def in_a_process(work: Callable[..., object], *args: Any) -> None:
     process.start()
     process.join()
     if process.exitcode:
-        raise RuntimeError(f"{args[0].name}: exit code {process.exitcode}")
+        raise RuntimeError(f"{args[0]}: exit code {process.exitcode}")
 
 
 def main() -> None:

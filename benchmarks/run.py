@@ -61,6 +61,7 @@ SPEEDS = [
     Job(("benchmarks/exports.py", "speed", *CLOSE), 10),
     Job(("benchmarks/serving.py", "rows"), 5),
     Job(("benchmarks/serving.py", "pictures"), 5),
+    Job(("benchmarks/explaining.py", "explanations"), 6),
     Job(("benchmarks/ceiling.py", "resnet18"), 3),
     Job(("benchmarks/ceiling.py", "minilm"), 4),
 ]

@@ -163,9 +163,9 @@ class Explainer:
         positions = objective.mistakes(*read_predictions(self.run, objective), count).positions.tolist()
         if not positions:
             raise InputError(f"--mistakes: {self.run} makes none on its validation split. Name inputs.")
-        return self._own_examples(positions)
+        return self.own_examples(positions)
 
-    def _own_examples(self, wanted: int | Sequence[int]) -> Read:
+    def own_examples(self, wanted: int | Sequence[int]) -> Read:
         """Return examples of the run's own validation split; see `examples_of`."""
         assert self.own is not None
         there = examples_of(self.own, "val", wanted)
@@ -258,7 +258,7 @@ class Explainer:
         if self.own is None:
             notes.append(f"checked on these inputs alone, since the run's data are not there: {self.why_not}")
         else:
-            examples = self._own_examples(CHECKED).examples
+            examples = self.own_examples(CHECKED).examples
             targets = self.targets(examples)
             found = self._attributions(examples, targets, clock, 0.6)
         count = len(found)

@@ -16,6 +16,7 @@ from src.configs.errors import InputError
 from src.datamodules import DataModule, PredictionInput
 from src.explain.example import Example
 from src.explain.layers import last_maps
+from src.explain.line import along_line
 from src.explain.method import Attribution
 from src.explain.subject import AT_ONCE, Subject
 from src.tasks import Task
@@ -28,10 +29,8 @@ SLIGHT = 0.02
 """Standard deviation of the noise that should not matter, for pixels in [0, 1]."""
 NOISE, DRAWS = 0.1, 16
 """Of SmoothGrad: standard deviation, for pixels in [0, 1], and noisy copies."""
-STEPS = (32, 64, 128, 256)
-"""Of integrated gradients: more are taken until the values add up."""
-COMPLETE = 0.01
-"""Share by which they may miss the sum."""
+MOST_STEPS = 256
+"""Of integrated gradients."""
 
 
 class ImageExample(Example):
@@ -130,32 +129,28 @@ def saliency(subject: Subject, examples: Sequence[ImageExample], targets: Sequen
 def integrated_gradients(
     subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]
 ) -> list[Attribution]:
-    """Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365) from the image out of focus."""
-    method = _captum().IntegratedGradients(_raw(subject))
-    found: list[Attribution] = []
-    for example, number in zip(examples, targets, strict=True):
-        target = torch.tensor([number])
-        with torch.no_grad():
-            ends = [subject.raw_score((image,), target).item() for image in (example.blurred, example.image)]
-        values = np.zeros(0)
-        for steps in STEPS:
-            values = (
-                method.attribute(
-                    example.image,
-                    example.blurred,
-                    n_steps=steps,
-                    internal_batch_size=AT_ONCE,
-                    additional_forward_args=(target,),
-                )
-                .detach()
-                .sum(1)[0]
-                .double()
-                .numpy()
-            )
-            if abs(values.sum() - (ends[1] - ends[0])) <= COMPLETE * abs(ends[1] - ends[0]):
-                break
-        found.append(Attribution(values, sums_to=ends[1] - ends[0]))
-    return found
+    """Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365) from the image out of focus.
+
+    A pixel has the sum over its channels. They add up to the raw score less that of the image out of focus.
+
+    Raises:
+        InputError: captum is not installed.
+    """
+    return [_integrated(subject, *pair) for pair in zip(examples, targets, strict=True)]
+
+
+def _integrated(subject: Subject, example: ImageExample, target: int) -> Attribution:
+    height, width = example.image.shape[-2:]
+
+    def score(pixels: Tensor) -> Tensor:
+        """[points, pixels, channels] -> raw score [points]."""
+        images = pixels.transpose(1, 2).unflatten(2, (height, width))
+        images = images.contiguous(memory_format=_format_of(example.image))
+        return subject.raw_score((images,), torch.full((len(images),), target))
+
+    start, end = (image.flatten(2).transpose(1, 2) for image in (example.blurred, example.image))
+    values, difference = along_line(score, start, end, MOST_STEPS)
+    return Attribution(values.reshape(height, width), sums_to=difference)
 
 
 def attention_rollout(subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]) -> list[Attribution]:

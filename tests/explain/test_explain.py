@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from src.explain.doubts import doubts
 from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
-SMALL = {"backbone": "test_resnet", "offline_backbone": "test_resnet", "weights": "none"}
+SMALL: dict[str, Any] = {"backbone": "test_resnet", "offline_backbone": "test_resnet", "weights": "none"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -137,22 +138,23 @@ def test_what_a_budget_leaves_out_is_said(digits: leyden.Run) -> None:
     ],
 )
 def test_what_does_not_fit_the_run_is_refused_with_what_does(
-    digits: leyden.Run, asked: dict[str, str], words: list[str]
+    digits: leyden.Run, asked: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(InputError) as error:
-        digits.explain(np.zeros((8, 8), np.uint8), **asked)  # pyright: ignore[reportArgumentType]
+        digits.explain(np.zeros((8, 8), np.uint8), **asked)
     for word in words:
         assert word in str(error.value)
 
 
 def test_flags_that_contradict_are_refused(tmp_path: Path) -> None:
-    for flags, words in (
+    given: list[tuple[dict[str, Any], str]] = [
         ({}, "--mistakes N"),
         ({"inputs": (tmp_path,), "mistakes": 2}, "one of the two"),
         ({"inputs": (tmp_path,), "budget": 0.0}, "--budget 0.0"),
         ({"inputs": (tmp_path,), "out": tmp_path}, "a folder"),
         ({"mistakes": -1}, "--mistakes -1"),
-    ):
+    ]
+    for flags, words in given:
         with pytest.raises(InputError, match=words):
             ExplainFlags(run=tmp_path, **flags)
 

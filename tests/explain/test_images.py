@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import captum.attr
 import numpy as np
 import pytest
@@ -115,27 +117,16 @@ def test_grad_cam_and_integrated_gradients_are_captums(subject: Subject) -> None
     given, targets, _ = marked(subject, 3)
     batch, target = torch.cat([example.image for example in given]), torch.tensor(targets)
     layer = last_maps(subject.network, given[0].tensors)
-    expected = captum.attr.LayerGradCam(subject.network, layer.module).attribute(
+    expected: Any = captum.attr.LayerGradCam(subject.network, layer.module).attribute(
         batch.clone().requires_grad_(), target=target, relu_attributions=True
     )
     expected = F.interpolate(expected.detach(), (SIDE, SIDE), mode="bilinear")[:, 0]
     for own, other in zip(images.grad_cam(subject, given, targets), expected, strict=True):
         np.testing.assert_allclose(own.values, other.numpy(), rtol=1e-4, atol=1e-6)
     (own,) = images.integrated_gradients(subject, given[:1], targets[:1])
-    steps = next(
-        n
-        for n in images.STEPS
-        if np.allclose(
-            own.values,
-            captum.attr.IntegratedGradients(subject.network)
-            .attribute(batch[:1], given[0].blurred, target=1, n_steps=n)
-            .detach()
-            .sum(1)[0]
-            .numpy(),
-            atol=1e-6,
-        )
-    )
-    assert steps
+    gradients = captum.attr.IntegratedGradients(subject.network)
+    fine: Any = gradients.attribute(batch[:1], given[0].blurred, target=1, n_steps=1000, internal_batch_size=100)
+    np.testing.assert_allclose(own.values, fine.detach().sum(1)[0].numpy(), atol=0.02 * np.abs(own.values).max())
     assert completeness([own]) is not None
     assert (completeness([own]) or 0) <= 0.01
 

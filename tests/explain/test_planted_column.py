@@ -18,7 +18,8 @@ from src.explain.overall import overall
 from src.explain.shapley import kernel_shap, permutation
 from src.explain.subject import Subject
 from src.explain.table_gradients import integrated_gradients
-from src.explain.tables import TableExample, background, read, recorded_data
+from src.explain.tables import TableExample, background, read
+from src.inference.own_data import data_of, moved_to
 from src.inference.predictor import load_run
 from src.training import runner
 from src.training.build import build_parts
@@ -53,7 +54,8 @@ def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     experiment = kind(data_dir=path, optim=Optim(lr=0.01, weight_decay=0.1), **brief, **FIELDS)
     with own_home(tmp_path_factory.mktemp("home")):
         run = runner.run(experiment)
-        datamodule, (_, spec, task) = recorded_data(run), load_run(run)
+        experiment, spec, task = load_run(run)
+        datamodule = data_of(run, moved_to(experiment, None))
     assert isinstance(datamodule, Table)
     examples, _, _ = read(datamodule, spec, [frame[:200].reset_index(drop=True)], background(datamodule))
     return Planted(experiment, Subject(task), datamodule, examples)

@@ -1,0 +1,63 @@
+"""Integrated gradients along a line, as many as it takes for them to add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.configs.errors import InputError
+from src.explain.subject import AT_ONCE
+
+STEPS, STEPS_OF_HALVES = 32, 8
+"""Gradients taken on the whole line, and on each piece of it after it was halved."""
+MOST_STEPS = 4096
+"""Gradients of a text, at the most."""
+MISS = 0.01
+"""Share of the score's difference by which the sum of the values may miss it."""
+
+
+def along_line(
+    score: Callable[[Tensor], Tensor], start: Tensor, end: Tensor, most: int = MOST_STEPS
+) -> tuple[np.ndarray, float]:
+    """Return the integrated gradients of each place, float64 [places], and the score's difference.
+
+    captum's steps of even width need thousands where the gradient jumps, as at a maximum. So each piece
+    of the line whose sum misses the score's difference over that piece is halved, until the whole adds up.
+
+    Args:
+        score: vectors [points, places, width] -> [points].
+        start: vectors of the baseline, [1, places, width]: those of the tokens of a text, or of the pixels of an image.
+        end: those of the input.
+        most: gradients after which no piece is halved again.
+    """
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError as error:
+        raise InputError("--method integrated-gradients: needs captum: pip install -e '.[explain]'.") from error
+
+    captum = IntegratedGradients(score)
+
+    def measured(first: Tensor, last: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """Ends of pieces, 0 to 1 each -> values [pieces, places], and by how much their sums miss [pieces]."""
+        ends: list[Tensor] = [start + place[:, None, None] * (end - start) for place in (last, first)]
+        found: Any = captum.attribute(*ends, n_steps=steps, internal_batch_size=AT_ONCE)
+        values = found.detach().double().sum(-1)
+        with torch.no_grad():
+            return values, values.sum(1) - (score(ends[0]).double() - score(ends[1]).double())
+
+    with torch.no_grad():
+        difference = float(score(end).double() - score(start).double())
+    first, last, steps = torch.zeros(1), torch.ones(1), STEPS
+    values, missed = measured(first, last, steps)
+    while abs(float(missed.sum())) > MISS * abs(difference) and steps < most:
+        bad = missed.abs() >= missed.abs().mean()
+        middle = (first[bad] + last[bad]) / 2
+        halves = torch.cat([first[bad], middle]), torch.cat([middle, last[bad]])
+        steps += STEPS_OF_HALVES * len(halves[0])
+        renewed = zip((first, last, values, missed), (*halves, *measured(*halves, STEPS_OF_HALVES)), strict=True)
+        first, last, values, missed = (torch.cat([old[~bad], new]) for old, new in renewed)
+    return values.sum(0).numpy(), difference
