@@ -13,4 +13,5 @@ MethodName = Literal[
     "lime",
     "kernel-shap",
     "permutation",
+    "tree-shap",
 ]

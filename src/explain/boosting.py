@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy.special import expit, softmax
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from typing_extensions import override
 
 from src.datamodules import Table
 from src.explain.method import Attribution
 from src.explain.subject import Subject
 from src.explain.tables import TableExample, column_of_plain
+from src.tasks import Task
 from src.training.baselines import estimators
 
 NAME = "gradient boosting"
@@ -107,6 +111,53 @@ class Boosting:
             values[..., place] *= output.sign
             base[place] *= output.sign
         return values, base
+
+
+class Boosted(Subject):
+    """The gradient boosting, asked in place of the run's network.
+
+    Args:
+        task: of the run.
+        boosting: fitted to the run's training split.
+    """
+
+    def __init__(self, task: Task, boosting: Boosting) -> None:
+        super().__init__(task)
+        self.boosting = boosting
+
+    @override
+    def likeliest(self, examples: Sequence[Any]) -> list[int]:
+        if not self.classes:
+            return [0] * len(examples)
+        return self.boosting.scores(pd.concat([example.plain for example in examples])).argmax(1).tolist()
+
+    @override
+    def answer(self, example: Any, target: int) -> float:
+        return float(self._answers(example.plain, target)[0])
+
+    @override
+    def scores(self, example: Any, target: int, kept: np.ndarray, *, raw: bool = False) -> np.ndarray:
+        rows = pd.concat([example.plain, example.background.plain], ignore_index=True)  # the first is its own
+        others = 1 + np.arange(example.backgrounds)
+        taken = np.where(kept[:, self.boosting.columns, None], 0, others)  # [masks, features, backgrounds]
+        cells = {
+            name: rows[name].take(taken[:, place].ravel()).reset_index(drop=True)
+            for place, name in enumerate(rows.columns)
+        }
+        answers = self._answers(pd.DataFrame(cells), target)
+        if raw and not self.classes:
+            objective: Any = self.task.objective
+            answers = objective.scaled(torch.from_numpy(answers)).numpy()
+        return answers.reshape(len(kept), -1).mean(1)
+
+    def _answers(self, frame: pd.DataFrame, target: int) -> np.ndarray:
+        """Return the probability of a class or label, or the number, float64 [rows]."""
+        scores = self.boosting.scores(frame)
+        if not self.classes:
+            return scores[:, 0]
+        if self.spec.target.kind == "single_label" and scores.shape[1] > 2:
+            return softmax(scores, axis=1)[:, target]
+        return expit(scores[:, target])
 
 
 def _boosts(model: Any) -> bool:

@@ -84,6 +84,11 @@ class Subject:
         return [int(self.outputs(example.tensors)[0].argmax()) for example in examples]
 
     @torch.no_grad()
+    def answer(self, example: Example, target: int) -> float:
+        """Return the score of an example as it is; see `score`."""
+        return self.score(example.tensors, torch.tensor([target])).item()
+
+    @torch.no_grad()
     def scores(self, example: Example, target: int, kept: np.ndarray, *, raw: bool = False) -> np.ndarray:
         """Return the score of an example with parts hidden, float64 [masks]; see `score`, or with `raw` `raw_score`.
 

@@ -63,6 +63,8 @@ class Background:
     """float32 [backgrounds, numbers]."""
     categories: Tensor
     """int64 [backgrounds, categories]."""
+    plain: pd.DataFrame
+    """The same rows as the baselines of a run take them."""
     ordered: Mapping[str, np.ndarray]
     """Numbers and dates, which are days since 1970 -> the values that training rows have, ascending."""
     shares: Mapping[str, np.ndarray]
@@ -162,7 +164,7 @@ def background(datamodule: Table, *, count: int = BACKGROUNDS, seed: int = 0) ->
         name: np.bincount(codes[:, place], minlength=len(values) + 1) / rows
         for place, (name, values) in enumerate(zip(encoder.categories, encoder.values, strict=True))
     }
-    return Background(whole["numbers"][drawn], whole["categories"][drawn], ordered, shares)
+    return Background(whole["numbers"][drawn], whole["categories"][drawn], plain.iloc[drawn], ordered, shares)
 
 
 def column_of_plain(name: str, columns: Sequence[Column]) -> int:

@@ -18,7 +18,7 @@ from conftest import own_home
 import leyden
 from experiments.digits import DigitsCNN
 from experiments.images import Images
-from experiments.tables import TableLogistic
+from experiments.tables import TableLogistic, TableRegression
 from src.cli.explain import ExplainFlags, explain
 from src.configs.errors import InputError
 from src.explain.doubts import doubts
@@ -168,6 +168,25 @@ def test_a_run_without_a_checkpoint_and_unreadable_inputs_are_told(digits: leyde
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"bad\.png: not an image"):
         digits.explain(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize("target", ["size", "price"])
+def test_the_boosting_is_explained_beside_the_network(houses: Path, tmp_path: Path, target: str) -> None:
+    kind = TableLogistic if target == "size" else TableRegression
+    with own_home(tmp_path):
+        run = leyden.Run(runner.run(kind(data_dir=houses, target=target, max_epochs=1, logger=())))
+    found = run.explain(houses, method="tree-shap")
+    assert "not of the network" in found.method
+    assert found.checks.faithful.beats_chance
+    assert found.checks.completeness == pytest.approx(0, abs=1e-9)
+    assert found.checks.cascade == []
+    frame = pd.read_csv(houses)
+    answers = [one.answer for one in found]
+    if target == "price":
+        assert np.corrcoef(answers, frame["price"])[0, 1] > 0.9
+    else:
+        assert np.mean([one.target == size for one, size in zip(found, frame["size"], strict=True)]) > 0.9
+        assert min(answers) >= 0.5
 
 
 def test_without_the_extra_the_command_names_it(sizes: leyden.Run, houses: Path) -> None:
