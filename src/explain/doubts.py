@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,16 @@ SIGNIFICANT = 0.05
 """Chance, at the most, that a guess would err as little as the run."""
 
 
-def read_predictions(run: Path, objective: Objective) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return what the run predicted on its validation split, and the targets there.
+class Judged(NamedTuple):
+    """What a run predicted on its validation split."""
+
+    ids: list[str]
+    predicted: dict[str, np.ndarray]
+    target: np.ndarray
+
+
+def read_predictions(run: Path, objective: Objective) -> Judged:
+    """Return what the run predicted on its validation split, or the part of it that it looked at.
 
     Raises:
         InputError: the run has not come so far.
@@ -24,7 +33,8 @@ def read_predictions(run: Path, objective: Objective) -> tuple[dict[str, np.ndar
     path = run / "predictions_val.csv"
     if not path.is_file():
         raise InputError(f"{path}: not there; only a run that is done has judged its validation split.")
-    return objective.read(pd.read_csv(path, dtype=str, keep_default_na=False))
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return Judged(rows["id"].tolist(), *objective.read(rows))
 
 
 def doubts(predicted: dict[str, np.ndarray], target: np.ndarray) -> list[str]:

@@ -166,10 +166,15 @@ class Explainer:
         if self.own is None:
             raise InputError(f"--mistakes: needs the run's data. {self.why_not}")
         objective = self.subject.task.objective
-        positions = objective.mistakes(*read_predictions(self.run, objective), count).positions.tolist()
-        if not positions:
+        ids, predicted, target = read_predictions(self.run, objective)
+        rows = objective.mistakes(predicted, target, count).positions.tolist()
+        if not rows:
             raise InputError(f"--mistakes: {self.run} makes none on its validation split. Name inputs.")
-        return self.own_examples(positions)
+        there = [str(name) for name in self.own.ids("val")]
+        if ids != there:  # the run has looked at a part of the split alone
+            place = {name: position for position, name in enumerate(there)}
+            rows = [place[ids[row]] for row in rows]
+        return self.own_examples(rows)
 
     def own_examples(self, wanted: int | Sequence[int]) -> Read:
         """Return examples of the run's own validation split; see `examples_of`."""
@@ -270,7 +275,10 @@ class Explainer:
         faithful = faithfulness(self.subject, examples[:count], targets[:count], found, lambda: clock.is_up(0.8))
         few = min(REPEATED, count)
         again = self.subject, self.method, examples[:few], targets[:few], found[:few]
-        doubtful = [] if self.own is None else doubts(*read_predictions(self.run, self.subject.task.objective))
+        doubtful: list[str] = []
+        if self.own is not None:
+            _, predicted, target = read_predictions(self.run, self.subject.task.objective)
+            doubtful = doubts(predicted, target)
         complete = completeness(found)
         empty = sum(np.ptp(one.values) == 0 for one in found[: faithful.examples])
         if isinstance(self.subject, Boosted):  # it has no weights to randomise, and its rows are not changed

@@ -17,7 +17,7 @@ from src.explain.explanation import Neighbour
 from src.explain.subject import AT_ONCE, Subject
 from src.resources.files import printable
 
-MOST = 20_000
+MOST = 2000
 """Training examples that are looked at, at the most; of more, as many at even distances."""
 ALIKE = 0.9999
 """Similarity from which on two examples are one to the network."""

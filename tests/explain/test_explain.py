@@ -19,6 +19,7 @@ import leyden
 from experiments.digits import DigitsCNN
 from experiments.images import Images
 from experiments.tables import TableLogistic, TableRegression
+from experiments.texts import TextsLstm
 from src.cli.explain import ExplainFlags, explain
 from src.configs.errors import InputError
 from src.explain.doubts import doubts
@@ -94,6 +95,18 @@ def test_images_in_memory_are_explained_and_the_class_is_asked_for_by_name(digit
     assert found[0].table().columns.tolist() == ["row", "column", "attribution"]
     assert repr(found).startswith("2 explanations, occlusion")
     assert {len(one.neighbours) for one in found} == {5}
+
+
+def test_mistakes_of_a_run_that_looked_at_a_part_of_its_validation_split(texts: Path, tmp_path: Path) -> None:
+    with own_home(tmp_path):  # its batches are of like length, so that the first few are no first part
+        run = leyden.Run(
+            runner.run(TextsLstm(data_dir=texts, max_epochs=1, batch_size=2, limit_val_batches=3, logger=()))
+        )
+    rows = pd.read_csv(run.path / "predictions_val.csv", dtype=str)
+    wrong = rows[rows["label"] != rows["target"]].set_index("id")
+    found = run.explain(mistakes=6, method="occlusion", budget=1)
+    assert {one.id for one in found} == set(wrong.index)
+    assert all((one.target, one.expected) == tuple(wrong.loc[one.id, ["label", "target"]]) for one in found)
 
 
 def test_mistakes_have_their_ids_and_what_they_should_have_been(digits: leyden.Run) -> None:
