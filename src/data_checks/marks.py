@@ -1,0 +1,116 @@
+"""Marks that alone give a class away: a colour that one class's images have, a place where they all look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+from PIL.ImageColor import colormap, getrgb
+from scipy.ndimage import uniform_filter
+
+from src.data_checks.findings import Examples, Finding
+from src.data_checks.given_away import Clue, clues
+
+MOST = 5000
+"""Training images that are looked at; of more, so many by chance."""
+WIDTH = 48
+"""Levels of red, green and blue that are one colour. Two grids for each, so that no colour is always at an edge."""
+FRAME = 4
+"""Pixels from the border of a small image in which a place is looked at: what is further in is what is pictured."""
+LEVELS = 16
+"""Levels of brightness at a place."""
+AROUND = 9
+"""Side of the pixels with whose mean one is compared."""
+
+Grid = tuple[int, ...]
+"""By how much each channel is moved before it is divided by `WIDTH`."""
+
+
+def telling(examples: Examples, images: np.ndarray, *, places: bool) -> list[Finding]:
+    """Return the marks by which a class's training images can be told: at most one colour and one place a class.
+
+    Args:
+        images: of all splits and small, uint8 [examples, channels, side, side].
+        places: look at places too. In digits that fill their few pixels, what is pictured is always at the same place.
+    """
+    rows = examples.of_split("train")
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
+    images = images[rows]
+    found: list[Finding] = []
+    for asked in examples.one_by_one():
+        member = np.eye(len(asked.classes), dtype=np.int64)[asked.target[rows]]
+        found += _colours(asked, images, member, rows)
+        if places:
+            found += _places(asked, images, member)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- colours
+def _codes(images: np.ndarray, grid: Grid) -> tuple[np.ndarray, int]:
+    """Return the number of each pixel's colour, int [images, pixels], and how many colours there are."""
+    each = 255 // WIDTH + 2
+    levels = (images.astype(np.int64) + np.array(grid)[:, None, None]) // WIDTH
+    codes = sum(level * each**power for power, level in enumerate(np.moveaxis(levels, 1, 0)))
+    return np.asarray(codes).reshape(len(images), -1), each ** len(grid)
+
+
+def _colours(examples: Examples, images: np.ndarray, member: np.ndarray, rows: np.ndarray) -> Iterator[Finding]:
+    """Yield the colour that tells a class best, wherever in the images it is."""
+    grids: list[Grid] = list(product((0, WIDTH // 2), repeat=images.shape[1]))
+    counts = []
+    for grid in grids:
+        codes, size = _codes(images, grid)
+        there = np.zeros((len(images), size), bool)
+        there[np.arange(len(images))[:, None], codes] = True
+        counts.append(np.stack([there[is_one > 0].sum(0) for is_one in member.T]))
+    for clue in _best(clues(np.concatenate(counts, 1), member.sum(0))):
+        codes, size = _codes(images, grids[clue.feature // counts[0].shape[1]])
+        marked = (codes == clue.feature % size) & (member[:, [clue.label]] > 0)
+        having = np.flatnonzero(marked.any(1))
+        pixels = np.moveaxis(images, 1, -1).reshape(len(images), -1, images.shape[1])
+        colour = np.median(pixels[marked], axis=0).astype(int).tolist()
+        side = images.shape[-1]
+        lines = tuple(f"{examples.name(int(rows[i]))} ({_at(int(marked[i].argmax()), side)})" for i in having)
+        yield clue.finding(f"colour {_name(colour * (3 // len(colour)))}", examples, "images", lines, "paint it over")
+
+
+def _name(colour: list[int]) -> str:
+    """Return the nearest colour that CSS has a name for, and the colour itself."""
+    near = min(colormap, key=lambda name: sum((a - b) ** 2 for a, b in zip(getrgb(name), colour, strict=False)))
+    return f"{near} (#{bytes(colour).hex()})"
+
+
+def _at(pixel: int, side: int) -> str:
+    return f"{pixel % side / side:.0%} from the left, {pixel // side / side:.0%} from the top"
+
+
+# -------------------------------------------------------------------------------------------------------------- places
+def _places(examples: Examples, images: np.ndarray, member: np.ndarray) -> Iterator[Finding]:
+    """Yield the pixel near the border that tells a class best: by its brightness, or by how it stands out.
+
+    What is drawn over all images of a class is of one brightness; what is blended in lightens or darkens them.
+    """
+    grey = images.mean(1, dtype=np.float32)
+    side = grey.shape[-1]
+    frame = np.ones((side, side), bool)
+    frame[FRAME:-FRAME, FRAME:-FRAME] = False
+    out = 128 + (grey - uniform_filter(grey, (0, AROUND, AROUND))) / 2
+    ranges = [(low, high) for low in range(LEVELS) for high in range(low + 1, LEVELS + 1)]
+    low, high = np.array(ranges).T
+    counts = []
+    for values in (grey, out):
+        levels = (values[:, frame] * LEVELS / 256).astype(np.int64)
+        of_class = [(levels[is_one > 0, :, None] == np.arange(LEVELS)).sum(0) for is_one in member.T]
+        until = np.pad(np.stack(of_class).cumsum(-1), ((0, 0), (0, 0), (1, 0)))
+        counts.append((until[..., high] - until[..., low]).reshape(member.shape[1], -1))
+    for clue in _best(clues(np.concatenate(counts, 1), member.sum(0))):
+        pixel = int(np.flatnonzero(frame)[clue.feature % counts[0].shape[1] // len(ranges)])
+        what = f"the brightness of one place ({_at(pixel, side)})"
+        yield clue.finding(what, examples, "images", (), "crop or paint it over")
+
+
+def _best(found: list[Clue]) -> list[Clue]:
+    """Return the best clue of each class."""
+    return list({clue.label: clue for clue in reversed(found)}.values())
