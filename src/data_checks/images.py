@@ -32,7 +32,7 @@ CHUNK = 256
 
 
 def thumbnails(datamodule: DataModule, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images of a split, small: in grey, float32 [images, 32, 32]; as they are, uint8 [images, channels, ...].
+    """Return the images of a split, small: in grey, float32 [images, side, side], and as they are, in uint8.
 
     What has neither one channel nor three is taken for grey, its first channel.
     """

@@ -22,7 +22,8 @@ def telling(examples: Examples, words: Sequence[list[str]]) -> list[Finding]:
     rows = examples.of_split("train")
     if len(rows) < 2 * FEWEST:
         return []
-    vectorizer: Any = CountVectorizer(analyzer=set, binary=True, min_df=max(2, round(SHARE * FEWEST)))
+    counter: Any = CountVectorizer
+    vectorizer = counter(analyzer=set, binary=True, min_df=max(2, round(SHARE * FEWEST)))
     try:
         there = sparse.csr_matrix(vectorizer.fit_transform([words[row] for row in rows]))
     except ValueError:  # no word is in so many texts
