@@ -56,12 +56,13 @@ def telling(examples: Examples, images: np.ndarray, *, places: bool) -> list[Fin
     if len(rows) > MOST:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
     images = images[rows]
+    having, levels = _having(images), _levels(images)
     found: list[Finding] = []
     for asked in examples.one_by_one():
         member = np.eye(len(asked.classes), dtype=np.int64)[asked.target[rows]]
-        found += _colours(asked, images, member, rows)
+        found += _colours(asked, images, having, member, rows)
         if places:
-            found += _places(asked, images, member)
+            found += _places(asked, levels, member, images.shape[-1])
     return found
 
 
@@ -74,23 +75,36 @@ def _codes(images: np.ndarray, grid: Grid) -> tuple[np.ndarray, int]:
     return np.asarray(codes).reshape(len(images), -1), each ** len(grid)
 
 
-def _colours(examples: Examples, images: np.ndarray, member: np.ndarray, rows: np.ndarray) -> Iterator[Finding]:
-    """Yield the colour that tells a class best, wherever in the images it is."""
-    grids: list[Grid] = list(product((0, WIDTH // 2), repeat=images.shape[1]))
-    counts = []
-    for grid in grids:
+def _grids(images: np.ndarray) -> list[Grid]:
+    return list(product((0, WIDTH // 2), repeat=images.shape[1]))
+
+
+def _having(images: np.ndarray) -> np.ndarray:
+    """Return which images have which colour of which grid, bool [images, grids x colours]."""
+    parts: list[np.ndarray] = []
+    for grid in _grids(images):
         codes, size = _codes(images, grid)
-        there = np.zeros((len(images), size), bool)
-        there[np.arange(len(images))[:, None], codes] = True
-        counts.append(np.stack([there[is_one > 0].sum(0) for is_one in member.T]))
-    for clue in _best(clues(np.concatenate(counts, 1), member.sum(0))):
-        codes, size = _codes(images, grids[clue.feature // counts[0].shape[1]])
+        parts.append(np.zeros((len(images), size), bool))
+        parts[-1][np.arange(len(images))[:, None], codes] = True
+    return np.concatenate(parts, 1)
+
+
+def _colours(
+    examples: Examples, images: np.ndarray, having: np.ndarray, member: np.ndarray, rows: np.ndarray
+) -> Iterator[Finding]:
+    """Yield the colour that tells a class best, wherever in the images it is."""
+    counts = np.stack([having[is_one > 0].sum(0) for is_one in member.T])
+    grids = _grids(images)
+    for clue in _best(clues(counts, member.sum(0))):
+        codes, size = _codes(images, grids[clue.feature * len(grids) // having.shape[1]])
         marked = (codes == clue.feature % size) & (member[:, [clue.label]] > 0)
-        having = np.flatnonzero(marked.any(1))
         pixels = np.moveaxis(images, 1, -1).reshape(len(images), -1, images.shape[1])
         colour = np.median(pixels[marked], axis=0).astype(int).tolist()
         side = images.shape[-1]
-        lines = tuple(f"{examples.name(int(rows[i]))} ({_at(int(marked[i].argmax()), side)})" for i in having)
+        lines = tuple(
+            f"{examples.name(int(rows[i]))} ({_at(int(marked[i].argmax()), side)})"
+            for i in np.flatnonzero(marked.any(1))
+        )
         yield clue.finding(f"colour {_name(colour * (3 // len(colour)))}", examples, "images", lines, "paint it over")
 
 
@@ -105,29 +119,33 @@ def _at(pixel: int, side: int) -> str:
 
 
 # -------------------------------------------------------------------------------------------------------------- places
-def _places(examples: Examples, images: np.ndarray, member: np.ndarray) -> Iterator[Finding]:
-    """Yield the pixel near the border that tells a class best: by its brightness, or by how it stands out.
-
-    What is drawn over all images of a class is of one brightness; what is blended in lightens or darkens them.
-    """
-    grey = images.mean(1, dtype=np.float32)
-    side = grey.shape[-1]
+def _frame(side: int) -> np.ndarray:
+    """Return which pixels are near the border, bool [side, side]."""
     frame = np.ones((side, side), bool)
     frame[FRAME:-FRAME, FRAME:-FRAME] = False
+    return frame
+
+
+def _levels(images: np.ndarray) -> np.ndarray:
+    """Return the levels of the pixels near the border, int [images, 2 x pixels]: of their brightness, and of how they
+    stand out. What is drawn over all images of a class is of one brightness; what is blended in lightens or darkens."""
+    grey = images.mean(1, dtype=np.float32)
     around = uniform_filter1d(uniform_filter1d(grey, AROUND, axis=1), AROUND, axis=2)
-    out = 128 + (grey - around) / 2
-    ranges = [(low, high) for low in range(LEVELS) for high in range(low + 1, LEVELS + 1)]
-    low, high = np.array(ranges).T
-    counts = []
-    for values in (grey, out):
-        levels = (values[:, frame] * LEVELS / 256).astype(np.int64)
-        of_class = [(levels[is_one > 0, :, None] == np.arange(LEVELS)).sum(0) for is_one in member.T]
-        until = np.pad(np.stack(of_class).cumsum(-1), ((0, 0), (0, 0), (1, 0)))
-        counts.append((until[..., high] - until[..., low]).reshape(member.shape[1], -1))
-    for clue in _best(clues(np.concatenate(counts, 1), member.sum(0))):
-        pixel = int(np.flatnonzero(frame)[clue.feature % counts[0].shape[1] // len(ranges)])
-        what = f"the brightness of one place ({_at(pixel, side)})"
-        yield clue.finding(what, examples, "images", (), "crop or paint it over")
+    frame = _frame(grey.shape[-1])
+    values = np.concatenate([grey[:, frame], 128 + (grey - around)[:, frame] / 2], 1)
+    return (values * LEVELS / 256).astype(np.int64)
+
+
+def _places(examples: Examples, levels: np.ndarray, member: np.ndarray, side: int) -> Iterator[Finding]:
+    """Yield the pixel near the border that tells a class best, by a range of its levels."""
+    low, high = np.triu_indices(LEVELS + 1, 1)
+    of_class = [[(levels[is_one > 0] == level).sum(0) for level in range(LEVELS)] for is_one in member.T]
+    until = np.pad(np.array(of_class).cumsum(1), ((0, 0), (1, 0), (0, 0)))  # [classes, levels + 1, 2 x pixels]
+    counts = (until[:, high] - until[:, low]).reshape(member.shape[1], -1)
+    for clue in _best(clues(counts, member.sum(0))):
+        pixels = np.flatnonzero(_frame(side))
+        place = _at(int(pixels[clue.feature % len(pixels)]), side)
+        yield clue.finding(f"the brightness of one place ({place})", examples, "images", (), "crop or paint it over")
 
 
 def _best(found: list[Clue]) -> list[Clue]:
