@@ -122,7 +122,8 @@ def alone(column: pd.DataFrame, target: np.ndarray, *, regression: bool) -> floa
         smooth = False
     else:
         with np.errstate(all="ignore"):  # of what is not finite, or too great to be squared
-            spread = float(column.iloc[:, 0].astype(float).std())
+            column = column.astype(float)
+            spread = float(column.std().iloc[0])
         smooth = regression and spread > 0 and np.isfinite(spread)
     ranks = column.rank(method="dense")  # a tree looks at the order alone, and takes float32: 1.7e9 + 1 is 1.7e9 there
     tried: list[tuple[Any, pd.DataFrame]] = [(tree(min_samples_leaf=leaf, random_state=0), ranks) for leaf in (1, LEAF)]
