@@ -1,9 +1,12 @@
 from . import findings as findings
+from . import given_away as given_away
 from . import images as images
 from . import labels as labels
+from . import marks as marks
 from . import numbers as numbers
 from . import tables as tables
 from . import texts as texts
+from . import words as words
 from .findings import Examples as Examples
 from .findings import Finding as Finding
 from .findings import Report as Report

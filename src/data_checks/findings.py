@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -78,6 +78,13 @@ class Examples:
         counts = self.target[self.of_split("train")].sum(0)
         there = [int(k) for k in counts.argsort(kind="stable")[::-1] if 0 < counts[k] < len(self.of_split("train"))]
         return there[:MOST_LABELS]
+
+    def one_by_one(self) -> Iterator[Examples]:
+        """Yield what has classes: these examples, or for several labels an example one label at a time."""
+        if self.kind == "single_label":
+            yield self
+        elif self.kind == "multi_label":
+            yield from map(self.of_label, self.commonest_labels())
 
     def entry(self, position: int, why: str) -> Entry:
         return Entry(self.ids[position], self.split_of(position), why)

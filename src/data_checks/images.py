@@ -31,16 +31,21 @@ ENLARGED = 0.5
 CHUNK = 256
 
 
-def thumbnails(datamodule: DataModule, split: str) -> np.ndarray:
-    """Return the images of a split, grey and small: float32 [images, 32, 32]."""
+def thumbnails(datamodule: DataModule, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of a split, small: in grey, float32 [images, side, side], and as they are, in uint8.
+
+    What has neither one channel nor three is taken for grey, its first channel.
+    """
     assert isinstance(datamodule, ShowsExamples)
-    size, found = len(datamodule.ids(split)), []
+    size, grey, coloured = len(datamodule.ids(split)), [], []
     for start in range(0, size, CHUNK):
         images = datamodule.examples(split, range(start, min(start + CHUNK, size)))
         assert isinstance(images, torch.Tensor)
         small = F.adaptive_avg_pool2d(images.float(), SIDE)
-        found.append((rgb_to_grayscale(small) if small.shape[1] == 3 else small)[:, 0].numpy())
-    return np.concatenate(found)
+        small = small if small.shape[1] == 3 else small[:, :1]
+        grey.append((rgb_to_grayscale(small) if small.shape[1] == 3 else small)[:, 0].numpy())
+        coloured.append(small.round().to(torch.uint8).numpy())
+    return np.concatenate(grey), np.concatenate(coloured)
 
 
 def hashes(images: np.ndarray) -> np.ndarray:

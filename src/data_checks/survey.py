@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from src.data_checks import images, labels, tables, texts
+from src.data_checks import images, labels, marks, tables, texts, words
 from src.data_checks.findings import Examples, Finding, Report, across_splits
 from src.datamodules import DataModule, ImageFiles, Table
 from src.datamodules.capabilities import FitsBaselines, ShowsExamples
@@ -79,12 +79,16 @@ def balance(examples: Examples) -> list[Finding]:
 def _images(
     report: Report, examples: Examples, datamodule: DataModule, experiment: Experiment, task: Task, *, tiny: bool
 ) -> None:
-    small = np.concatenate([images.thumbnails(datamodule, split) for split in examples.splits])
+    small = [images.thumbnails(datamodule, split) for split in examples.splits]
+    grey, coloured = map(np.concatenate, zip(*small, strict=True))
     what = "pixels" if tiny else "perceptual hashes, then small grey pixels; mirrored ones too"
-    pairs = images.repeated(examples, small, exact=tiny)
+    pairs = images.repeated(examples, grey, exact=tiny)
     report.add(f"images in two splits: {what}", across_splits(examples, pairs, "images"))
     if isinstance(datamodule, ImageFiles):
         report.add("sizes of images and files", images.odd_sizes(datamodule, examples))
+    if examples.kind != "regression":
+        where = "colours" if tiny else "colours, and places near the border,"
+        report.add(f"{where} that alone give a class away", marks.telling(examples, coloured, places=not tiny))
     if task.cached_features == "no":
         add_wrong_targets(report, examples, _baseline(datamodule, examples))
         return
@@ -97,13 +101,15 @@ def _images(
 
 def _texts(report: Report, examples: Examples, datamodule: DataModule) -> None:
     evidence = _baseline(datamodule, examples)
-    words = texts.in_words(evidence.inputs)
-    pairs = texts.repeated(examples, words)
+    in_words = texts.in_words(evidence.inputs)
+    pairs = texts.repeated(examples, in_words)
     report.add(
         f"texts in two splits: shingles of {texts.SHINGLE} words, then word by word",
         across_splits(examples, pairs, "texts"),
     )
-    report.add("lengths of texts, texts without words", texts.odd_texts(examples, evidence.inputs, words))
+    report.add("lengths of texts, texts without words", texts.odd_texts(examples, evidence.inputs, in_words))
+    if examples.kind != "regression":
+        report.add("words that alone give a class away", words.telling(examples, in_words))
     add_wrong_targets(report, examples, evidence)
 
 
