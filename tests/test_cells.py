@@ -485,5 +485,5 @@ def test_explanations_say_whether_they_can_be_believed(done: Done, tmp_path: Pat
     image, text = "visuals/val/worst, explained", "val/worst, explained/text_summary"
     assert (image in events.Tags()["images"]) == (done.cell.data == "photos")
     assert (text in events.Tags()["tensors"]) == (done.cell.data != "photos")
-    numbers = out.with_suffix(".npz" if done.cell.data == "photos" else ".csv")
+    numbers = out.with_suffix(".numbers.npz" if done.cell.data == "photos" else ".numbers.csv")
     assert numbers.is_file()

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.ndimage import center_of_mass, label
 
 from src.explain.explanation import COLOURS
 
@@ -76,12 +77,15 @@ def _drawn(values: np.ndarray, low: float, high: float, colours: Colormap) -> Dr
 
 
 def place(values: np.ndarray) -> str:
-    """Return where a map [height, width] is strongest, such as 'strongest at the top'; '' where nothing is above 0."""
+    """Return where a map [height, width] is strongest, such as 'strongest at the top'; '' where nothing is above 0.
+
+    It is the middle of the highest area that hangs together: of two spots the higher one, not what lies between them.
+    """
     if values.max() <= 0:
         return ""
-    height, width = values.shape
-    rows, columns = np.nonzero(values >= np.quantile(values, 0.98))
-    row, column = (int(3 * (mean + 0.5) / side) for mean, side in ((rows.mean(), height), (columns.mean(), width)))
+    plateaus, _ = label(values == values.max())
+    middle = center_of_mass(plateaus == plateaus[np.unravel_index(values.argmax(), values.shape)])
+    row, column = (int(3 * (mean + 0.5) / side) for mean, side in zip(middle, values.shape, strict=True))
     return f"strongest at the {PLACES[min(row, 2)][min(column, 2)]}"
 
 

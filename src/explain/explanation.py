@@ -31,7 +31,7 @@ class Neighbour:
     shown: np.ndarray | str
     """An image, uint8 [height, width, 3]; the text; or the row's cells, joined."""
     finding: str = ""
-    """What is odd about it: the same as the input, or of another class than all other neighbours."""
+    """What is odd about it: the same as the input, or of another class than the training examples nearest to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +116,24 @@ class Explanations(Sequence[Explanation]):
         checks: whether they can be believed.
         errors: id -> why an input has no explanation.
         notes: what was left out, and what else the user should know.
+        signed: whether values tell what speaks for the target from what speaks against it; else they tell where the
+            network looks, be that for or against.
+        unit: of the values, such as 'probability' or 'log-odds'; '' for none.
     """
 
     def __init__(
-        self, found: Sequence[Explanation], method: str, checks: Checks, errors: dict[str, str], notes: Sequence[str]
+        self,
+        found: Sequence[Explanation],
+        method: str,
+        checks: Checks,
+        errors: dict[str, str],
+        notes: Sequence[str],
+        *,
+        signed: bool = True,
+        unit: str = "",
     ) -> None:
         self.found, self.method, self.checks, self.errors, self.notes = [*found], method, checks, errors, [*notes]
+        self.signed, self.unit = signed, unit
 
     def __len__(self) -> int:
         return len(self.found)

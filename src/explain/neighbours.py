@@ -6,23 +6,28 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
 import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from src.datamodules import DataModule
+from src.datamodules import DataModule, Table
 from src.datamodules.capabilities import ShowsExamples
+from src.datamodules.tables.cells import words
 from src.explain.example import Example
 from src.explain.explanation import Neighbour
 from src.explain.subject import AT_ONCE, Subject
+from src.explain.wording import cell
 from src.resources.files import printable
 
 MOST = 2000
 """Training examples that are looked at, at the most; of more, as many at even distances."""
 ALIKE = 0.9999
 """Similarity from which on two examples are one to the network."""
+OWN = 5
+"""Nearest training examples of a training example that its label is compared with."""
 FEWEST = 3
-"""Neighbours of which one can be of another class than all others."""
+"""Of them, the fewest that say anything."""
 
 
 @runtime_checkable
@@ -81,8 +86,12 @@ class TrainingFeatures:
         return _tensors(subject, dataset[[position]])
 
     def shown(self, position: int) -> np.ndarray | str:
-        """Return a training example as a person reads it: an image, uint8 [height, width, 3], a text, or a row's cells;
-        '' where the data show none."""
+        """Return a training example as a person reads it: an image, uint8 [height, width, 3], a text, or a row's cells,
+        whose numbers are shortened; '' where the data show none."""
+        if isinstance(self.datamodule, Table):
+            (frame,) = self.datamodule.raw_inputs("train", [position])
+            row = pa.Table.from_pandas(frame, preserve_index=False)
+            return ", ".join(f"{name} {cell(words(row[name])[0])}" for name in row.column_names)
         if not isinstance(self.datamodule, ShowsExamples):
             return ""
         (example,) = self.datamodule.examples("train", [position])
@@ -93,6 +102,9 @@ def nearest(
     subject: Subject, train: TrainingFeatures, examples: Sequence[Example], count: int = 5
 ) -> list[tuple[Neighbour, ...]]:
     """Return the training examples that are nearest to each example in the network's features, the nearest first.
+
+    Where a class is predicted, a training example is held to be mislabelled if its own nearest training examples are
+    all of one other class; those of the input say nothing of it, since an input that is hard lies between classes.
 
     Args:
         subject: the network.
@@ -106,30 +118,51 @@ def nearest(
     count = min(count, len(train))
     search = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(train.points)
     distances, rows = search.kneighbors(points)
+    doubtful = _mislabelled(subject, train, search, np.unique(rows)) if subject.classes else {}
     return [
-        _described(subject, train, example, train.positions[near].tolist(), (1 - away).tolist())
+        _described(subject, train, example, near.tolist(), (1 - away).tolist(), doubtful)
         for example, near, away in zip(examples, rows, distances, strict=True)
     ]
 
 
+def _mislabelled(
+    subject: Subject, train: TrainingFeatures, search: NearestNeighbors, rows: np.ndarray
+) -> dict[int, str]:
+    """Return those of some points whose nearest others are all of one other class -> what is said of them."""
+    count = min(OWN, len(train) - 1)
+    if count < FEWEST:
+        return {}
+    _, near = search.kneighbors(train.points[rows], n_neighbors=count + 1)
+    targets = words_of(subject, train.datamodule.targets("train")[train.positions])
+    found: dict[int, str] = {}
+    for row, its in zip(rows.tolist(), near.tolist(), strict=True):
+        others = {targets[other] for other in [other for other in its if other != row][:count]}
+        if len(others) == 1 and targets[row] not in others:
+            found[row] = f"labelled {targets[row]}, all training examples nearest to it {others.pop()}"
+    return found
+
+
 def _described(
-    subject: Subject, train: TrainingFeatures, example: Example, positions: list[int], similarities: list[float]
+    subject: Subject,
+    train: TrainingFeatures,
+    example: Example,
+    rows: list[int],
+    similarities: list[float],
+    doubtful: dict[int, str],
 ) -> tuple[Neighbour, ...]:
     data = train.datamodule
+    positions = train.positions[rows].tolist()
     ids, targets = data.ids("train"), words_of(subject, data.targets("train")[positions])
-    odd = odd_one_out(targets) if subject.classes else None
     found: list[Neighbour] = []
-    for place, (position, similarity) in enumerate(zip(positions, similarities, strict=True)):
+    for row, position, target, similarity in zip(rows, positions, targets, similarities, strict=True):
         findings: list[str] = []
         if similarity >= ALIKE:
             same = _equal(example.tensors, train.tensors(subject, position))
             findings.append("the same as the input" if same else "the network can hardly tell it from the input")
-        if place == odd:
-            others = targets[(place + 1) % len(targets)]
-            findings.append(f"labelled {targets[place]}, all others here {others}: perhaps mislabelled")
+        if row in doubtful:
+            findings.append(f"{doubtful[row]}: perhaps mislabelled")
         name = printable(str(ids[position]))
-        shown = train.shown(position)
-        found.append(Neighbour(name, targets[place], similarity, shown, "; ".join(findings)))
+        found.append(Neighbour(name, target, similarity, train.shown(position), "; ".join(findings)))
     return tuple(found)
 
 
@@ -137,14 +170,6 @@ def words_of(subject: Subject, targets: Tensor) -> list[str]:
     """Return targets [examples, ...] as words: a class, labels, or a number."""
     column = subject.task.objective.target_column(targets.numpy())
     return [f"{value:.6g}" if isinstance(value, float) else str(value) or "nothing" for value in column]
-
-
-def odd_one_out(targets: Sequence[str]) -> int | None:
-    """Return the place of the one target that differs from all others, which are equal; None where there is none."""
-    if len(targets) < FEWEST:
-        return None
-    alone = [place for place, target in enumerate(targets) if targets.count(target) == 1]
-    return alone[0] if len(alone) == 1 and len(set(targets)) == 2 else None
 
 
 def _tensors(subject: Subject, batch: dict[str, Any]) -> tuple[Tensor, ...]:

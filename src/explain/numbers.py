@@ -21,12 +21,13 @@ def write_numbers(explanations: Explanations, path_without_suffix: Path) -> list
 
     Args:
         explanations: of inputs of one kind.
-        path_without_suffix: of the file to be; `.csv` or `.npz` is added.
+        path_without_suffix: of the file to be; `.numbers.csv` or `.numbers.npz` is added, so
+            that no table of the user's own beside a page is written over.
     """
     if not len(explanations):
         return []
     kind = explanations[0].kind
-    path = path_without_suffix.with_name(f"{path_without_suffix.name}.{'npz' if kind == 'image' else 'csv'}")
+    path = path_without_suffix.with_name(f"{path_without_suffix.name}.numbers.{'npz' if kind == 'image' else 'csv'}")
     if kind == "image":
         atomic_write(path, _maps(explanations))
     else:

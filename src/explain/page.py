@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from src.explain import drawings
 from src.explain.checks import Checks
 from src.explain.drawings import Scale
 from src.explain.explanation import Explanation, Explanations, Neighbour
-from src.explain.wording import number, percent, signed
+from src.explain.wording import cell, effect, number, percent, signed
 from src.resources.files import atomic_write, printable
 from src.runs import records
 
@@ -28,6 +29,8 @@ FIRST = 15
 """Columns of a row, or words of a text, that are listed at once; the rest is folded."""
 MOST = 100
 """That are listed at all."""
+MOST_CARDS = 100
+"""Explanations that are shown; the first ones are the worst mistakes where these were asked for."""
 FAINT = 0.05
 """Share of the largest value up to which a word is not marked."""
 STANDARD_ERRORS = 1.96
@@ -86,7 +89,7 @@ class Head:
                 run=run,
                 experiment=record["experiment"].rpartition(".")[2],
                 trained=record.get("started", ""),
-                scores={name: float(value) for name, value in record.get("metrics", {}).items()},
+                scores={k: float(value) for k, value in record.get("metrics", {}).items() if math.isfinite(value)},
                 data=data.get("source", ""),
                 stand_in=data.get("stand_in", False),
                 weights=record.get("weights", {}).get("source", ""),
@@ -128,8 +131,13 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
         verdict=verdict(checks),
         lines=checks.lines(),
         faithful=faithful(checks, number_answered=LIKE_NUMBER[head.predicts]),
-        cascade=[(layer, agreement, Scale(0, 1).at(min(abs(agreement), 1))) for layer, agreement in checks.cascade],
-        cards=[card(each, head, place) for place, each in enumerate(explanations)],
+        cascade=[
+            (layer, agreement, Scale(0, 1).at(min(abs(agreement), 1)))
+            for layer, agreement in checks.cascade
+            if math.isfinite(agreement)
+        ],
+        cards=[card(each, head, place) for place, each in enumerate(explanations[:MOST_CARDS])],
+        effect=effect(explanations.unit),
         overall=[(title, drawings.svg_of(one, title), isinstance(one, Figure)) for title, one in overall],
         first=FIRST,
         most=MOST,
@@ -138,6 +146,8 @@ def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Fi
 
 def verdict(checks: Checks) -> str:
     """Return in a sentence whether the explanations can be believed, where no check warns."""
+    if checks.faithful is None:
+        return "No check speaks against these explanations. Whether they beat chance was not measured."
     if checks.faithful.beats_chance is None:
         return "No check speaks against this explanation. Whether it beats chance cannot be told from a single input."
     if not checks.cascade:
@@ -145,11 +155,15 @@ def verdict(checks: Checks) -> str:
     return "These explanations beat chance, change with the network's weights, and no other check speaks against them."
 
 
-def faithful(checks: Checks, *, number_answered: bool) -> dict[str, Any]:
-    """Return what is drawn of the insertion and deletion curves."""
+def faithful(checks: Checks, *, number_answered: bool) -> dict[str, Any] | None:
+    """Return what is drawn of the insertion and deletion curves; None where they were not measured."""
     found = checks.faithful
+    if found is None:
+        return None
     lines = (found.insertion, found.deletion, found.random_insertion, found.random_deletion)
     curves = [value for line in lines for value in line]
+    if not all(map(math.isfinite, [*curves, found.gain, found.random, *(found.interval or ())])):
+        return None
     scale = Scale(min(curves), max(max(curves), min(curves) + 1e-9)) if number_answered else Scale.around(1, *curves)
     interval = found.interval or (found.gain, found.gain)
     gains = Scale.around(found.gain, found.random, *interval)
@@ -209,20 +223,21 @@ def neighbour(found: Neighbour) -> dict[str, Any]:
 def image_card(explanation: Explanation) -> dict[str, Any]:
     assert explanation.image is not None
     height, width = explanation.image.shape[:2]
+    values = np.nan_to_num(explanation.values, nan=0, posinf=0, neginf=0)
     return {
         "width": width,
         "height": height,
         "image": drawings.data_uri(drawings.Image.fromarray(explanation.image)),
-        "overlay": drawings.positive_map(explanation.values),
-        "map": drawings.whole_map(explanation.values),
-        "place": drawings.place(explanation.values),
+        "overlay": drawings.positive_map(values),
+        "map": drawings.whole_map(values),
+        "place": drawings.place(values),
         "tiny": min(height, width) < TINY,
     }
 
 
 def text_card(explanation: Explanation) -> dict[str, Any]:
     """Return 'words' in their order, each with its value and shade, 0 to 100; and 'top' of `parts`."""
-    values = explanation.values
+    values = np.nan_to_num(explanation.values, nan=0, posinf=0, neginf=0)
     largest = float(np.abs(values).max()) if len(values) else 0.0
     shades = np.abs(values) / max(largest, 1e-12)
     errors = _errors(explanation)
@@ -245,22 +260,23 @@ def table_card(explanation: Explanation) -> dict[str, Any]:
 
 
 def parts(explanation: Explanation) -> list[dict[str, Any]]:
-    """Return the words or columns, those that count most first, with the shares of their bars."""
-    errors = _errors(explanation)
-    scale = Scale.around(*(explanation.values - errors), *(explanation.values + errors))
-    order = np.argsort(-np.abs(explanation.values), kind="stable").tolist()
+    """Return the words or columns, those that count most first, with the shares of their bars; none whose value is
+    not known."""
+    values, errors = explanation.values, _errors(explanation)
+    known = np.flatnonzero(np.isfinite(values))
+    scale = Scale.around(*(values - errors)[known], *(values + errors)[known])
+    order = known[np.argsort(-np.abs(values[known]), kind="stable")].tolist()
     return [
         {
             "name": explanation.names[place],
-            "cell": explanation.cells[place] if explanation.cells else None,
+            "cell": cell(explanation.cells[place]) if explanation.cells else None,
+            "whole_cell": explanation.cells[place] if explanation.cells else None,
             "quantile": _quantile(explanation, place),
-            "value": float(explanation.values[place]),
+            "value": float(values[place]),
             "error": float(errors[place]),
             "zero": scale.at(0),
-            "bar": scale.between(0, float(explanation.values[place])),
-            "whisker": scale.between(
-                float(explanation.values[place] - errors[place]), float(explanation.values[place] + errors[place])
-            ),
+            "bar": scale.between(0, float(values[place])),
+            "whisker": scale.between(float(values[place] - errors[place]), float(values[place] + errors[place])),
         }
         for place in order
     ]
@@ -270,7 +286,7 @@ def _errors(explanation: Explanation) -> np.ndarray:
     """Return how far the values are sure, to each side; 0 where nothing was drawn at random."""
     if explanation.error is None:
         return np.zeros(len(explanation.values))
-    return STANDARD_ERRORS * explanation.error
+    return STANDARD_ERRORS * np.nan_to_num(explanation.error, nan=0, posinf=0, neginf=0)
 
 
 def _quantile(explanation: Explanation, place: int) -> float | None:

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from kills import SmallBackbone
+from table_runs import FIELDS, MLP, built
 from torch import Tensor, nn
 
 from experiments.images import Images
+from experiments.tables import TableClassification
 from experiments.texts import TextsLstm
 from src.configs.spec import DataSpec, Target
 from src.datamodules import DataModule, Tensors
 from src.experiment import Recurrent, TextPrep, Vocabulary
 from src.explain.example import Example
-from src.explain.neighbours import TrainingFeatures, nearest, odd_one_out
+from src.explain.neighbours import TrainingFeatures, nearest
 from src.explain.subject import Subject
 from src.tasks import Task
 from src.tasks.inputs import TableInput
@@ -129,15 +132,52 @@ def at(degrees: float) -> Example:
     return Example("asked", (), (point, torch.zeros(1, 0, dtype=torch.long)))
 
 
-def test_a_wrong_label_among_the_neighbours_is_found() -> None:
+def test_a_wrong_label_is_found_by_its_own_neighbours() -> None:
     targets = torch.tensor([0] * 10 + [1] * 10)
     targets[14] = 0  # its direction is 69 degrees
     subject, datamodule = made(CLASSES, targets, Points(2), SingleLabel)
     dogs, cats = nearest(subject, TrainingFeatures(subject, datamodule), [at(70), at(20)])
     odd = [each for each in dogs if each.finding]
     assert [(each.id, each.target) for each in odd] == [("14", "cat")]
-    assert odd[0].finding == "labelled cat, all others here dog: perhaps mislabelled"
+    assert odd[0].finding == "labelled cat, all training examples nearest to it dog: perhaps mislabelled"
     assert [each.finding for each in cats] == [""] * 5
+
+
+def test_an_input_between_two_classes_makes_no_label_wrong() -> None:
+    subject, datamodule = made(CLASSES, torch.tensor([0] * 10 + [1] * 10), Points(2), SingleLabel)
+    (found,) = nearest(subject, TrainingFeatures(subject, datamodule), [at(41.5)])
+    assert [each.target for each in found] == ["cat"] * 4 + ["dog"], "one alone"
+    assert [each.finding for each in found] == [""] * 5
+
+
+def test_two_neighbours_are_too_few_to_doubt_a_label() -> None:
+    spec = DataSpec(classes=("cat", "dog"), class_counts=(2, 1))
+    columns = {
+        "numbers": torch.cat([around(20, 2), around(24, 1)]),
+        "categories": torch.zeros(3, 0, dtype=torch.long),
+        "target": torch.tensor([0, 0, 1]),
+    }
+    datamodule = Tensors({"train": columns, "val": columns}, spec)
+    subject = Subject(Task(Points(2), SingleLabel(spec), TableInput()))
+    (found,) = nearest(subject, TrainingFeatures(subject, datamodule), [at(45)])
+    assert [each.finding for each in found] == [""] * 3
+
+
+def test_numbers_of_a_row_are_shortened(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=60), "area": 1e4 * rng.random(60), "year": rng.integers(1900, 2000, 60)})
+    frame["code"] = [f"v{k}.123456789" for k in range(60)]
+    frame["kind"] = np.where(frame["x"] > 0, "one", "two")
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    rows = built(TableClassification(data_dir=tmp_path / "rows.csv", target="kind", mlp=MLP, **FIELDS))
+    train = TrainingFeatures(rows.subject, rows.datamodule)
+    position = int(train.positions[0])
+    shown, whole = train.shown(position), rows.datamodule.examples("train", [position])[0]
+    cells, exact = (dict(pair.split(" ") for pair in str(text).split(", ")) for text in (shown, whole))
+    assert [len(exact["x"].lstrip("-0.")) > 8, len(cells["x"].lstrip("-0.")) <= 4] == [True, True]
+    assert float(cells["x"]) == pytest.approx(float(exact["x"]), rel=1e-3)
+    assert cells["area"] == f"{float(exact['area']):.0f}"
+    assert [cells[name] for name in ("year", "code", "kind")] == [exact[name] for name in ("year", "code", "kind")]
 
 
 def test_numbers_are_no_wrong_labels() -> None:
@@ -171,17 +211,3 @@ def test_a_network_without_features_has_no_neighbours() -> None:
     train = TrainingFeatures(subject, datamodule)
     assert train.notes == ["no training examples are shown: OnlyForward has no `features` to compare them by"]
     assert nearest(subject, train, [at(20), at(70)]) == [(), ()]
-
-
-@pytest.mark.parametrize(
-    ("targets", "place"),
-    [
-        (["a", "a", "b", "a", "a"], 2),
-        (["a", "b"], None),
-        (["a", "a", "b", "b"], None),
-        (["a", "a", "a"], None),
-        (["a", "a", "b", "c"], None),
-    ],
-)
-def test_only_one_alone_is_odd(targets: list[str], place: int | None) -> None:
-    assert odd_one_out(targets) == place

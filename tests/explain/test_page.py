@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from browser import Chromium, chromium_or_skip
 from made_runs import record_of
+from markupsafe import escape
 from matplotlib.figure import Figure
 from typing_extensions import override
 
 from src.configs.errors import InputError
+from src.explain.checks import Checks
 from src.explain.explanation import Explanations, Neighbour
 from src.explain.page import Head, page, write
-from src.explain.wording import number, percent, signed
+from src.explain.wording import cell, number, percent, signed
 
 EVIL = "<script>alert('x')</script>"
 VOID = ("meta", "img", "br", "input", "path", "polyline", "use", "rect", "image")
@@ -80,6 +82,23 @@ def figure() -> Figure:
     found = Figure(figsize=(4, 2))
     found.subplots().barh(["OverallQual", f"Area {EVIL}"], [0.2, 0.1])
     return found
+
+
+TWO_SPOTS = np.zeros((30, 30))
+TWO_SPOTS[14:16, 2:4], TWO_SPOTS[14:16, 26:28] = 1, 0.9
+
+
+class Unmeasured(Checks):
+    """Checks of explanations of one part, which stands in no order."""
+
+    @property
+    @override
+    def warnings(self) -> list[str]:
+        return []
+
+    @override
+    def lines(self) -> dict[str, str]:
+        return {"stable": "after a small change of the input they agree 0.93"}
 
 
 ALL: dict[str, tuple[Explanations, Head]] = {
@@ -235,6 +254,7 @@ def test_ids_of_two_figures_are_unlike() -> None:
         (np.full((8, 8), -1.0), ""),
         (np.ones((8, 8)), "strongest at the centre"),
         (np.eye(8)[::-1] * (np.arange(8) > 5), "strongest at the upper right"),
+        (TWO_SPOTS, "strongest at the left"),
     ],
 )
 def test_where_a_map_is_strongest_is_told(values: np.ndarray, place: str) -> None:
@@ -261,6 +281,92 @@ def test_texts_and_rows_without_any_weight_are_shown() -> None:
     exact = replace(made.row(), error=np.zeros(len(made.ROW)))
     assert "±" not in Parsed(page(made.explanations(exact), PRICES)).shown
     assert "± and the whisker: 95 % interval" in Parsed(page(made.explanations(made.row()), PRICES)).shown
+
+
+# ---------------------------------------------------------------------------------------- what values are, and are not
+def test_values_without_a_sign_say_only_where_the_network_looks() -> None:
+    for each in (made.image(), made.text()):
+        looked = made.explanations(replace(each, values=np.abs(each.values), error=None))
+        before = Parsed(page(looked, HEAD)).shown
+        assert "speaks for" in before
+        looked.signed = False
+        text = page(looked, HEAD)
+        shown = Parsed(text).shown
+        assert not [said for said in ("speaks for", "against it", 'class="against') if said in text]
+        assert "+0" not in shown
+        assert ("Where it looks: strongest at" if each.kind == "image" else "Legend: where it looks") in shown
+    nowhere = made.explanations(replace(made.image(), values=np.zeros((224, 224))))
+    nowhere.signed = False
+    assert "Where it looks: no place stands out" in Parsed(page(nowhere, HEAD)).shown
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [
+        ("probability", "effect on the probability"),
+        ("log-odds", "effect on the log-odds"),
+        ("the number's own unit", "effect in the number's own unit"),
+        ("standard deviations of the training's targets", "effect in standard deviations of the training's targets"),
+    ],
+)
+def test_the_unit_of_the_effects_is_told(unit: str, said: str) -> None:
+    for each, places in ((made.text(), 3), (made.row(), 2), (made.image(), 1)):
+        explanations = made.explanations(replace(each, neighbours=()))
+        assert "effect on" not in page(explanations, HEAD)
+        explanations.unit = unit
+        text = page(explanations, HEAD)
+        assert Parsed(text).shown.count(said) >= places
+        if each.kind != "image":
+            assert f'class="number">{escape(said)}</th>' in text
+        if each.kind == "text":
+            assert re.search(rf"The deepest shade is 0.3\d+, {said}; words", Parsed(text).shown)
+
+
+def test_of_one_part_alone_there_are_no_curves() -> None:
+    one = replace(made.text(), names=("superb",), values=np.array([0.3]), error=None)
+    checks: Any = Unmeasured(None, stable=0.93)  # pyright: ignore[reportArgumentType]
+    alone = Explanations([one], "LIME", checks, {}, ["a text of one word stands in no order, so it was not checked"])
+    shown = Parsed(page(alone, HEAD)).shown
+    assert "Whether they beat chance was not measured" in shown
+    assert "Most important parts first" not in shown
+    assert "Insertion minus deletion" not in shown
+    assert alone.notes[0] in shown
+
+
+def test_what_is_no_number_is_never_shown() -> None:
+    values = made.row().values.copy()
+    values[1] = np.nan
+    row = replace(made.row(), values=values, error=np.full(len(values), np.nan), answer=np.nan)
+    heat = made.heat()
+    heat[:5] = np.nan
+    word = replace(made.text(), values=np.append(np.nan, made.text().values[1:]))
+    for each, head in ((row, PRICES), (replace(made.image(), values=heat, answer=np.nan), HEAD), (word, HEAD)):
+        explanations = made.explanations(each)
+        measured = replace(explanations.checks.faithful, gain=np.nan)
+        explanations.checks = Unmeasured(measured, cascade=[("head", 0.5), ("all", np.nan)])
+        text = re.sub(r"data:image/png;base64,[^\"]*", "", page(explanations, head)).lower()
+        assert not re.findall(r"[^a-z]nan[^a-z]|[^a-z]inf[^a-z]", text)
+        assert ">head<" in text
+        assert ">all</th>" not in text
+    assert "GrLivArea" not in re.findall(r'role="rowheader">([^<]*)<', page(made.explanations(row), PRICES))
+
+
+def test_the_page_ends_after_a_hundred_explanations() -> None:
+    many = [replace(made.text(), id=f"review {k}", neighbours=()) for k in range(130)]
+    text = page(made.explanations(*many), HEAD)
+    assert text.count("<article") == 100
+    assert "review 99" in text
+    assert "review 100" not in text
+    assert "These are the first of 130; 30 more are in the file of the numbers." in text
+    assert "more are in the file" not in page(made.explanations(*many[:100]), HEAD)
+
+
+def test_cells_are_as_a_person_reads_them() -> None:
+    said = {"0.3771906632801799": "0.3772", "-12.34567": "-12.35", "1494.0": "1494", "2090": "2090", "12.50": "12.50"}
+    said |= {"287400.4": "287400", "1.2.3": "1.2.3", "NridgHt": "NridgHt", "": "", "1956": "1956", "nan": "nan"}
+    assert {text: cell(text) for text in said} == said
+    text = page(made.explanations(replace(made.row(), cells=("0.3771906632801799", *made.row().cells[1:]))), PRICES)
+    assert 'title="0.3771906632801799">0.3772</td>' in text
 
 
 def test_what_was_not_explained_is_listed() -> None:
