@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -83,7 +84,8 @@ def place(values: np.ndarray) -> str:
     """
     if values.max() <= 0:
         return ""
-    plateaus, _ = label(values == values.max())
+    labelled: Any = label(values == values.max())
+    plateaus = labelled[0]
     middle = center_of_mass(plateaus == plateaus[np.unravel_index(values.argmax(), values.shape)])
     row, column = (int(3 * (mean + 0.5) / side) for mean, side in zip(middle, values.shape, strict=True))
     return f"strongest at the {PLACES[min(row, 2)][min(column, 2)]}"

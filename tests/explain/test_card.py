@@ -232,7 +232,7 @@ def test_it_says_what_was_not_tested(copied: Path, people: Path) -> None:
     card, _ = write(copied)
     text = section(card, "Bias, Risks, and Limitations")
     for said in (
-        f"Data of any other source than file {people}",
+        f"Data of any other source than file {people.name}:",
         "it is there and was never read; the scores are of the validation split",
         "no other seed of these settings is beside it",
         "it was not cross-validated",
@@ -335,6 +335,38 @@ def test_explanations_checks_are_in_it(copied: Path) -> None:
         write(copied)
 
 
+def test_explanations_checks_say_of_what_when_and_how(copied: Path) -> None:
+    (copied / "explanations").mkdir()
+    found: dict[str, Any] = {"method": "LIME", "lines": [], "warnings": [], "examples": 60}
+    found |= {"made": "2026-11-29T16:00:00Z", "command": "python scripts/explain.py runs/X/1 '/home/ada/my rows.csv'"}
+    (copied / "explanations" / "checks.json").write_text(json.dumps(found))
+    text = section(write(copied)[0], "Model Examination")
+    assert "Explained by LIME, on 60 examples." in text
+    assert "Made 2026-11-29T16:00:00Z by python scripts/explain.py runs/X/1 'my rows.csv'." in text
+    found |= {"examples": 1, "command": "explain.py --out=/home/ada/why.html 'unfinished"}
+    (copied / "explanations" / "checks.json").write_text(json.dumps(found))
+    text = section(write(copied)[0], "Model Examination")
+    assert "on 1 example." in text
+    assert "Made 2026-11-29T16:00:00Z." in text
+
+
+def test_no_folder_of_this_machine_is_in_it(copied: Path, people: Path) -> None:
+    record = records.load(copied)
+    fields = record["fields"] | {"data_dir": str(people), "quarantine": str(people.with_name("odd.csv"))}
+    change(copied, fields=fields, weights={"source": f"file {people.with_name('start.pt')}"})
+    (copied / "explanations").mkdir()
+    command = f"python {people.with_name('explain.py')} {copied} {people} --out={people.with_suffix('.html')}"
+    found = {"method": "LIME", "lines": [], "warnings": [], "command": command}
+    (copied / "explanations" / "checks.json").write_text(json.dumps(found))
+    for path in write(copied):
+        text = path.read_text()
+        assert not [folder for folder in (people.parent, copied.parent) if str(folder) in text]
+        for name in (people.name, "odd.csv", "start.pt", "people.html", copied.name):
+            assert name in text
+    (result, *_) = front_of(copied / "card.md").eval_results or []
+    assert (result.dataset_name, result.dataset_type) == ("file people.csv", "file-people-csv")
+
+
 def test_energy_is_never_guessed(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.explain.card.sections.COUNTERS", tmp_path / "powercap")
     change(copied, host=socket.gethostname())
@@ -421,7 +453,7 @@ def test_a_module_of_ones_own() -> None:
     assert (data.pipeline_tag, data.eval_results) == (None, None)
     assert "| val_loss |" in section(card, "Results")
     assert "It predicts what its own module returns" in section(card, "Model Details")
-    assert f"leyden.load({str(run)!r})" in section(card, "How to Get Started with the Model")
+    assert f"leyden.load('runs/Lightning/{run.name}')" in section(card, "How to Get Started with the Model")
     assert "<svg" not in page.read_text()
     with pytest.raises(InputError, match="has saved no predictions"):
         write(run, groups=["town"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ SPLITS = ("test", "folds", "val")
 """Whose predictions are looked for: what the training has seen least comes first."""
 NAMES = {"folds": "out of fold", "val": "validation", "test": "test"}
 CHECKS = Path("explanations") / "checks.json"
-"""What `explain.py` leaves in a run: method, lines and warnings."""
+"""What `explain.py` leaves in a run: method, lines, warnings, how many examples, when it was made and by what."""
 
 Kind = Literal["image", "text", "table", "example"]
 
@@ -55,6 +56,9 @@ class Checked(NamedTuple):
     method: str
     lines: list[str]
     warnings: list[str]
+    examples: int | None = None
+    made: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +91,15 @@ class Reported:
 
     @property
     def data(self) -> dict[str, Any]:
-        return self.record["data"]
+        """What the record says of the data; of a source on this machine the own name alone."""
+        data = self.record["data"]
+        return data | {"source": source_shown(data["source"])}
+
+    @property
+    def where(self) -> Path:
+        """The run's directory from here, or from the folder of all runs where that is elsewhere."""
+        run, here = self.run.resolve(), Path.cwd().resolve()
+        return run.relative_to(here) if run.is_relative_to(here) else Path(*run.parts[-3:])
 
     @property
     def input(self) -> Kind:
@@ -122,6 +134,30 @@ class Reported:
 
 def _alike(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3) or (math.isnan(one) and math.isnan(other))
+
+
+def source_shown(source: str) -> str:
+    """Return where data or weights came from without the folders of this machine, which are nobody's business.
+
+    'file /home/ada/texts.csv' becomes 'file texts.csv'.
+    """
+    kind, _, path = source.partition(" ")
+    return f"{kind} {Path(path).name or path}" if kind in ("file", "folder") and path else source
+
+
+def own_name(text: str) -> str:
+    """Return the own name of an absolute path, and any other text as it is."""
+    return Path(text).name or text if Path(text).is_absolute() else text
+
+
+def command_shown(command: str) -> str:
+    """Return a command without the folders of this machine; '' for one that no shell could read."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    flags = [word.partition("=") if word.startswith("--") else ("", "", word) for word in words]
+    return shlex.join(f"{flag}{equal}{own_name(value)}" if value else flag + equal for flag, equal, value in flags)
 
 
 def read(run: Path) -> Reported:
@@ -197,7 +233,14 @@ def _checked(run: Path) -> Checked | None:
     path = run / CHECKS
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Checked(str(found["method"]), [*map(str, found["lines"])], [*map(str, found["warnings"])])
+        return Checked(
+            str(found["method"]),
+            [*map(str, found["lines"])],
+            [*map(str, found["warnings"])],
+            int(found["examples"]) if "examples" in found else None,
+            str(found.get("made", "")),
+            command_shown(str(found.get("command", ""))),
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

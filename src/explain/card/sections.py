@@ -18,7 +18,7 @@ from src.explain.card.blocks import Block, Bullets, Code, Section, Table, Text
 from src.explain.card.by_group import Grouped
 from src.explain.card.evaluation import best_of, evaluation
 from src.explain.card.limits import limits
-from src.explain.card.reported import Reported
+from src.explain.card.reported import Reported, own_name, source_shown
 from src.loading import load
 from src.runs import summary
 from src.runs.compare.groups import flat, shown_value
@@ -84,9 +84,9 @@ def _details(reported: Reported, exports: Sequence[str]) -> Table:
     rows = [
         ["experiment", record["experiment"]],
         ["network", _network(first)],
-        ["first weights", source],
+        ["first weights", source_shown(source)],
         ["their licence", licence],
-        ["run", str(reported.run)],
+        ["run", str(reported.where)],
         ["started", record.get("started", "unknown")],
         ["commit", f"{git.get('commit') or 'unknown'}{dirty}"],
         ["exports", "; ".join(exports) or "none"],
@@ -119,7 +119,7 @@ def _known(reported: Reported) -> list[Section]:
 
 
 def _start(reported: Reported) -> list[Block]:
-    run = str(reported.run)
+    run = str(reported.where)
     if not reported.first["data"].get("predicts_files", True):
         return [
             Text("Its data module cannot read files to predict. In Python:"),
@@ -151,7 +151,8 @@ def _data(reported: Reported) -> Section:
     if columns := of_first.get("columns"):
         blocks.append(Text(f"Columns: {columns['summary']}."))
     quarantine = reported.record["fields"].get("quarantine")
-    blocks.append(Text(f"Quarantine: {quarantine}." if quarantine else "Quarantine: no list of examples was left out."))
+    left_out = own_name(quarantine) if quarantine else "no list of examples was left out"
+    blocks.append(Text(f"Quarantine: {left_out}."))
     return Section("Training Data", blocks)
 
 
@@ -198,7 +199,7 @@ def recipe(record: dict[str, Any]) -> list[list[str]]:
         by = "flag" if own and own.get(name) != value else "experiment" if own else ""
         by = "number of rows" if name in sized and sized[name] != value else by
         by = "what the machine lacked" if name in asked else by
-        rows.append([name, shown_value(value), shown_value(base[name]) if name in base else "", by])
+        rows.append([name, own_name(shown_value(value)), shown_value(base[name]) if name in base else "", by])
     return rows
 
 
@@ -219,10 +220,17 @@ def _speed(reported: Reported) -> Section:
 # ----------------------------------------------------------------------------------------------------------------- rest
 def _examined(reported: Reported) -> list[Block]:
     if reported.checked is None:
-        command = f"python scripts/explain.py {shlex.quote(str(reported.run))} FILE"
+        command = f"python scripts/explain.py {shlex.quote(str(reported.where))} FILE"
         return [Text(f"Its answers were not explained ({command}).")]
-    loud = [Text(warning, loud=True) for warning in reported.checked.warnings]
-    return [*loud, Text(f"Explained by {reported.checked.method}."), Bullets(reported.checked.lines)]
+    found = reported.checked
+    of = "" if found.examples is None else f", on {found.examples:,} {'example' if found.examples == 1 else 'examples'}"
+    made = " ".join(["Made", *([found.made] if found.made else []), *(["by", found.command] if found.command else [])])
+    return [
+        *(Text(warning, loud=True) for warning in found.warnings),
+        Text(f"Explained by {found.method}{of}."),
+        *([Text(f"{made}.")] if found.made or found.command else []),
+        *([Bullets(found.lines)] if found.lines else []),
+    ]
 
 
 def energy(reported: Reported) -> str:
