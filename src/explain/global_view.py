@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from src.configs.labels import is_number
 from src.explain.overall import Dependence, Importance, Overall
+from src.explain.wording import number
 from src.runs.compare.curves import INK, STYLE
 
 MOST_BARS = 15
@@ -32,7 +34,9 @@ BARS, MEAN = "#e08214", "#2c7bb6"
 
 
 def figures(overall: Overall) -> list[tuple[str, str]]:
-    """Return title and SVG of the importances and of each column's dependence."""
+    """Return title and SVG of the importances, of those that are known, and of each column's dependence."""
+    known = tuple(each for each in overall.importances if np.isfinite([each.drop, *each.interval]).all())
+    overall = replace(overall, importances=known)
     found = [(_title(overall), _importances(overall.importances[:MOST_BARS], overall.metric))]
     what = "the number" if overall.target == "prediction" else f"the probability of {overall.target}"
     for each in overall.dependences:
@@ -45,7 +49,7 @@ def _title(overall: Overall) -> str:
     of = f"the first {MOST_BARS} of {len(overall.importances)} columns" if len(overall.importances) > MOST_BARS else ""
     return (
         f"What {overall.metric} loses where a column is shuffled among {overall.rows} validation rows; it is "
-        f"{overall.score:.3g}. The whisker is the 95 % interval over {overall.repeats} shuffles{of and f'; {of}'}"
+        f"{number(overall.score)}. The whisker is the 95 % interval over {overall.repeats} shuffles{of and f'; {of}'}"
     )
 
 

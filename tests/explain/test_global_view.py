@@ -48,6 +48,18 @@ def test_colours_are_the_pages_own() -> None:
         assert INK not in svg
 
 
+def test_what_is_no_number_is_left_out() -> None:
+    unknown = Importance("Unknown", np.nan, (np.nan, np.nan))
+    (title, svg), *_ = figures(
+        replace(made.overall(), score=np.nan, importances=(unknown, Importance("x", 0.1, (0, 1))))
+    )
+    assert "it is not known." in title
+    assert {"x", "Unknown"} & set(shown_in(svg)) == {"x"}
+    assert "nan" not in svg.lower()
+    (_, svg), *_ = figures(replace(made.overall(), importances=(unknown,)))
+    assert "Unknown" not in svg
+
+
 def test_names_are_escaped_and_of_a_class_its_probability_is_shown() -> None:
     evil = "<script>&$"
     few = replace(

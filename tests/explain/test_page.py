@@ -105,6 +105,23 @@ ALL: dict[str, tuple[Explanations, Head]] = {
     "image": (made.explanations(made.image(0), made.image(1, side=28, negative=True, right=False)), HEAD),
     "text": (made.explanations(made.text(0), made.text(1, expected="neg")), HEAD),
     "table": (made.explanations(made.row(0)), PRICES),
+    "long unit": (
+        Explanations(
+            [made.row(0)], "KernelSHAP", made.checks(), {}, [], unit="standard deviations of the training's targets"
+        ),
+        PRICES,
+    ),
+    "unsigned": (
+        Explanations(
+            [replace(made.text(), values=np.abs(made.text().values), error=None)],
+            "attention rollout",
+            made.checks(),
+            {},
+            [],
+            signed=False,
+        ),
+        HEAD,
+    ),
     "bad": (made.explanations(made.image(0), good=False), replace(HEAD, stand_in=True)),
 }
 
