@@ -116,12 +116,23 @@ class Explanations(Sequence[Explanation]):
         checks: whether they can be believed.
         errors: id -> why an input has no explanation.
         notes: what was left out, and what else the user should know.
+        signed: whether a value says for or against; else how much the network looks there.
+        unit: of the values, such as 'probability'; '' where only their order means something.
     """
 
     def __init__(
-        self, found: Sequence[Explanation], method: str, checks: Checks, errors: dict[str, str], notes: Sequence[str]
+        self,
+        found: Sequence[Explanation],
+        method: str,
+        checks: Checks,
+        errors: dict[str, str],
+        notes: Sequence[str],
+        *,
+        signed: bool = True,
+        unit: str = "",
     ) -> None:
         self.found, self.method, self.checks, self.errors, self.notes = [*found], method, checks, errors, [*notes]
+        self.signed, self.unit = signed, unit
 
     def __len__(self) -> int:
         return len(self.found)
