@@ -152,6 +152,7 @@ class Run:
         method: MethodName | None = None,
         target: str = "",
         budget: float | None = None,
+        data_dir: Path | None = None,
     ) -> Explanations:
         """Return why the run answers as it does, with checks that say whether that can be believed.
 
@@ -164,6 +165,7 @@ class Run:
             method: Grad-CAM for images, integrated gradients for texts and KernelSHAP for tables unless given.
             target: class or label to explain; the likeliest one of each input unless given.
             budget: seconds for explanations and checks; `notes` says what was left out.
+            data_dir: where the run's data are now, if they have moved.
 
         Raises:
             InputError: the run has no checkpoint, the method does not fit it, or there is nothing to explain.
@@ -180,9 +182,9 @@ class Run:
         from src.training.quiet import quietly
 
         with quietly():
-            explainer = Explainer(self.path, method=method, target=target)
+            explainer = Explainer(self.path, method=method, target=target, data_dir=data_dir, budget=budget)
             read = explainer.worst(mistakes) if inputs is None else explainer.read(_listed(inputs))
-            return explainer.explain(read, budget)
+            return explainer.explain(read)
 
     def _with_weights(self) -> Path:
         if children := state.children(self.path):
@@ -262,6 +264,7 @@ class Export(Run):
         method: MethodName | None = None,
         target: str = "",
         budget: float | None = None,
+        data_dir: Path | None = None,
     ) -> Explanations:
         raise InputError(f"{self.path}: an export has no weights of torch to explain. Load its run.")
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from src.explain.explain import Explainer
     from src.explain.explanation import Explanations
 
+COMMAND = shlex.join(["python", *sys.argv])
 FOLDER = "explanations"
 """Of a run."""
 
@@ -32,13 +34,12 @@ class ExplainFlags:
     run: tyro.conf.Positional[Path]
     """Run directory, runs/<Experiment>/<id>."""
     inputs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """What predict.py takes: images and folders, texts, tables."""
-    mistakes: int = 0
-    """Explain the run's own worst mistakes on its validation data, so many, in place of inputs; TensorBoard has them
-    too."""
+    """Images, folders of them, or tables that name them; for texts tables or .txt files; tables. As predict.py."""
+    mistakes: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """In place of inputs, the run's own N worst mistakes on its validation data; TensorBoard has them too."""
     method: MethodName | None = None
     """How: Grad-CAM for images, integrated gradients for texts and KernelSHAP for tables unless given."""
-    target: Annotated[str, tyro.conf.arg(name="class")] = ""
+    target: Annotated[str, tyro.conf.arg(name="class", metavar="NAME")] = ""
     """The class or label that is explained; the likeliest one of each input unless given."""
     out: Path | None = None
     """The page; without it RUN/explanations/explanations.html. The numbers are beside it, as CSV or NPZ."""
@@ -58,8 +59,8 @@ class ExplainFlags:
             raise InputError("name inputs to explain, or --mistakes N for the run's own; one of the two.")
         if self.budget is not None and not self.budget > 0:
             raise InputError(f"--budget {self.budget}: seconds, more than 0.")
-        if self.out is not None and self.out.is_dir():
-            raise InputError(f"--out {self.out}: a folder. Name a file in it.")
+        if self.out is not None and self.out.suffix != ".html":
+            raise InputError(f"--out {self.out}: the page is HTML. Name a file that ends in .html.")
 
 
 def explain(flags: ExplainFlags) -> int:
@@ -70,12 +71,24 @@ def explain(flags: ExplainFlags) -> int:
 
     quieten()
     began = time.monotonic()
-    explainer = Explainer(flags.run, method=flags.method, target=flags.target, data_dir=flags.data_dir)
+    out = flags.out or flags.run / FOLDER / "explanations.html"
+    make_folder(out)
+    explainer = Explainer(
+        flags.run, method=flags.method, target=flags.target, data_dir=flags.data_dir, budget=flags.budget
+    )
     read = explainer.worst(flags.mistakes) if flags.mistakes else explainer.read(flags.inputs)
-    found = explainer.explain(read, flags.budget)
-    written = write(found, explainer, flags.out or flags.run / FOLDER / "explanations.html", flags.target)
-    if flags.mistakes:
-        board.show(flags.run, found)
+    found = explainer.explain(read)
+    try:
+        written = write(found, explainer, out, flags.target)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written ({error.strerror or error}).") from error
+    try:
+        keep(found, explainer)
+        if flags.mistakes:
+            board.show(flags.run, found)
+    except OSError as error:
+        why = error.strerror or error
+        found.notes.append(f"{flags.run}: cannot be written ({why}), so its card and TensorBoard know nothing of this")
     for reason in found.checks.warnings:
         console.line("WRONG", f"do not trust these explanations: {reason}")
     lines = {"method": found.method, **found.checks.lines()}
@@ -88,19 +101,38 @@ def explain(flags: ExplainFlags) -> int:
     return 0
 
 
+def make_folder(out: Path) -> None:
+    """Make the folder of a file, before there is much to lose; raise an InputError where that cannot be."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written ({error.strerror or error}). Name another place.") from error
+
+
 def write(found: Explanations, explainer: Explainer, out: Path, asked: str) -> list[Path]:
-    """Write the page, its numbers beside it, and the checks for the run's model card; return the first ones' paths."""
+    """Write the page and its numbers beside it; return their paths."""
     from src.explain import page
     from src.explain.global_view import figures
     from src.explain.numbers import write_numbers
 
     overall = explainer.overall()
-    head = page.Head.of_run(explainer.run, command=shlex.join(["python", *sys.argv]), asked=asked)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    head = page.Head.of_run(explainer.run, command=COMMAND, asked=asked)
     page.write(found, head, out, [] if overall is None else figures(overall))
-    lines = [f"{name}: {text}" for name, text in found.checks.lines().items()]
-    write_json(
-        explainer.run / FOLDER / "checks.json",
-        {"method": found.method, "lines": lines, "warnings": found.checks.warnings},
-    )
     return [out, *write_numbers(found, out.with_suffix(""))]
+
+
+def keep(found: Explanations, explainer: Explainer) -> None:
+    """Keep the checks for the run's model card, where they are of its validation split."""
+    if explainer.own is None:
+        return
+    checks = found.checks
+    said = {
+        "method": found.method,
+        "lines": [f"{name}: {text}" for name, text in checks.lines().items()],
+        "warnings": checks.warnings,
+        "examples": checks.faithful.examples if checks.faithful else 0,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": COMMAND,
+    }
+    (explainer.run / FOLDER).mkdir(exist_ok=True)
+    write_json(explainer.run / FOLDER / "checks.json", said)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_rel
 
 from src.configs.errors import InputError
 from src.tasks import Objective
 
-SIGNIFICANT = 0.05
-"""Chance, at the most, that a guess would err as little as the run."""
+SURE = 1.645
+"""Standard errors above a constant answer from which on a run is better than that, with 95 %."""
+FEW = 20
+"""Examples below which a run may be better though that cannot be told."""
 
 
 class Judged(NamedTuple):
@@ -37,29 +40,35 @@ def read_predictions(run: Path, objective: Objective) -> Judged:
     return Judged(rows["id"].tolist(), *objective.read(rows))
 
 
-def doubts(predicted: dict[str, np.ndarray], target: np.ndarray) -> list[str]:
+def doubts(predicted: Mapping[str, np.ndarray], target: np.ndarray) -> list[str]:
     """Return why the answers of a run explain nothing; empty where they may.
 
-    The errors on the validation split are compared, example by example, with those of the best constant answer: the
-    commonest class, each label's commoner value, or the mean. A one-sided paired t-test tells them apart.
+    They are compared with the best constant answer: of classes and labels the balanced accuracy, which that leaves at
+    one share, of numbers the squared error of each, which is that from the mean.
 
     Args:
         predicted: as `Objective.predictions` names it.
         target: [examples] or [examples, labels].
     """
     if "prob" not in predicted:
-        own, constant = (predicted["prediction"] - target) ** 2, (target.mean() - target) ** 2
+        gain = (target.mean() - target) ** 2 - (predicted["prediction"] - target) ** 2
+        gained, error = gain.mean(), gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
     elif target.ndim == 2:
-        chosen, common = predicted["prob"] >= 0.5, target.mean(0) >= 0.5
-        own, constant = (chosen != target).mean(1), (common != target).mean(1)
+        chosen = predicted["prob"] >= 0.5
+        both = [label for label in range(target.shape[1]) if 0 < target[:, label].mean() < 1]
+        found = [_above_constant(chosen[:, label], target[:, label].astype(int)) for label in both]
+        gained, error = (np.mean([one[0] for one in found]), np.mean([one[1] for one in found])) if found else (1, 0)
     else:
-        own = predicted["prob"].argmax(1) != target
-        constant = np.bincount(target.astype(int)).argmax() != target
-    difference = constant.astype(float) - own.astype(float)
-    if np.ptp(difference) == 0:
-        better = difference.mean() > 0
-    else:
-        better = ttest_rel(constant.astype(float), own.astype(float), alternative="greater").pvalue < SIGNIFICANT
-    if better:
+        gained, error = _above_constant(predicted["prob"].argmax(1), target.astype(int))
+    if gained > 0 and (gained > SURE * error or len(target) < FEW):
         return []
     return [f"on its {len(target)} validation examples the run is no better than one constant answer"]
+
+
+def _above_constant(answer: np.ndarray, target: np.ndarray) -> tuple[float, float]:
+    """Return by how much the balanced accuracy is above that of a constant answer, and its standard error."""
+    classes = np.unique(target)
+    right = [answer[target == one] == one for one in classes]
+    shares = [(each.sum() + 1) / (len(each) + 2) for each in right]  # so that few that are all right are not sure
+    error = math.sqrt(sum(p * (1 - p) / len(each) for p, each in zip(shares, right, strict=True))) / len(classes)
+    return float(np.mean([each.mean() for each in right]) - 1 / len(classes)), error

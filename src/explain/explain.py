@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import time
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from src.configs.errors import InputError
 from src.configs.explain import MethodName
 from src.datamodules import DataModule, PredictionInput, Table
-from src.explain import images, perturbation, shapley, table_gradients, tables, text_gradients, texts
+from src.explain import images, tables, texts
 from src.explain.boosting import Boosted, Boosting
-from src.explain.checks import Checks, cascade, completeness, faithfulness, stability
+from src.explain.checks import Checks, by_chance, can_be_compared, cascade, completeness, stability
+from src.explain.clock import Clock
 from src.explain.doubts import doubts, read_predictions
 from src.explain.example import Example
 from src.explain.explanation import Explanation, Explanations, Kind
+from src.explain.faithfulness import faithfulness
 from src.explain.images import ImageExample
-from src.explain.layers import last_maps
 from src.explain.method import Attribution, Method
+from src.explain.methods import METHODS, UNSIGNED, WORDS, unit
 from src.explain.neighbours import TrainingFeatures, nearest, words_of
 from src.explain.overall import Overall, overall
 from src.explain.subject import Subject
@@ -35,57 +34,10 @@ CHECKED = 60
 """Validation examples whose explanations are compared with random orders."""
 REPEATED = 4
 """Of them, those that are explained again with randomised weights, and after a small change."""
+MOST = 500
+"""Inputs of a call that are explained."""
 AT_ONCE = 16
 """Examples that are explained between two looks at the clock."""
-METHODS: dict[Kind, dict[MethodName, Method]] = {
-    "image": {
-        "grad-cam": images.grad_cam,
-        "integrated-gradients": images.integrated_gradients,
-        "saliency": images.saliency,
-        "occlusion": perturbation.occlusion,
-        "attention-rollout": images.attention_rollout,
-    },
-    "text": {
-        "integrated-gradients": text_gradients.integrated_gradients,
-        "occlusion": perturbation.occlusion,
-        "lime": perturbation.lime,
-        "attention-rollout": texts.attention_rollout,
-    },
-    "table": {
-        "kernel-shap": shapley.kernel_shap,
-        "permutation": shapley.permutation,
-        "integrated-gradients": table_gradients.integrated_gradients,
-        "occlusion": perturbation.occlusion,
-    },
-}
-"""Kind of input -> its methods, the default first. Tables have `tree-shap` too, which asks no network."""
-WORDS: dict[MethodName, str] = {
-    "grad-cam": "Grad-CAM",
-    "integrated-gradients": "integrated gradients",
-    "saliency": "saliency with SmoothGrad",
-    "occlusion": "occlusion",
-    "attention-rollout": "attention rollout",
-    "lime": "LIME",
-    "kernel-shap": "KernelSHAP",
-    "permutation": "Shapley values by permutations",
-    "tree-shap": "TreeSHAP of gradient boosting on the same rows, not of the network",
-}
-"""What the methods are called where people read of them."""
-
-
-class Clock:
-    """Says when a budget is spent.
-
-    Args:
-        budget: seconds; None for no limit.
-    """
-
-    def __init__(self, budget: float | None) -> None:
-        self.began, self.budget = time.monotonic(), math.inf if budget is None else budget
-
-    def is_up(self, share: float) -> bool:
-        """Return whether a share of the budget is spent."""
-        return time.monotonic() - self.began >= share * self.budget
 
 
 class Read(NamedTuple):
@@ -104,7 +56,8 @@ class Explainer:
         run: the run directory.
         method: the default of the kind of input unless given; see `METHODS`.
         target: class or label to explain; the likeliest one of each input unless given.
-        data_dir: where the run's data are now, if they have moved.
+        data_dir: where its data are now, if they have moved.
+        budget: seconds after which no further example is explained or checked; None for no limit.
 
     Raises:
         InputError: the run has no weights of its own, or is of parts whose raw inputs are not known; or the method or
@@ -112,36 +65,59 @@ class Explainer:
     """
 
     def __init__(
-        self, run: Path, *, method: MethodName | None = None, target: str = "", data_dir: Path | None = None
+        self,
+        run: Path,
+        *,
+        method: MethodName | None = None,
+        target: str = "",
+        data_dir: Path | None = None,
+        budget: float | None = None,
     ) -> None:
+        self.clock = Clock(budget)
         if children := state.children(run):
             raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
-        records.load(run)
-        self.run = run
-        self.experiment, self.spec, task = predictor.load_run(run)
-        self.subject = Subject(task)
+        self.run, self.data_dir, self.record = run, data_dir, records.load(run)
+        try:
+            self.experiment, self.spec, task = predictor.load_run(run)
+        except predictor.OwnParts as error:
+            raise predictor.OwnParts(f"{error} captum.attr explains any module: see docs/explain.md.") from error
+        self.subject = Subject(task, self.record.get("calibration", {}).get("temperature", 1.0))
         datamodule: Any = predictor.restored(run, self.experiment)
         self.kind: Kind = datamodule.preparation(self.spec).kind
-        there = [*METHODS[self.kind], *(["tree-shap"] if self.kind == "table" else [])]
+        there: list[MethodName] = [*METHODS[self.kind], *(["tree-shap"] if self.kind == "table" else [])]
         self.name: MethodName = method or there[0]
         if self.name not in there:
             raise InputError(f"--method {method}: not for {self.kind}s. There: {', '.join(there)}.")
         self.target = self.subject.target_named(target) if target else None
-        self.own: DataModule | None = None
         self.why_not = ""
-        try:
-            self.own = data_of(run, moved_to(self.experiment, data_dir))
-        except InputError as error:
-            if data_dir is not None or self.kind == "table":  # what hides a cell is the training's
-                raise
-            self.why_not = str(error)
+        self.background = tables.background(self.table) if self.kind == "table" else None
         if self.name == "tree-shap":
-            assert isinstance(self.own, Table)
-            self.method = Boosting(self.own)
+            self.method: Method = Boosting(self.table)
             self.subject = Boosted(task, self.method)
         else:
             self.method = METHODS[self.kind][self.name]
-        self.background = tables.background(self.own) if isinstance(self.own, Table) else None
+
+    @functools.cached_property
+    def own(self) -> DataModule | None:
+        """The run's own data, set up as they were; None, and `why_not`, where they are gone.
+
+        Raises:
+            InputError: they are not where they were said to be.
+        """
+        try:
+            return data_of(self.run, moved_to(self.experiment, self.data_dir))
+        except InputError as error:
+            if self.data_dir is not None:
+                raise
+            self.why_not = str(error)
+            return None
+
+    @property
+    def table(self) -> Table:
+        """The run's own table, whose rows hide cells; raise an InputError where it is gone."""
+        if not isinstance(self.own, Table):
+            raise InputError(self.why_not)
+        return self.own
 
     def read(self, inputs: Sequence[PredictionInput]) -> Read:
         """Return inputs, as `predict` takes them, as examples.
@@ -151,7 +127,7 @@ class Explainer:
         """
         datamodule: Any = predictor.restored(self.run, self.experiment)
         if self.kind == "image":
-            return Read(*images.read(datamodule, self.subject.task, inputs))
+            return Read(*images.read(datamodule, self.subject.task, inputs, MOST))
         if self.kind == "text":
             return Read(*texts.read(datamodule, self.spec, inputs))
         assert self.background is not None
@@ -189,57 +165,71 @@ class Explainer:
 
     def overall(self) -> Overall | None:
         """Return what the run looks at over its validation split; None for images and texts."""
-        return overall(self.subject, self.own, self.target) if isinstance(self.own, Table) else None
+        if self.kind != "table" or self.clock.is_up(0.9):
+            return None
+        return overall(self.subject, self.table, self.target)
 
-    def explain(self, read: Read, budget: float | None = None) -> Explanations:
+    def explain(self, read: Read) -> Explanations:
         """Explain inputs, and check the method.
 
         The checks look at examples of the validation split, where the run's data are there, else at the inputs.
 
         Args:
             read: by `read` or `worst`.
-            budget: seconds after which no further example is explained or checked; at least one batch is.
 
         Raises:
             InputError: none of the inputs can be read, or the method does not fit the network.
         """
-        clock = Clock(budget)
         if not read.examples:
             raise InputError(next((f"{id}: {why}." for id, why in read.errors.items()), "nothing to explain."))
-        notes = read.notes
-        targets = self.targets(read.examples)
-        found = self._attributions(read.examples, targets, clock, 0.5)
-        if left := len(read.examples) - len(found):
-            notes.append(f"{left} of {len(read.examples)} inputs were left out: the budget of {budget:g} s was spent")
-        examples = read.examples[: len(found)]
+        notes = [*read.notes]
+        examples = read.examples[:MOST]
+        if len(read.examples) > MOST:
+            notes.append(f"the first {MOST} inputs are explained, and no more at a time")
+        targets = self.targets(examples)
+        found = self._attributions(examples, targets, 0.5)
+        if left := len(examples) - len(found):
+            notes.append(
+                f"{left} of {len(examples)} inputs were left out: the budget of {self.clock.budget:g} s was spent"
+            )
+        examples = examples[: len(found)]
         explanations = [self._explanation(*each) for each in zip(examples, targets, found, strict=False)]
-        checks = self._checks(examples, targets, found, clock, notes)
+        checks = self._checks(examples, targets[: len(found)], found, notes)
         if self.own is not None:
-            train = TrainingFeatures(self.subject, self.own, lambda: clock.is_up(0.9))
+            train = TrainingFeatures(self.subject, self.own, lambda: self.clock.is_up(0.9))
             notes += train.notes
             near = nearest(self.subject, train, examples)
             explanations = [replace(one, neighbours=its) for one, its in zip(explanations, near, strict=True)]
-        return Explanations(explanations, self.described(read.examples[0]), checks, read.errors, notes)
+        return Explanations(
+            explanations,
+            self.described(examples[0]),
+            checks,
+            read.errors,
+            notes,
+            signed=self.name not in UNSIGNED,
+            unit=unit(self.name, classes=bool(self.subject.classes)),
+        )
 
     def described(self, example: Example) -> str:
         """Return the method in words, with the layer that it looks at and what is explained."""
-        where = f", {last_maps(self.subject.network, example.tensors)}" if self.name == "grad-cam" else ""
-        what = "the number that is predicted"
+        where = f", {self.subject.maps(example.tensors)}" if self.name == "grad-cam" else ""
+        what = ", for the number that is predicted"
         if self.subject.classes:
-            what = "the likeliest class" if self.target is None else f"class {self.subject.classes[self.target]}"
-        return f"{WORDS[self.name]}{where}, for {what}"
+            what = ", for " + ("the likeliest class" if self.target is None else f"class {self._class(self.target)}")
+        return WORDS[self.name] + where + ("" if self.name == "attention-rollout" else what)
+
+    def _class(self, target: int) -> str:
+        return self.subject.classes[target]
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return what is explained of each example."""
         return self.subject.likeliest(examples) if self.target is None else [self.target] * len(examples)
 
-    def _attributions(
-        self, examples: Sequence[Example], targets: Sequence[int], clock: Clock, share: float
-    ) -> list[Attribution]:
+    def _attributions(self, examples: Sequence[Example], targets: Sequence[int], share: float) -> list[Attribution]:
         """Explain examples, at least the first few, until a share of the budget is spent."""
         found: list[Attribution] = []
         for start in range(0, len(examples), AT_ONCE):
-            if found and clock.is_up(share):
+            if found and self.clock.is_up(share):
                 break
             part = slice(start, start + AT_ONCE)
             found += self.method(self.subject, examples[part], targets[part])
@@ -254,36 +244,44 @@ class Explainer:
         elif isinstance(example, TableExample):
             given |= {"cells": example.cells, "quantiles": example.quantiles}
         answer = self.subject.answer(example, target)
-        name = self.subject.classes[target] if self.subject.classes else "prediction"
+        name = self._class(target) if self.subject.classes else "prediction"
         return Explanation(example.id, self.kind, name, answer, values, expected=example.expected, **given)
 
     def _checks(
-        self,
-        examples: Sequence[Example],
-        targets: Sequence[int],
-        found: Sequence[Attribution],
-        clock: Clock,
-        notes: list[str],
+        self, examples: Sequence[Example], targets: Sequence[int], found: Sequence[Attribution], notes: list[str]
     ) -> Checks:
+        """Return what the checks say; what could not be checked is added to `notes`."""
+        shown = found
+        doubtful: list[str] = []
         if self.own is None:
             notes.append(f"checked on these inputs alone, since the run's data are not there: {self.why_not}")
         else:
-            examples = self.own_examples(CHECKED).examples
-            targets = self.targets(examples)
-            found = self._attributions(examples, targets, clock, 0.6)
-        count = len(found)
-        faithful = faithfulness(self.subject, examples[:count], targets[:count], found, lambda: clock.is_up(0.8))
-        few = min(REPEATED, count)
-        again = self.subject, self.method, examples[:few], targets[:few], found[:few]
-        doubtful: list[str] = []
-        if self.own is not None:
             _, predicted, target = read_predictions(self.run, self.subject.task.objective)
             doubtful = doubts(predicted, target)
-        complete = completeness(found)
-        empty = sum(np.ptp(one.values) == 0 for one in found[: faithful.examples])
-        if isinstance(self.subject, Boosted):  # it has no weights to randomise, and its rows are not changed
-            return Checks(faithful, completeness=complete, empty=empty, doubts=doubtful)
-        if clock.is_up(0.8):
-            notes.append("left out: randomised weights and changed inputs; the budget was spent")
-            return Checks(faithful, completeness=complete, empty=empty, doubts=doubtful)
-        return Checks(faithful, cascade(*again), stability(*again), complete, empty, doubtful)
+            examples = self.own_examples(CHECKED).examples
+            targets = self.targets(examples)
+            found = self._attributions(examples, targets, 0.6)
+        count = len(found)
+        faithful = faithfulness(self.subject, examples[:count], targets[:count], found, lambda: self.clock.is_up(0.8))
+        if faithful is None:
+            notes.append("an input has one part, so that the order of the parts cannot be checked")
+        checks = Checks(
+            faithful,
+            completeness=completeness([*shown, *found]),
+            empty=sum(not one.values.any() for one in found),
+            doubts=doubtful,
+        )
+        again = [row for row in range(count) if can_be_compared(examples[row], found[row])][:REPEATED]
+        if isinstance(self.subject, Boosted) or self.clock.is_up(0.8) or not again:
+            why = "the budget was spent" if self.clock.is_up(0.8) else "the explanations have too few parts to tell"
+            why = "they are of a network" if isinstance(self.subject, Boosted) else why
+            notes.append(f"left out, randomised weights and changed inputs: {why}")
+            return checks
+        few, their = [examples[row] for row in again], [targets[row] for row in again]
+        first = [found[row] for row in again]
+        return replace(
+            checks,
+            cascade=cascade(self.subject, self.method, few, their, first),
+            by_chance=by_chance(few),
+            stable=stability(self.subject, self.method, few, their, first),
+        )

@@ -116,9 +116,8 @@ class Explanations(Sequence[Explanation]):
         checks: whether they can be believed.
         errors: id -> why an input has no explanation.
         notes: what was left out, and what else the user should know.
-        signed: whether values tell what speaks for the target from what speaks against it; else they tell where the
-            network looks, be that for or against.
-        unit: of the values, such as 'probability' or 'log-odds'; '' for none.
+        signed: whether a value says for or against; else how much the network looks there.
+        unit: of the values, such as 'probability'; '' where only their order means something.
     """
 
     def __init__(

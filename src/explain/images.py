@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,6 @@ from typing_extensions import override
 from src.configs.errors import InputError
 from src.datamodules import DataModule, PredictionInput
 from src.explain.example import Example
-from src.explain.layers import last_maps
 from src.explain.line import along_line
 from src.explain.method import Attribution
 from src.explain.subject import AT_ONCE, Subject
@@ -51,14 +51,19 @@ class ImageExample(Example):
         self.rows, self.columns = -(-height // self.tile), -(-width // self.tile)
         names = tuple(f"row {row}, column {column}" for row in range(self.rows) for column in range(self.columns))
         super().__init__(id, names, (images,), expected)
-        sigma = max(0.5, BLUR * max(height, width))
-        radius = min(int(3 * sigma), min(height, width) - 1)  # more than the image cannot be mirrored
-        self.blurred: Tensor = TF.gaussian_blur(images, [2 * radius + 1] * 2, [sigma] * 2)
 
     @property
     def image(self) -> Tensor:
         """[1, channels, height, width]."""
         return self.tensors[0]
+
+    @functools.cached_property
+    def blurred(self) -> Tensor:
+        """The image out of focus, of the same shape."""
+        height, width = self.image.shape[-2:]
+        sigma = max(0.5, BLUR * max(height, width))
+        radius = min(int(3 * sigma), min(height, width) - 1)  # more than the image cannot be mirrored
+        return TF.gaussian_blur(self.image, [2 * radius + 1] * 2, [sigma] * 2)
 
     def as_bytes(self) -> np.ndarray:
         """Return the image as people see it, uint8 [height, width, 3]."""
@@ -94,17 +99,19 @@ class ImageExample(Example):
 def grad_cam(subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]) -> list[Attribution]:
     """Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391): one pass forward, and one back to a layer.
 
-    The layer is the last one that still has maps; see `last_maps`. captum's LayerGradCam gives the same for those of a
-    convolution; here the tokens of a transformer are maps too.
+    The layer is the last one that still has maps, of a convolution or of tokens; see `last_maps`. Each place has its
+    own gradient. Where the network then takes the mean over all places, the result is captum's LayerGradCam. Elsewhere,
+    as before a flattening, the mean of the gradients that Grad-CAM takes would cancel them out (HiResCAM, Draelos and
+    Carin 2021, https://arxiv.org/abs/2011.08891).
     """
-    layer = last_maps(subject.network, examples[0].tensors)
+    layer = subject.maps(examples[0].tensors)
     found: list[Attribution] = []
     for part, images, target in _batches(examples, targets):
         with layer.watched() as maps:
             score = subject.raw_score((images,), target).sum()
         (gradient,) = torch.autograd.grad(score, maps.output)
         activations, gradients = layer.as_maps(maps.output.detach()), layer.as_maps(gradient)
-        cam = (gradients.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True).relu()
+        cam = (gradients * activations).sum(1, keepdim=True).relu()
         cam = F.interpolate(cam.float(), images.shape[-2:], mode="bilinear")[:, 0]
         found += [Attribution(values) for values in cam.double().numpy()[: len(part)]]
     return found
@@ -233,7 +240,7 @@ def _captum() -> Any:
 
 
 def read(
-    datamodule: DataModule, task: Task, inputs: Sequence[PredictionInput]
+    datamodule: DataModule, task: Task, inputs: Sequence[PredictionInput], most: int
 ) -> tuple[list[ImageExample], dict[str, str], list[str]]:
     """Return the images of inputs, id -> why one cannot be read, and what the user should know.
 
@@ -241,6 +248,7 @@ def read(
         datamodule: of the run, restored.
         task: of the run.
         inputs: see `Preparation.read`.
+        most: images after which no further one is decoded.
 
     Raises:
         InputError: the inputs cannot be used.
@@ -250,7 +258,7 @@ def read(
     dataset: Any = datamodule.predict_dataloader().dataset
     examples: list[ImageExample] = []
     errors: dict[str, str] = {}
-    for position, id in enumerate(ids):
+    for position, id in enumerate(ids[: most + 1]):  # one more tells that there are more
         batch = dataset[[position]]
         if why := batch["error"].get(position):
             errors[id] = why

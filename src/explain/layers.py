@@ -41,6 +41,7 @@ class Layer:
         layout: of its output.
         side: height and width of the maps.
         channels: of the maps.
+        shape: of its output, without the examples.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Layer:
     layout: Layout
     side: tuple[int, int]
     channels: int
+    shape: torch.Size
 
     def __str__(self) -> str:
         return f"{self.name} ({self.side[0]} x {self.side[1]})"
@@ -93,11 +95,16 @@ def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
     """
     shapes = tuple(tensors[0].shape[-2:])
     candidates: list[Layer] = []
+    tokens: set[int] = set()
 
     def look(name: str, module: nn.Module) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and (found := _layout(output, shapes)):
-                candidates.append(Layer(name, module, *found))
+            if not isinstance(output, Tensor):
+                return
+            if output.ndim == 3:
+                tokens.add(output.shape[1])
+            if found := _layout(output, shapes):
+                candidates.append(Layer(name, module, *found, output.shape[1:]))
 
         return module.register_forward_hook(hook)
 
@@ -108,9 +115,11 @@ def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
     finally:
         for hook in hooks:
             hook.remove()
-    width = candidates[-1].channels if candidates else 0
+    candidates = [layer for layer in candidates if layer.layout == "tokens" or {*layer.side} - tokens]  # no attention
     finest = max((min(layer.side) for layer in candidates), default=0)
-    for layer in reversed([layer for layer in candidates if min(layer.side) >= min(PLACES, finest)]):
+    candidates = [layer for layer in candidates if min(layer.side) >= min(PLACES, finest)]
+    width = candidates[-1].channels if candidates else 0
+    for layer in reversed(candidates):
         inner = layer.layout == "tokens" and layer.channels != width  # queries and keys, hidden units
         if not inner and _matters(network, tensors, layer):
             return layer
@@ -147,6 +156,6 @@ def _matters(network: nn.Module, tensors: tuple[Tensor, ...], layer: Layer) -> b
     if not outputs.requires_grad:
         return False
     (gradient,) = torch.autograd.grad(outputs.float().square().sum(), kept.output, allow_unused=True)
-    if gradient is None:
+    if gradient is None or gradient.shape[1:] != layer.shape:  # called again with inputs of another size
         return False
     return int((layer.as_maps(gradient).abs().sum(1) > 0).sum()) > 1

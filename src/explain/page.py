@@ -149,7 +149,8 @@ def verdict(checks: Checks) -> str:
     if checks.faithful is None:
         return "No check speaks against these explanations. Whether they beat chance was not measured."
     if checks.faithful.beats_chance is None:
-        return "No check speaks against this explanation. Whether it beats chance cannot be told from a single input."
+        few = "a single input" if checks.faithful.examples == 1 else "so few inputs"
+        return f"No check speaks against these explanations. Whether they beat chance cannot be told from {few}."
     if not checks.cascade:
         return "These explanations beat chance. Whether they are about what the network has learned was not checked."
     return "These explanations beat chance, change with the network's weights, and no other check speaks against them."
@@ -260,8 +261,7 @@ def table_card(explanation: Explanation) -> dict[str, Any]:
 
 
 def parts(explanation: Explanation) -> list[dict[str, Any]]:
-    """Return the words or columns, those that count most first, with the shares of their bars; none whose value is
-    not known."""
+    """Return the words or columns whose value is known, those that count most first, with the shares of their bars."""
     values, errors = explanation.values, _errors(explanation)
     known = np.flatnonzero(np.isfinite(values))
     scale = Scale.around(*(values - errors)[known], *(values + errors)[known])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from src.configs.errors import InputError, did_you_mean
 from src.explain.example import AT_ONCE as AT_ONCE  # for the methods, which give the network batches themselves
 from src.explain.example import Example
+from src.explain.layers import Layer, last_maps
 from src.tasks import Task
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ class Subject:
 
     Args:
         task: with the weights of the run.
+        temperature: that the run found on its validation data; probabilities are those of its predictions.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task.eval()
+    def __init__(self, task: Task, temperature: float = 1.0) -> None:
+        self.task, self.temperature = task.eval(), temperature
         self.task.requires_grad_(False)
+        self._maps: Layer | None = None
 
     @property
     def network(self) -> nn.Module:
@@ -54,6 +57,12 @@ class Subject:
             )
         return self.classes.index(name)
 
+    def maps(self, tensors: tuple[Tensor, ...]) -> Layer:
+        """Return the layer whose maps Grad-CAM weighs; see `last_maps`."""
+        if self._maps is None:
+            self._maps = last_maps(self.network, tensors)
+        return self._maps
+
     def outputs(self, tensors: tuple[Tensor, ...]) -> Tensor:
         """Return the network's outputs, float32 [examples, num_outputs]."""
         outputs = cast(Tensor, self.network(*tensors)).float()
@@ -73,7 +82,8 @@ class Subject:
 
     def score(self, tensors: tuple[Tensor, ...], target: Tensor) -> Tensor:
         """Return the answer asked about [examples]: the probability of the target, or the number in its own unit."""
-        predicted = self.task.objective.predictions(self.outputs(tensors))
+        outputs = self.outputs(tensors)
+        predicted = self.task.objective.predictions(outputs / self.temperature if self.classes else outputs)
         return predicted["prob"].gather(1, target[:, None])[:, 0] if self.classes else predicted["prediction"]
 
     @torch.no_grad()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.explain.checks import Checks, Faithfulness
+from src.explain.checks import Checks
 from src.explain.explanation import Explanation, Explanations, Neighbour
+from src.explain.faithfulness import Faithfulness
 from src.explain.overall import Dependence, Importance, Overall
 
 REVIEW = (

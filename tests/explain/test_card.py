@@ -341,12 +341,12 @@ def test_explanations_checks_say_of_what_when_and_how(copied: Path) -> None:
     found |= {"made": "2026-11-29T16:00:00Z", "command": "python scripts/explain.py runs/X/1 '/home/ada/my rows.csv'"}
     (copied / "explanations" / "checks.json").write_text(json.dumps(found))
     text = section(write(copied)[0], "Model Examination")
-    assert "Explained by LIME, on 60 examples." in text
+    assert "Explained by LIME, checked on 60 validation examples." in text
     assert "Made 2026-11-29T16:00:00Z by python scripts/explain.py runs/X/1 'my rows.csv'." in text
     found |= {"examples": 1, "command": "explain.py --out=/home/ada/why.html 'unfinished"}
     (copied / "explanations" / "checks.json").write_text(json.dumps(found))
     text = section(write(copied)[0], "Model Examination")
-    assert "on 1 example." in text
+    assert "checked on 1 validation example." in text
     assert "Made 2026-11-29T16:00:00Z." in text
 
 

@@ -72,10 +72,8 @@ def test_doubts_are_about_answers_no_better_than_a_constant(shape: str) -> None:
     generator = np.random.default_rng(0)
     if shape == "number":
         target = generator.normal(size=100)
-        good, bad = (
-            {"prediction": target + 0.5 * generator.normal(size=100)},
-            {"prediction": generator.normal(size=100)},
-        )
+        noise = generator.normal(size=100)
+        good, bad = {"prediction": target + 0.5 * noise}, {"prediction": noise}
     else:
         count = (100,) if shape == "classes" else (100, 2)
         target = generator.integers(0, 2, count)
@@ -84,6 +82,17 @@ def test_doubts_are_about_answers_no_better_than_a_constant(shape: str) -> None:
         good, bad = {"prob": spread(known)}, {"prob": spread(guessed)}
     assert doubts(good, target) == []
     assert doubts(bad, target) == ["on its 100 validation examples the run is no better than one constant answer"]
+
+
+def test_few_examples_and_rare_classes_raise_no_doubt_that_is_not_there() -> None:
+    four = np.array([0, 1, 0, 1])
+    assert doubts({"prob": np.eye(2)[four]}, four) == [], "all right, but too few to be sure"
+    assert doubts({"prob": np.eye(2)[[1, 0, 1, 0]]}, four), "all wrong"
+    rare = np.repeat([0, 1], [190, 10])
+    answer = rare.copy()
+    answer[:20], answer[-2:] = 1, 0  # 8 of 10 are found, among 20 that are none: always 0 would be right more often
+    assert (answer == rare).mean() < 0.95
+    assert doubts({"prob": np.eye(2)[answer]}, rare) == []
 
 
 def test_images_in_memory_are_explained_and_the_class_is_asked_for_by_name(digits: leyden.Run) -> None:
@@ -128,7 +137,7 @@ def test_of_one_input_without_data_no_interval_is_invented(images: Path, tmp_pat
     found = run.explain(file)
     assert found.checks.faithful.examples == 1
     assert found.checks.faithful.interval is None
-    assert "of one example there is no interval" in found.checks.lines()["faithful"]
+    assert "too few examples to say more" in found.checks.lines()["faithful"]
     assert any("checked on these inputs alone" in note and "no longer there" in note for note in found.notes)
     with pytest.raises(InputError, match=r"--mistakes: needs the run's data.*no longer there"):
         run.explain(mistakes=3)
@@ -138,7 +147,7 @@ def test_what_a_budget_leaves_out_is_said(digits: leyden.Run) -> None:
     found = digits.explain([np.full((8, 8), shade, np.uint8) for shade in range(40)], budget=0.001)
     assert len(found) == 16
     assert "24 of 40 inputs were left out: the budget of 0.001 s was spent" in found.notes
-    assert "left out: randomised weights and changed inputs; the budget was spent" in found.notes
+    assert "left out, randomised weights and changed inputs: the budget was spent" in found.notes
     assert found.checks.faithful.examples == 1
 
 
@@ -164,7 +173,7 @@ def test_flags_that_contradict_are_refused(tmp_path: Path) -> None:
         ({}, "--mistakes N"),
         ({"inputs": (tmp_path,), "mistakes": 2}, "one of the two"),
         ({"inputs": (tmp_path,), "budget": 0.0}, "--budget 0.0"),
-        ({"inputs": (tmp_path,), "out": tmp_path}, "a folder"),
+        ({"inputs": (tmp_path,), "out": tmp_path / "why.csv"}, "ends in .html"),
         ({"mistakes": -1}, "--mistakes -1"),
     ]
     for flags, words in given:
@@ -200,6 +209,36 @@ def test_the_boosting_is_explained_beside_the_network(houses: Path, tmp_path: Pa
     else:
         assert np.mean([one.target == size for one, size in zip(found, frame["size"], strict=True)]) > 0.9
         assert min(answers) >= 0.5
+
+
+def test_answers_are_those_of_a_prediction(digits: leyden.Run) -> None:
+    """Probabilities are calibrated, as `predict` has them."""
+    images = [np.random.default_rng(seed).integers(0, 255, (8, 8), np.uint8) for seed in range(3)]
+    assert digits.record["calibration"]["temperature"] != 1
+    predicted = digits.predict(images, accelerator="cpu")
+    for one, (_, row) in zip(digits.explain(images, method="saliency", budget=0.1), predicted.iterrows(), strict=True):
+        assert one.target == row["label"]
+        assert one.answer == pytest.approx(row[f"prob_{one.target}"], abs=0.01)  # predicted in bfloat16
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_explained(digits: leyden.Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--out .*cannot be written"):
+        explain(ExplainFlags(run=digits.path, mistakes=1, out=tmp_path / "file" / "why.html"))
+
+
+def test_a_text_of_one_word_is_in_no_order(texts: Path, tmp_path: Path) -> None:
+    with own_home(tmp_path):
+        run = leyden.Run(runner.run(TextsLstm(data_dir=texts, max_epochs=1, logger=())))
+    moved = tmp_path / "gone.csv"
+    shutil.copytree(run.path, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["fields"]["data_dir"] = str(moved)
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    found = leyden.Run(tmp_path / "run").explain("film", method="occlusion")
+    assert found.checks.faithful is None
+    assert not any("random" in warning or "empty" in warning for warning in found.checks.warnings)
+    assert any("one part" in note for note in found.notes)
 
 
 def test_without_the_extra_the_command_names_it(sizes: leyden.Run, houses: Path) -> None:

@@ -88,19 +88,6 @@ TWO_SPOTS = np.zeros((30, 30))
 TWO_SPOTS[14:16, 2:4], TWO_SPOTS[14:16, 26:28] = 1, 0.9
 
 
-class Unmeasured(Checks):
-    """Checks of explanations of one part, which stands in no order."""
-
-    @property
-    @override
-    def warnings(self) -> list[str]:
-        return []
-
-    @override
-    def lines(self) -> dict[str, str]:
-        return {"stable": "after a small change of the input they agree 0.93"}
-
-
 ALL: dict[str, tuple[Explanations, Head]] = {
     "image": (made.explanations(made.image(0), made.image(1, side=28, negative=True, right=False)), HEAD),
     "text": (made.explanations(made.text(0), made.text(1, expected="neg")), HEAD),
@@ -341,8 +328,13 @@ def test_the_unit_of_the_effects_is_told(unit: str, said: str) -> None:
 
 def test_of_one_part_alone_there_are_no_curves() -> None:
     one = replace(made.text(), names=("superb",), values=np.array([0.3]), error=None)
-    checks: Any = Unmeasured(None, stable=0.93)  # pyright: ignore[reportArgumentType]
-    alone = Explanations([one], "LIME", checks, {}, ["a text of one word stands in no order, so it was not checked"])
+    alone = Explanations(
+        [one],
+        "LIME",
+        Checks(None, completeness=0),
+        {},
+        ["a text of one word stands in no order, so it was not checked"],
+    )
     shown = Parsed(page(alone, HEAD)).shown
     assert "Whether they beat chance was not measured" in shown
     assert "Most important parts first" not in shown
@@ -359,13 +351,30 @@ def test_what_is_no_number_is_never_shown() -> None:
     word = replace(made.text(), values=np.append(np.nan, made.text().values[1:]))
     for each, head in ((row, PRICES), (replace(made.image(), values=heat, answer=np.nan), HEAD), (word, HEAD)):
         explanations = made.explanations(each)
-        measured = replace(explanations.checks.faithful, gain=np.nan)
-        explanations.checks = Unmeasured(measured, cascade=[("head", 0.5), ("all", np.nan)])
+        explanations.checks = Checks(None, cascade=[("some", np.nan), ("all", 0.5)])
         text = re.sub(r"data:image/png;base64,[^\"]*", "", page(explanations, head)).lower()
         assert not re.findall(r"[^a-z]nan[^a-z]|[^a-z]inf[^a-z]", text)
-        assert ">head<" in text
-        assert ">all</th>" not in text
+        assert ">all</th>" in text
+        assert ">some</th>" not in text
     assert "GrLivArea" not in re.findall(r'role="rowheader">([^<]*)<', page(made.explanations(row), PRICES))
+
+
+def test_curves_of_no_number_are_not_drawn() -> None:
+    explanations = made.explanations(made.text())
+    assert explanations.checks.faithful
+    measured = replace(explanations.checks.faithful, insertion=[0.1, np.nan])
+    explanations.checks = replace(explanations.checks, faithful=measured)
+    assert "Most important parts first" not in Parsed(page(explanations, HEAD)).shown
+
+
+def test_what_few_inputs_and_few_parts_cannot_tell_is_said() -> None:
+    explanations = made.explanations(made.text())
+    assert explanations.checks.faithful
+    few = replace(explanations.checks.faithful, examples=4, beyond_random=None)
+    explanations.checks = replace(explanations.checks, faithful=few, by_chance=0.27)
+    shown = Parsed(page(explanations, HEAD)).shown
+    assert "cannot be told from so few inputs" in shown
+    assert "1 is the same, 0.27 is nothing in common" in shown
 
 
 def test_the_page_ends_after_a_hundred_explanations() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from src.configs.spec import DataSpec
-from src.explain.checks import faithfulness
 from src.explain.example import Example
+from src.explain.faithfulness import faithfulness
 from src.explain.method import Attribution
 from src.explain.subject import Subject
 from src.tasks import Task

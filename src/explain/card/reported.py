@@ -56,7 +56,7 @@ class Checked(NamedTuple):
     method: str
     lines: list[str]
     warnings: list[str]
-    examples: int | None = None
+    examples: int = 0
     made: str = ""
     command: str = ""
 
@@ -237,7 +237,7 @@ def _checked(run: Path) -> Checked | None:
             str(found["method"]),
             [*map(str, found["lines"])],
             [*map(str, found["warnings"])],
-            int(found["examples"]) if "examples" in found else None,
+            int(found.get("examples", 0)),
             str(found.get("made", "")),
             command_shown(str(found.get("command", ""))),
         )

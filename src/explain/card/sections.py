@@ -223,7 +223,7 @@ def _examined(reported: Reported) -> list[Block]:
         command = f"python scripts/explain.py {shlex.quote(str(reported.where))} FILE"
         return [Text(f"Its answers were not explained ({command}).")]
     found = reported.checked
-    of = "" if found.examples is None else f", on {found.examples:,} {'example' if found.examples == 1 else 'examples'}"
+    of = f", checked on {found.examples:,} validation example{'s' * (found.examples > 1)}" if found.examples else ""
     made = " ".join(["Made", *([found.made] if found.made else []), *(["by", found.command] if found.command else [])])
     return [
         *(Text(warning, loud=True) for warning in found.warnings),

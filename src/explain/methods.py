@@ -1,0 +1,61 @@
+"""The methods of each kind of input, and what is said of them."""
+
+from __future__ import annotations
+
+from src.configs.explain import MethodName
+from src.explain import images, perturbation, shapley, table_gradients, text_gradients, texts
+from src.explain.explanation import Kind
+from src.explain.method import Method
+
+METHODS: dict[Kind, dict[MethodName, Method]] = {
+    "image": {
+        "grad-cam": images.grad_cam,
+        "integrated-gradients": images.integrated_gradients,
+        "saliency": images.saliency,
+        "occlusion": perturbation.occlusion,
+        "attention-rollout": images.attention_rollout,
+    },
+    "text": {
+        "integrated-gradients": text_gradients.integrated_gradients,
+        "occlusion": perturbation.occlusion,
+        "lime": perturbation.lime,
+        "attention-rollout": texts.attention_rollout,
+    },
+    "table": {
+        "kernel-shap": shapley.kernel_shap,
+        "permutation": shapley.permutation,
+        "integrated-gradients": table_gradients.integrated_gradients,
+        "occlusion": perturbation.occlusion,
+    },
+}
+"""Kind of input -> its methods, the default first. Tables have `tree-shap` too, which asks no network."""
+WORDS: dict[MethodName, str] = {
+    "grad-cam": "Grad-CAM",
+    "integrated-gradients": "integrated gradients",
+    "saliency": "saliency with SmoothGrad",
+    "occlusion": "occlusion",
+    "attention-rollout": "attention rollout",
+    "lime": "LIME",
+    "kernel-shap": "KernelSHAP",
+    "permutation": "Shapley values by permutations",
+    "tree-shap": "TreeSHAP of gradient boosting on the same rows, not of the network",
+}
+"""What the methods are called where people read of them."""
+UNSIGNED = ("saliency", "attention-rollout")
+"""Methods that tell where a network looks, not what for."""
+
+
+def unit(name: MethodName, *, classes: bool) -> str:
+    """Return what the values of a method are measured in; '' where their order alone means something.
+
+    Args:
+        name: of the method.
+        classes: whether the run predicts classes or labels, not a number.
+    """
+    if name in ("grad-cam", *UNSIGNED):
+        return ""
+    if name in ("integrated-gradients", "tree-shap") and classes:
+        return "log-odds"
+    if name == "integrated-gradients":
+        return "standard deviations of the training's targets"
+    return "probability" if classes else "the number's own unit"
