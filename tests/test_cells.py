@@ -464,6 +464,7 @@ def test_explanations_say_whether_they_can_be_believed(done: Done, tmp_path: Pat
     assert explain(ExplainFlags(run=done.run, mistakes=3, budget=4.0, out=out)) == 0
     found = leyden.load(done.run).explain(mistakes=3, budget=4.0)
     assert 1 <= len(found) <= 3
+    assert found.checks.faithful
     assert found.checks.faithful.examples >= 2
     assert found.checks.faithful.interval is not None
     page = out.read_text()
