@@ -135,8 +135,9 @@ def test_of_one_input_without_data_no_interval_is_invented(images: Path, tmp_pat
     shutil.copy(next(data.rglob("*.jpg")), file)
     shutil.rmtree(data)
     found = run.explain(file)
-    assert found.checks.faithful.examples == 1
-    assert found.checks.faithful.interval is None
+    faithful = found.checks.faithful
+    assert faithful
+    assert (faithful.examples, faithful.interval) == (1, None)
     assert "too few examples to say more" in found.checks.lines()["faithful"]
     assert any("checked on these inputs alone" in note and "no longer there" in note for note in found.notes)
     with pytest.raises(InputError, match=r"--mistakes: needs the run's data.*no longer there"):
@@ -148,6 +149,7 @@ def test_what_a_budget_leaves_out_is_said(digits: leyden.Run) -> None:
     assert len(found) == 16
     assert "24 of 40 inputs were left out: the budget of 0.001 s was spent" in found.notes
     assert "left out, randomised weights and changed inputs: the budget was spent" in found.notes
+    assert found.checks.faithful
     assert found.checks.faithful.examples == 1
 
 
@@ -199,6 +201,7 @@ def test_the_boosting_is_explained_beside_the_network(houses: Path, tmp_path: Pa
         run = leyden.Run(runner.run(kind(data_dir=houses, target=target, max_epochs=1, logger=())))
     found = run.explain(houses, method="tree-shap")
     assert "not of the network" in found.method
+    assert found.checks.faithful
     assert found.checks.faithful.beats_chance
     assert found.checks.completeness == pytest.approx(0, abs=1e-9)
     assert found.checks.cascade == []

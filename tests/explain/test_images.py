@@ -94,6 +94,7 @@ def test_methods_beat_random_order_and_depend_on_the_weights(subject: Subject, m
     given, targets, _ = marked(subject, 8)
     found = method(subject, given, targets)
     faithful = faithfulness(subject, given, targets, found)
+    assert faithful
     assert faithful.beats_chance, faithful
     assert faithful.gain > faithful.random + 0.1
     steps = cascade(subject, method, given[:4], targets[:4], found[:4])
@@ -105,12 +106,15 @@ def test_an_order_of_no_meaning_does_not_beat_chance(subject: Subject) -> None:
     given, targets, _ = marked(subject, 12)
     generator = np.random.default_rng(3)
     noise = [images.Attribution(generator.random((SIDE, SIDE))) for _ in given]
-    assert faithfulness(subject, given, targets, noise).beats_chance is False
+    found = faithfulness(subject, given, targets, noise)
+    assert found
+    assert found.beats_chance is False
 
 
 def test_of_one_example_there_is_no_interval(subject: Subject) -> None:
     given, targets, _ = marked(subject, 1)
     found = faithfulness(subject, given, targets, images.grad_cam(subject, given, targets))
+    assert found
     assert (found.interval, found.beyond_random, found.beats_chance) == (None, None, None)
 
 
