@@ -42,6 +42,7 @@ def test_random_orders_have_curves_between_those_of_the_explanations() -> None:
     subject = Subject(Task(Sum(), SingleLabel(spec), PlainInput()))
     examples = [Numbers() for _ in range(30)]
     found = faithfulness(subject, examples, [1] * 30, [Attribution(np.arange(10.0)[::-1])] * 30)
+    assert found
     assert found.gain > found.random
     between = np.subtract(found.random_insertion, found.random_deletion)
     assert found.random == pytest.approx(np.trapezoid(between, dx=1 / (len(between) - 1)))
