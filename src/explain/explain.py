@@ -256,8 +256,12 @@ class Explainer:
         if self.own is None:
             notes.append(f"checked on these inputs alone, since the run's data are not there: {self.why_not}")
         else:
-            _, predicted, target = read_predictions(self.run, self.subject.task.objective)
-            doubtful = doubts(predicted, target)
+            if self.record["state"] == "done":
+                _, predicted, target = read_predictions(self.run, self.subject.task.objective)
+                doubtful = doubts(predicted, target)
+            else:
+                now = self.record["state"]
+                notes.append(f"the run is {now}, so that nothing tells whether its answers are better than a guess")
             examples = self.own_examples(CHECKED).examples
             targets = self.targets(examples)
             found = self._attributions(examples, targets, 0.6)
