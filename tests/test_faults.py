@@ -60,7 +60,7 @@ def finished(numbers: Numbers) -> Iterator[Path]:
 
 
 def newest(folder: Path) -> Path:
-    return max((path.parent for path in folder.glob("*/*/run.json")), key=lambda run: run.name)
+    return max(folder.glob("*/*/run.json"), key=lambda record: record.stat().st_mtime_ns).parent
 
 
 def without_root() -> None:

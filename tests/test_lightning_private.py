@@ -31,6 +31,7 @@ OTHERS = {
     "src/deploy/executorch_format.py": {"_unsafe_reset_threadpool"},  # executorch's
     "src/deploy/onnx_format.py": {"_attn_implementation", "_dispatch_cache"},  # transformers'; torch's
     "src/models/images/resnet.py": {"_no_weight_decay", "_BatchNorm"},  # ours, on parameters; torch's
+    "src/explain/texts.py": {"_attn_implementation"},  # transformers'
     "src/models/texts/bert.py": {"_attn_implementation"},  # transformers'
     "src/runs/tensorboard.py": {"_get_file_writer"},  # torch's
     "src/tasks/epoch_so_far.py": {"_defaults", "_reductions"},  # torchmetrics'
