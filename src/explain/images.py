@@ -25,6 +25,8 @@ TILES = 14
 """Tiles along a side, at the most."""
 BLUR = 0.1
 """Standard deviation of the blur that hides a tile, as a share of the side."""
+FEW = 16
+"""Images that the network takes at once: more leave the caches, and take their memory anew each time."""
 SLIGHT = 0.02
 """Standard deviation of the noise that should not matter, for pixels in [0, 1]."""
 NOISE, DRAWS = 0.1, 16
@@ -44,6 +46,8 @@ class ImageExample(Example):
         images: floats in [0, 1], [1, channels, height, width].
         expected: the answer that it came with, '' where there is none.
     """
+
+    at_once = FEW
 
     def __init__(self, id: str, images: Tensor, expected: str = "") -> None:
         height, width = images.shape[-2:]
