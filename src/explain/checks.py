@@ -43,7 +43,7 @@ class Checks:
     completeness: float | None = None
     """Largest share by which the values miss what they have to add up to; None where the method promises nothing."""
     empty: int = 0
-    """Explanations that are the same everywhere, so that nothing follows from them."""
+    """Explanations whose values are all 0, so that nothing follows from them."""
     doubts: list[str] = field(default_factory=list)
     """Why the answers themselves are not to be trusted, such as a run no better than guessing."""
 
@@ -132,7 +132,7 @@ def cascade(
 
 @torch.no_grad()
 def randomise(parameters: Sequence[nn.Parameter]) -> None:
-    """Shuffle the values of each parameter, in place: its scale stays, and all that was learned is gone."""
+    """Shuffle the values of each parameter, in place: its scale stays, what was learned does not."""
     for parameter in parameters:
         values = parameter.flatten()
         parameter.copy_(values[torch.randperm(len(values))].view_as(parameter))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from src.configs.labels import is_number, split_labels
@@ -23,6 +22,7 @@ from src.explain.drawings import Scale
 from src.explain.explanation import Explanation, Explanations, Neighbour
 from src.explain.wording import cell, effect, number, percent, signed
 from src.resources.files import atomic_write, printable
+from src.resources.templates import environment
 from src.runs import records
 
 FIRST = 15
@@ -113,17 +113,11 @@ def write(explanations: Explanations, head: Head, path: Path, overall: Sequence[
 
 def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Figure | str]] = ()) -> str:
     """Return the page; see `write`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "signed": signed, "sha256": sha256, "printable": printable}
-    environment.globals |= {"percent": percent}
+    templates = environment(Path(__file__).parent)
+    templates.filters |= {"number": number, "signed": signed, "sha256": sha256, "printable": printable}
+    templates.globals |= {"percent": percent}
     checks = explanations.checks
-    return environment.get_template("page.html").render(
+    return templates.get_template("page.html").render(
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         head=head,
         explanations=explanations,

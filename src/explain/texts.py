@@ -36,7 +36,7 @@ HIDES = ("[MASK]", "<mask>", UNKNOWN, "<unk>", "<|endoftext|>")
 
 
 class TextExample(Example):
-    """A text in words as the user wrote them, whatever pieces the tokenizer makes of them.
+    """A text in words as the user wrote them, not in the tokenizer's pieces.
 
     A word with a token in common with the next, as where a tokenizer cuts at spaces alone, is one part with it. Words
     that were cut off, or that the tokenizer drops, are no parts.
@@ -181,7 +181,7 @@ def _rolled(encoder: Any, example: TextExample) -> np.ndarray:
 
 @contextmanager
 def eager(encoder: Any) -> Iterator[None]:
-    """Have an encoder compute its attention such that it can be had."""
+    """Have an encoder compute its attention so that it returns the weights."""
     before = encoder.config._attn_implementation
     encoder.set_attn_implementation("eager")
     try:

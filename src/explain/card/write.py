@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from src.configs.errors import InputError
@@ -19,6 +19,7 @@ from src.explain.card.metadata import metadata
 from src.explain.card.reported import read
 from src.explain.card.sections import sections
 from src.resources.files import atomic_write
+from src.resources.templates import environment
 from src.runs import records
 from src.terminal import console
 
@@ -54,8 +55,8 @@ def write(
     with records.explain_record_errors(run, reported.record):
         parts, loud, front = sections(reported, of_groups), warnings(reported), metadata(reported).to_yaml()
         title = reported.name if len(reported.members) > 1 else f"{reported.name}, seed {reported.record['seed']}"
-    markdown = _environment(escape=False).get_template(MARKDOWN).render(title=title, warnings=loud, sections=parts)
-    page = _environment(escape=True).get_template(PAGE).render(title=title, warnings=loud, sections=parts)
+    markdown = _templates(escape=False).get_template(MARKDOWN).render(title=title, warnings=loud, sections=parts)
+    page = _templates(escape=True).get_template(PAGE).render(title=title, warnings=loud, sections=parts)
     try:
         atomic_write(folder / MARKDOWN, sealed(f"---\n{front}\n---\n\n{markdown}"))
         atomic_write(folder / PAGE, page)
@@ -68,16 +69,10 @@ def write(
     return folder / MARKDOWN, folder / PAGE
 
 
-def _environment(*, escape: bool) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=escape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plain": plain, "markup": Markup, "slug": slug}
-    return environment
+def _templates(*, escape: bool) -> Environment:
+    templates = environment(Path(__file__).parent, escape=escape)
+    templates.filters |= {"plain": plain, "markup": Markup, "slug": slug}
+    return templates
 
 
 def plain(text: str) -> str:

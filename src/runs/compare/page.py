@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from src.configs.errors import InputError
+from src.resources.templates import environment
 from src.runs.compare import curves, table
 from src.runs.compare.bootstrap import RESAMPLES, Paired, paired
 from src.runs.compare.caution import split_of
@@ -27,15 +27,9 @@ GREY = "#8a8a8a"
 
 def page(blocks: Sequence[Block], cautions: Sequence[str], skipped: Sequence[str]) -> str:
     """Return the page. Whatever comes from the user is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"number": table.number, "shown_value": shown_value}
-    return environment.get_template("page.html").render(
+    templates = environment(Path(__file__).parent)
+    templates.globals |= {"number": table.number, "shown_value": shown_value}
+    return templates.get_template("page.html").render(
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         runs=sum(len(block.runs) for block in blocks),
         groups=sum(len(block.groups) for block in blocks),
