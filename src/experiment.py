@@ -15,6 +15,7 @@ from src.configs.errors import InputError, did_you_mean
 from src.configs.image import Augment, Views
 from src.configs.jsonable import from_json, to_json
 from src.configs.optim import Optim
+from src.configs.search import Search, choice, log, uniform
 from src.configs.spec import DataSpec, Target, TargetKind
 from src.configs.table import Columns, Csv, Perceptron, TablePrep
 from src.configs.text import Recurrent, TextPrep, Vocabulary
@@ -40,6 +41,8 @@ class Experiment:
     refused when the class is made.
     """
 
+    search: ClassVar[Search | None] = None
+    """Fields that scripts/search.py varies, and the values that each may take."""
     seed: int = 0
     """Seeds weights, order, augmentation and dropout. The data split does not depend on it."""
     data_dir: Path | None = None
@@ -127,6 +130,8 @@ class Experiment:
         dataclass(frozen=True, kw_only=True)(cls)
         for name in inherited:  # for dataclass's eyes only: they would hide what a later base of a subclass overrides
             delattr(cls, name)
+        if search := vars(cls).get("search"):
+            cls.search = search.checked(cls())
 
     def __post_init__(self) -> None:
         limits = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "patience")
@@ -279,13 +284,17 @@ __all__ = [
     "Perceptron",
     "Recurrent",
     "RegressionExperiment",
+    "Search",
     "TablePrep",
     "Target",
     "TargetKind",
     "TextPrep",
     "Views",
     "Vocabulary",
+    "choice",
     "field",
     "from_json",
+    "log",
     "replace",
+    "uniform",
 ]

@@ -14,13 +14,14 @@ from src.configs.errors import InputError, did_you_mean
 Config = TypeVar("Config")
 
 
-def with_fields(config: Config, changes: Mapping[str, Any], *, options: Iterable[str] = ()) -> Config:
+def with_fields(config: Config, changes: Mapping[str, Any], *, options: Iterable[str] = (), within: str = "") -> Config:
     """Return a dataclass with changed fields; `optim.lr` is the field `lr` of the dataclass in `optim`.
 
     Args:
         config: the dataclass.
         changes: name -> value.
         options: other names that a typo may have meant.
+        within: what stands before the names in an error, as in `optim.`.
 
     Raises:
         InputError: there is no such field, or the value is none that it can have.
@@ -34,13 +35,13 @@ def with_fields(config: Config, changes: Mapping[str, Any], *, options: Iterable
         top, _, rest = name.partition(".")
         if top not in known or (rest and not is_dataclass(getattr(of, top))):
             names = [*known, *(f"{one}." for one in known if is_dataclass(getattr(of, one))), *options]
-            raise InputError(f"{name}: {type(of).__name__} has no such field.{did_you_mean(name, names)}")
+            raise InputError(f"{within}{name}: {type(of).__name__} has no such field.{did_you_mean(name, names)}")
         if rest:
             below[top][rest] = value
         else:
-            changed[name] = _checked(name, hints[name], value)
+            changed[name] = _checked(f"{within}{name}", hints[name], value)
     for top, inner in below.items():
-        changed[top] = with_fields(changed.get(top, getattr(of, top)), inner)
+        changed[top] = with_fields(changed.get(top, getattr(of, top)), inner, within=f"{within}{top}.")
     return replace(of, **changed)
 
 
