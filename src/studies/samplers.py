@@ -38,9 +38,7 @@ def sampler_of(search: Search, seed: int, number: int, *, workers: int = 1) -> o
     match search.sampler:
         case "tpe":
             liar = workers > 1
-            return samplers.TPESampler(
-                seed=own, multivariate=True, group=True, constant_liar=liar, warn_independent_sampling=False
-            )
+            return samplers.TPESampler(seed=own, multivariate=True, group=True, constant_liar=liar)
         case "gp":
             return samplers.GPSampler(seed=own, warn_independent_sampling=False)
         case "grid":
@@ -98,7 +96,7 @@ def pruner_of(name: PrunerName) -> optuna.pruners.BasePruner:
     """Return what ends trials early. It looks at the trials' values alone and keeps no state."""
     pruners = imported().pruners
     if name == "median":
-        return pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1, n_min_trials=STARTUP)
+        return pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=2, n_min_trials=STARTUP)
     return halving() if name == "asha" else pruners.NopPruner()
 
 

@@ -197,11 +197,10 @@ def finish(part: Part, record: Record, seconds: float) -> None:
     run = records.load(run_of(folder, best))
     values: Any = {name: run[name] for name in ("data", "spec", "weights", "model", "device", "precision")}
     stopped = len(ended) < part.search.trials and part.until is not None and time.time() >= part.until
+    over = f" of {part.search.trials}: max_time is over" if stopped else ""
     values |= {
         "state": "done",
-        "reason": f"{len(ended)} of {part.search.trials} trials: max_time is over"
-        if stopped
-        else f"{len(ended)} trials",
+        "reason": f"{len(ended)} trials{over}",
         "best": {"name": monitor, "mode": mode, "value": best.value, "trial": best.number + 1},
         "setting": best.params,
         "metrics": {name: value for name, value in run["metrics"].items() if name.startswith("val/")},

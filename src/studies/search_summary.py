@@ -19,6 +19,8 @@ from src.studies.samplers import grid
 from src.studies.trials import setting_value
 from src.terminal import console
 
+ENDS = {"PRUNED": "pruned", "FAIL": "failed"}
+"""Of trials that are not complete."""
 BEST = 5
 """Trials that are shown at the end."""
 
@@ -47,14 +49,10 @@ def after(record: Mapping[str, Any], experiment: Experiment, study: Any, page: P
     known = len(trials) - len(states)
     counts = [
         f"{len(states)} trials" + (f" and {known} earlier runs" if known else ""),
-        *(
-            f"{states.count(name)} {said}"
-            for name, said in (("PRUNED", "pruned"), ("FAIL", "failed"))
-            if name in states
-        ),
+        *(f"{states.count(name)} {said}" for name, said in ENDS.items() if name in states),
     ]
     stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
-    console.title(f"\nbest of {', '.join(counts)}{stand_in}; {record['reason']}")
+    console.title(f"\nbest of {', '.join(counts)}{stand_in}")
     console.table(best_rows(trials, best, list(record["search"]["space"])))
     if found := record.get("confirmed"):
         console.line("chosen", confirmation.noise(found, best))
