@@ -201,13 +201,21 @@ def finish(part: Part, record: Record, seconds: float) -> None:
     values |= {
         "state": "done",
         "reason": f"{len(ended)} trials{over}",
-        "best": {"name": monitor, "mode": mode, "value": best.value, "trial": best.number + 1},
+        "best": {
+            "name": monitor,
+            "mode": mode,
+            "value": best.value,
+            "trial": best.number + 1,
+            "run": best.user_attrs["run"],
+        },
         "setting": best.params,
         "metrics": {name: value for name, value in run["metrics"].items() if name.startswith("val/")},
         "wall_s": round(record.get("wall_s", 0.0) + seconds, 1),
     }
     if part.seeds:
         values["confirmed"] = confirmation.result(folder, part.seeds, monitor) | {"trials": len(trials)}
+        tested = values["confirmed"]["best"]
+        values["metrics"] |= {name: value for name, value in tested.items() if name.startswith("test/")}
         values["tests_read"] = int(any(name.startswith("test/") for name in values["confirmed"]["best"]))
     record.update(**values)
     search_summary.after(record, part.experiment, study, _pages(part, study))
