@@ -26,29 +26,28 @@ class Pruning(Callback):
     def __init__(self, monitor: str, ask: AfterValidation) -> None:
         self.monitor, self.ask = monitor, ask
         self.reason = ""
+        self.validations = 0
+        """So far; a checkpoint has it, as Lightning's own counts begin anew with each epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.reason:  # the run was killed after it had stopped
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value = trainer.callback_metrics.get(self.monitor)
-        if trainer.sanity_checking or trainer.state.fn != "fit" or value is None or math.isnan(value):
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        if reason := self.ask(validations(trainer), float(value)):
+        self.validations += 1
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is None or math.isnan(value):
+            return
+        if reason := self.ask(self.validations, float(value)):
             self.reason = reason
             trainer.should_stop = True
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"reason": self.reason}
+        return {"reason": self.reason, "validations": self.validations}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.reason = state_dict["reason"]
-
-
-def validations(trainer: Trainer) -> int:
-    """Return how many validations there were since the training began, in this process and in those before."""
-    loop: Any = trainer.fit_loop.epoch_loop.val_loop
-    return loop.batch_progress.total.ready // sum(map(int, trainer.num_val_batches))
+        self.reason, self.validations = state_dict["reason"], state_dict["validations"]
