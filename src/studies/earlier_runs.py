@@ -97,10 +97,12 @@ def setting_of(run: Run, search: Search) -> dict[str, Any]:
 
 def trial_of(run: Run, name: str, search: Search, monitor: str) -> Any:
     """Return a finished trial with the values of a run's validations."""
-    setting = setting_of(run, search)
+    setting, trial = setting_of(run, search), imported().trial
+    pruned = run.record["reason"].startswith("pruned")
     values = [value for _, _, metric, value in records.metrics(run.path) if metric == monitor]
-    return imported().trial.create_trial(
-        value=run.best["value"],
+    return trial.create_trial(
+        state=trial.TrialState.PRUNED if pruned else trial.TrialState.COMPLETE,
+        value=values[-1] if pruned else run.best["value"],
         params=setting,
         distributions={name: distribution(search.space[name]) for name in setting},
         intermediate_values={number: value for number, value in enumerate(values, 1) if math.isfinite(value)},
