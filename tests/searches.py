@@ -26,7 +26,7 @@ from experiments.tables import TableRegression
 from src.callbacks import Interrupted
 from src.callbacks.graceful_stop import handling, interrupt
 from src.configs.search import Search, choice, log
-from src.experiment import Columns, Experiment, Perceptron
+from src.experiment import Columns, Experiment, InputError, Perceptron
 from src.runs import records
 from src.studies import search as studies
 from src.training.trainer import quieten
@@ -77,6 +77,8 @@ def search(experiment: Experiment, wanted: Search = SPACE, **options: Any) -> in
             studies.search(experiment, wanted.checked(experiment), studies.SearchOptions(**options))
     except Interrupted as stop:
         return stop.exit_code
+    except InputError:
+        return 1
     return 0
 
 
@@ -96,6 +98,13 @@ def only_search() -> Path:
     """Return the directory of the one search that there is."""
     (run,) = (path.parent for path in records.runs_dir().glob("*/*/run.json"))
     return run
+
+
+def wait_for(pattern: str, seconds: float = 120.0) -> None:
+    """Return when the search has a file of such a name."""
+    until = time.monotonic() + seconds
+    while not list(records.runs_dir().glob(f"*/*/{pattern}")) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def story(run: Path) -> list[tuple[Any, ...]]:
