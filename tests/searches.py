@@ -77,7 +77,8 @@ def search(experiment: Experiment, wanted: Search = SPACE, **options: Any) -> in
             studies.search(experiment, wanted.checked(experiment), studies.SearchOptions(**options))
     except Interrupted as stop:
         return stop.exit_code
-    except InputError:
+    except InputError as error:
+        print(f"error: {error}", flush=True)
         return 1
     return 0
 
@@ -159,10 +160,11 @@ def kill_at_random(experiment: Experiment, wanted: Search, kill: int, rng: rando
         if process is None:
             process = kills.start(search_with, experiment, {"resume": run, "workers": 2, "wanted": wanted})
         process.join(rng.uniform(0.3, seconds) if len(killed) < kill else None)
+        print(f"{time.monotonic():.1f}", killed[-1:], len(killed), flush=True)
         if not process.is_alive():
             if process.exitcode == 0:
                 return killed
-            assert process.exitcode == -signal.SIGKILL, process.exitcode
+            assert process.exitcode == -signal.SIGKILL, (process.exitcode, records.load(only_search())["reason"])
         run = only_search() if list(records.runs_dir().glob("*/*/run.json")) else None
         workers = workers_of(psutil.Process(process.pid)) if process.is_alive() else []
         if rng.random() < 0.3 or not workers:

@@ -47,6 +47,7 @@ def test_workers_are_killed_and_asked_to_stop(slow: SlowHouses) -> None:
     assert len(before) == 2
     first.kill()
     searches.wait_for("trial-3/metrics.csv")
+    assert len(searches.workers_of(psutil.Process(process.pid))) == 2
     os.kill(process.pid, signal.SIGTERM)
     process.join()
     assert process.exitcode == 128 + signal.SIGTERM
