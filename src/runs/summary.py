@@ -217,7 +217,7 @@ def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
 
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped, silent or not."""
-    searches = "search" in records.load(folder)
+    searches = (folder / "journal.log").is_file()
     if searches or (folder / "checkpoints" / "last.ckpt").exists() or state.children(folder):
         script = "search" if searches else "run"
         command = f"{installed('python')} scripts/{script}.py --resume {_quoted(folder)}"

@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 
 from src.configs import shown
 from src.configs.changes import with_fields
-from src.configs.errors import InputError
 from src.experiment import Experiment
 from src.runs import records
 from src.runs.compare.groups import estimate, flat
@@ -99,13 +98,10 @@ def tested_as(monitor: str) -> str:
 
 
 def result(folder: Path, seeds: Sequence[int], monitor: str) -> dict[str, Any]:
-    """Return what the search's record says of the confirmation.
+    """Return what the search's record says of the confirmation; nothing where no seed has both runs.
 
     Metrics are means over the seeds for which both settings have a run that is done; `differences` are of the best less
     the default, paired by seed, with Student's 95 % interval of their mean.
-
-    Raises:
-        InputError: no seed has both runs.
     """
     pairs = {
         seed: [records.load(folder / f"{name}-{seed}") for name in ("best", "default")]
@@ -113,7 +109,7 @@ def result(folder: Path, seeds: Sequence[int], monitor: str) -> dict[str, Any]:
         if all(is_done(folder / f"{name}-{seed}") for name in ("best", "default"))
     }
     if not pairs:
-        raise InputError(f"{folder}: no seed has both a run of the best setting and one of the default that are done.")
+        return {}
     values = [[one["metrics"] | {f"best {monitor}": one["best"]["value"]} for one in pair] for pair in pairs.values()]
     names = [name for name in values[0][0] if all(name in one for pair in values for one in pair)]
     differences = {name: [pair[0][name] - pair[1][name] for pair in values] for name in names}

@@ -50,6 +50,11 @@ def sampler_of(search: Search, seed: int, number: int, *, workers: int = 1) -> o
             return samplers.RandomSampler(own)
 
 
+def planned(search: Search) -> int:
+    """Return how many trials a search has: a grid no more than it has settings."""
+    return min(search.trials, len(grid(search.space))) if search.sampler == "grid" else search.trials
+
+
 def grid(space: Mapping[str, Domain]) -> list[dict[str, Value]]:
     """Return each combination of the choices once; those of a condition that does not hold are left out."""
     values = [domain.values for domain in space.values() if isinstance(domain, Choice)]

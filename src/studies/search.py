@@ -17,6 +17,7 @@ from src.studies import confirmation, search_summary
 from src.studies.earlier_runs import add_earlier
 from src.studies.journal import imported, lock_of, open_study, study_of
 from src.studies.multi_run import parent
+from src.studies.samplers import planned
 from src.studies.trial_lines import best_of, reasons
 from src.studies.trials import Trials
 from src.studies.workers import Deadline, in_processes
@@ -127,8 +128,10 @@ def join(folder: Path, experiment: Experiment) -> None:
 def work(part: Part) -> None:
     """Do what one process can of a search: run trials until none is left, then its share of the confirmation."""
     trials = Trials(part.folder, part.experiment, part.search, workers=part.workers, failed=part.failed)
-    with Deadline(part.until):
+    with Deadline(part.until) as deadline:
         trials.run()
+    if deadline.over:
+        console.line("time", "--max-time is over; trials that were running go on where the search is resumed")
     best = best_of(trials.study)
     if best is None or not part.seeds:
         return
@@ -190,8 +193,8 @@ def finish(part: Part, record: Record, seconds: float) -> None:
         raise InputError(f"{folder}: no trial came to its end; {why}. Go on: search.py --resume {folder}")
     run = records.load(run_of(folder, best))
     values: Any = {name: run[name] for name in ("data", "spec", "weights", "model", "device", "precision")}
-    stopped = len(ended) < part.search.trials and part.until is not None and time.time() >= part.until
-    over = f" of {part.search.trials}: max_time is over" if stopped else ""
+    count = planned(part.search)
+    over = f" of {count}: max_time is over" if len(ended) < count and part.until else ""
     values |= {
         "state": "done",
         "reason": f"{len(ended)} trials{over}",
@@ -206,11 +209,13 @@ def finish(part: Part, record: Record, seconds: float) -> None:
         "metrics": {name: value for name, value in run["metrics"].items() if name.startswith("val/")},
         "wall_s": round(record.get("wall_s", 0.0) + seconds, 1),
     }
-    if part.seeds:
-        values["confirmed"] = confirmation.result(folder, part.seeds, monitor) | {"trials": len(trials)}
-        tested = values["confirmed"]["best"]
+    if confirmed := confirmation.result(folder, part.seeds, monitor):
+        values["confirmed"] = confirmed | {"trials": len(trials)}
+        tested = confirmed["best"]
         values["metrics"] |= {name: value for name, value in tested.items() if name.startswith("test/")}
-        values["tests_read"] = int(any(name.startswith("test/") for name in values["confirmed"]["best"]))
+        values["tests_read"] = int(any(name.startswith("test/") for name in tested))
+    elif part.seeds:
+        console.line("NOTE", f"not confirmed: no seed has both runs; see {folder / 'best-*' / 'output.txt'}")
     record.update(**values)
     search_summary.after(record, part.experiment, study, _pages(part, study))
 

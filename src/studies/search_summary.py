@@ -15,7 +15,7 @@ from src.experiment import Experiment
 from src.resources.files import ROOT
 from src.runs import summary
 from src.studies import confirmation
-from src.studies.samplers import grid
+from src.studies.samplers import grid, planned
 from src.studies.trial_lines import setting_value
 from src.terminal import console
 
@@ -30,16 +30,15 @@ def before(experiment: Experiment, search: Search, folder: Path, study: Any) -> 
     console.title(f"search of {type(experiment).__name__}, seed {experiment.seed}  ({type(experiment).__module__})")
     for number, (name, domain) in enumerate(search.space.items()):
         console.line("" if number else "space", f"{name}={domain.text()}")
-    count = f"{search.trials} trials"
-    if search.sampler == "grid" and (settings := len(grid(search.space))) != search.trials:
-        some = f"{settings} settings in all" + (f": --trials {settings} for each" if settings > search.trials else "")
-        count += f" ({some})"
+    count = f"{planned(search)} trials"
+    if search.sampler == "grid" and (settings := len(grid(search.space))) > search.trials:
+        count += f" of {settings} settings (--trials {settings} for all)"
     better = "highest" if experiment.mode == "max" else "lowest"
     console.line("search", f"{count}, {search.sampler}, pruner {search.pruner}; the {better} {experiment.monitor}")
     if done := [one for one in study.get_trials(deepcopy=False) if "imported" not in one.user_attrs]:
         left = sum(not one.state.is_finished() for one in done)
         console.line("so far", f"{len(done)} trials" + (f", {left} of them not at their end" if left else ""))
-    console.line("run", str(folder))
+    console.line("run", f"{folder}; what a trial prints is in its output.txt")
 
 
 def after(record: Mapping[str, Any], experiment: Experiment, study: Any, page: Path | None) -> None:

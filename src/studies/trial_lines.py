@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.configs import shown
+from src.configs.errors import InputError
+from src.runs import records
 from src.terminal import console
 
 if TYPE_CHECKING:
@@ -17,6 +21,16 @@ def best_of(study: Any) -> FrozenTrial | None:
     complete = [one for one in study.get_trials(deepcopy=False) if one.state.name == "COMPLETE"]
     choose: Callable[..., Any] = min if study.direction.name == "MINIMIZE" else max
     return choose(complete, key=lambda one: one.value, default=None)
+
+
+def show_data(run: Path) -> None:
+    """Print what data the first trial has had."""
+    with contextlib.suppress(InputError):
+        data = records.load(run).get("data")
+        if data:
+            console.line("data", f"{data['source']}; splits {data['split']}")
+        if data and data["stand_in"]:
+            console.line("STAND-IN", "these data only stand in; no score on them holds for real ones (--data-dir)")
 
 
 def show(trial: FrozenTrial, study: Any, monitor: str) -> None:

@@ -25,8 +25,8 @@ from src.runs import records, state
 from src.runs.only_writer import AtWork
 from src.runs.records import TakenOver
 from src.studies.journal import imported, lock_of, open_study
-from src.studies.samplers import pruner_of, sampler_of, suggest
-from src.studies.trial_lines import reasons, show
+from src.studies.samplers import planned, pruner_of, sampler_of, suggest
+from src.studies.trial_lines import reasons, show, show_data
 from src.training.failures import explain
 from src.training.options import RunOptions
 from src.training.runner import run
@@ -92,7 +92,7 @@ class Trials:
             left = [one for one in trials if one.state == self.states.RUNNING and not self.at_work(one)]
             number = left[0].number if left else len(trials)
             own = [one for one in trials if "imported" not in one.user_attrs]
-            if not left and len(own) >= self.search.trials:
+            if not left and len(own) >= planned(self.search):
                 return None
             self.study.sampler = sampler_of(self.search, self.experiment.seed, number, workers=self.workers)
             trial = imported().Trial(self.study, left[0]._trial_id) if left else self.study.ask()
@@ -204,6 +204,8 @@ class Trials:
         with self.lock:
             if self.frozen(trial).state.is_finished():  # another process was quicker to take a dead one over
                 return
+            if not any(one.state.is_finished() for one in self.study.get_trials(deepcopy=False)):
+                show_data(self.folder / f"trial-{trial.number + 1}")
             if reason:
                 trial.set_user_attr("reason", reason)
             trial.set_user_attr("seconds", seconds)

@@ -23,7 +23,7 @@ from src.training.failures import explain
 from src.training.trainer import quieten
 
 Work = Callable[..., None]
-MOST_DEATHS = 5
+MOST_DEATHS = 10
 """Processes that may be killed one after the other without anything having come to its end."""
 
 
