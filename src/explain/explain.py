@@ -13,7 +13,7 @@ from src.configs.explain import MethodName
 from src.datamodules import DataModule, PredictionInput, Table
 from src.explain import images, tables, texts
 from src.explain.boosting import Boosted, Boosting
-from src.explain.checks import Checks, by_chance, can_be_compared, cascade, completeness, stability
+from src.explain.checks import Checks, by_chance, can_be_compared, cascade, completeness, drawn, stability
 from src.explain.clock import Clock
 from src.explain.doubts import doubts, read_predictions
 from src.explain.example import Example
@@ -272,6 +272,8 @@ class Explainer:
         checks = Checks(
             faithful,
             completeness=completeness([*shown, *found]),
+            enforced=any(one.enforced for one in found),
+            drawn=drawn([*shown, *found]),
             empty=sum(not one.values.any() for one in found),
             doubts=doubtful,
         )

@@ -18,7 +18,8 @@ from src.explain.card.blocks import Block, Bullets, Code, Section, Table, Text
 from src.explain.card.by_group import Grouped
 from src.explain.card.evaluation import best_of, evaluation
 from src.explain.card.limits import limits
-from src.explain.card.reported import Reported, own_name, source_shown
+from src.explain.card.reported import Reported, command_shown, own_name, source_shown
+from src.explain.kept import Kept
 from src.loading import load
 from src.runs import summary
 from src.runs.compare.groups import flat, shown_value
@@ -219,16 +220,21 @@ def _speed(reported: Reported) -> Section:
 
 # ----------------------------------------------------------------------------------------------------------------- rest
 def _examined(reported: Reported) -> list[Block]:
-    if reported.checked is None:
+    if not reported.checked:
         command = f"python scripts/explain.py {shlex.quote(str(reported.where))} FILE"
         return [Text(f"Its answers were not explained ({command}).")]
-    found = reported.checked
+    return [block for method, checks in reported.checked.items() for block in _checked(method, checks)]
+
+
+def _checked(method: str, found: Kept) -> list[Block]:
+    """Return what the checks said of the explanations by one method."""
     of = f", checked on {found.examples:,} validation example{'s' * (found.examples > 1)}" if found.examples else ""
-    made = " ".join(["Made", *([found.made] if found.made else []), *(["by", found.command] if found.command else [])])
+    command = command_shown(found.command)
+    made = " ".join(["Made", *([found.made] if found.made else []), *(["by", command] if command else [])])
     return [
         *(Text(warning, loud=True) for warning in found.warnings),
-        Text(f"Explained by {found.method}{of}."),
-        *([Text(f"{made}.")] if found.made or found.command else []),
+        Text(f"Explained by {method}{of}."),
+        *([Text(f"{made}.")] if found.made or command else []),
         *([Bullets(found.lines)] if found.lines else []),
     ]
 
