@@ -115,7 +115,7 @@ def write(found: Explanations, explainer: Explainer, out: Path, asked: str) -> l
     from src.explain.global_view import figures
     from src.explain.numbers import write_numbers
 
-    overall = explainer.overall()
+    overall = explainer.overall(found.notes)
     head = page.Head.of_run(explainer.run, command=COMMAND, asked=asked)
     page.write(found, head, out, [] if overall is None else figures(overall))
     return [out, *write_numbers(found, out.with_suffix(""))]

@@ -156,6 +156,16 @@ def test_what_a_budget_leaves_out_is_said(digits: leyden.Run) -> None:
     assert found.checks.faithful.examples == 1
 
 
+def test_a_spent_budget_leaves_out_the_view_of_the_whole_and_the_page_says_so(
+    sizes: leyden.Run, houses: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "why.html"
+    assert explain(ExplainFlags(run=sizes.path, inputs=(houses,), out=out, budget=0.001)) == 0
+    page = out.read_text()
+    assert "left out, permutation importance and partial dependence: the budget of 0.001 s was spent" in page
+    assert "The network as a whole" not in page
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
