@@ -370,16 +370,17 @@ def test_no_folder_of_this_machine_is_in_it(copied: Path, people: Path) -> None:
     assert (result.dataset_name, result.dataset_type) == ("file people.csv", "file-people-csv")
 
 
-def test_energy_is_never_guessed(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.explain.card.sections.COUNTERS", tmp_path / "powercap")
-    change(copied, host=socket.gethostname())
-    assert energy(read(copied)) == "not measured: this machine does not tell its energy"
-    counter = tmp_path / "powercap" / "intel-rapl:0" / "energy_uj"
-    counter.parent.mkdir(parents=True)
-    counter.write_text("12345")
-    assert f"this machine counts it ({counter})" in energy(read(copied))
-    assert "another machine" in energy(read(change(copied, host="elsewhere")))
-    assert "GPU's counter" in energy(read(change(copied, device="cuda x 1")))
+def test_energy_and_memory_are_those_that_were_told(copied: Path) -> None:
+    change(copied, energy_j={}, peak_memory={"process": 1_234_000_000})
+    assert energy(read(copied)).startswith("not measured: the machine did not tell")
+    assert "1.23 GB of the main process" in section(write(copied)[0], "Speeds, Sizes, Times")
+    change(copied, energy_j={"processors": 1800.0})
+    assert energy(read(copied)) == "0.5 Wh by the machine's processors, all its programs included"
+    change(copied, device="cuda x 1", peak_memory={"process": 5, "gpu": 3_000_000_000})
+    assert "; by the GPU not measured: it tells where nvidia-ml-py is installed" in energy(read(copied))
+    change(copied, energy_j={"gpu": 36_000.0})
+    assert energy(read(copied)) == "10 Wh by the first GPU"
+    assert "3.00 GB of tensors on the first GPU" in section(write(copied)[0], "Speeds, Sizes, Times")
 
 
 def test_what_users_named_is_escaped(copied: Path) -> None:

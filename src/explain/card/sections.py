@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from src.configs.errors import InputError
@@ -28,8 +26,6 @@ from src.runs.exports import exports_of
 MOST_CLASSES = 50
 """Classes whose counts are shown."""
 ARTICLES = {"image": "an image", "text": "a text", "table": "a row of a table", "example": "an example"}
-COUNTERS = Path("/sys/class/powercap")
-"""Where Linux shows the energy counters of processors (RAPL)."""
 
 
 def sections(reported: Reported, grouped: Sequence[Grouped]) -> list[Section]:
@@ -210,7 +206,7 @@ def _speed(reported: Reported) -> Section:
     rows = [
         ["wall time", f"{record['wall_s']:.1f} s"],
         ["examples a second", f"{speed:,.{0 if speed >= 100 else 1}f} while training" if speed else "not measured"],
-        ["peak memory", "not recorded"],
+        ["peak memory", _memory(reported)],
     ]
     if spent := first.get("time"):
         parts = ", ".join(f"{summary.PARTS.get(part, part)} {share:.0%}" for part, share in spent.items())
@@ -240,19 +236,24 @@ def _checked(method: str, found: Kept) -> list[Block]:
 
 
 def energy(reported: Reported) -> str:
-    """Return why the training's energy is not known: no run measures it."""
-    if reported.first["device"].startswith("cuda"):
-        return "not measured: a training does not read the GPU's counter"
-    if reported.record.get("host") != socket.gethostname():
-        return "not measured: a training reads no counter, and it ran on another machine"
-    if COUNTERS.is_dir():
-        for path in sorted(COUNTERS.glob("*/energy_uj")):
-            try:
-                path.read_text(encoding="ascii")
-            except OSError:
-                continue  # only root may read it
-            return f"not measured: this machine counts it ({path}), but a training does not read the counter"
-    return "not measured: this machine does not tell its energy"
+    """Return what the training took, as far as its machine told it."""
+    told, on_gpu = reported.first.get("energy_j", {}), reported.first["device"].startswith("cuda")
+    of = "" if len(reported.members) == 1 else f"; the first of {len(reported.members)} networks"
+    whose = {"processors": "the machine's processors, all its programs included", "gpu": "the first GPU"}
+    if not on_gpu and "processors" not in told:
+        return "not measured: the machine did not tell, or root alone (Linux does in /sys/class/powercap)"
+    said = [f"{told[name] / 3600:.3g} Wh by {who}" for name, who in whose.items() if name in told]
+    if on_gpu and "gpu" not in told:
+        said.append("by the GPU not measured: it tells where nvidia-ml-py is installed")
+    return "; ".join(said) + of
+
+
+def _memory(reported: Reported) -> str:
+    peak = reported.first.get("peak_memory", {})
+    whose = {"process": "of the main process since it began", "gpu": "of tensors on the first GPU"}
+    return (
+        "; ".join(f"{peak[name] / 1e9:.2f} GB {who}" for name, who in whose.items() if name in peak) or "not recorded"
+    )
 
 
 def _hours(reported: Reported) -> str:
