@@ -11,6 +11,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from src import data_checks
 from src.datamodules import DataModule, Table
 from src.datamodules.capabilities import ShowsExamples
 from src.datamodules.tables.cells import words
@@ -50,6 +51,7 @@ class TrainingFeatures:
         enough: says whether the time is up; one batch at least is looked at.
 
     Attributes:
+        checked: id -> what the data check said of a training example; empty where it has not seen these data.
         positions: in the training split, int64 [points].
         points: float32 [points, features].
         notes: what was left out.
@@ -58,6 +60,7 @@ class TrainingFeatures:
     def __init__(self, subject: Subject, datamodule: DataModule, enough: Callable[[], bool] = lambda: False) -> None:
         self.datamodule = datamodule
         self.positions, self.points, self.notes = np.zeros(0, np.int64), np.zeros((0, 0), np.float32), list[str]()
+        self.checked: dict[str, str] = {}
         if not isinstance(subject.network, HasFeatures):
             name = type(subject.network).__name__
             self.notes.append(f"no training examples are shown: {name} has no `features` to compare them by")
@@ -74,6 +77,13 @@ class TrainingFeatures:
             found.append(_features(subject, _tensors(subject, batch)))
         self.points = np.concatenate(found)
         self.positions = order[: len(self.points)]
+        checked = data_checks.kept.of_training(datamodule)
+        self.checked |= checked or {}
+        if checked is None:
+            self.notes.append(
+                "scripts/check_data.py has not seen these data: what it finds wrong with a training example would "
+                "stand beside it"
+            )
         if len(self.points) < count:
             self.notes.append(f"neighbours are the nearest of {len(self.points):,} of {count:,} training examples")
 
@@ -161,6 +171,8 @@ def _described(
             findings.append("the same as the input" if same else "the network can hardly tell it from the input")
         if row in doubtful:
             findings.append(f"{doubtful[row]}: perhaps mislabelled")
+        if said := train.checked.get(str(ids[position])):
+            findings.append(f"data check: {said}")
         name = printable(str(ids[position]))
         found.append(Neighbour(name, target, similarity, train.shown(position), "; ".join(findings)))
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from experiments.images import Images
 from experiments.tables import TableClassification
 from experiments.texts import TextsLstm
+from src.cli.data_check import check_data
+from src.cli.parser import CheckFlags
 from src.configs.spec import DataSpec, Target
 from src.datamodules import DataModule, Tensors
 from src.experiment import Recurrent, TextPrep, Vocabulary
@@ -28,6 +31,9 @@ from src.tasks.inputs import TableInput
 from src.tasks.objectives import Regression, SingleLabel
 from src.training.build import build_parts
 
+UNCHECKED = (
+    "scripts/check_data.py has not seen these data: what it finds wrong with a training example would stand beside it"
+)
 pytestmark = pytest.mark.usefixtures("quiet")
 
 
@@ -120,6 +126,7 @@ def made(spec: DataSpec, targets: Tensor, network: nn.Module, objective: Any) ->
     none = torch.zeros(len(numbers), 0, dtype=torch.long)
     train = {"numbers": numbers, "categories": none, "target": targets}
     datamodule = Tensors({"train": train, "val": {name: column[:1] for name, column in train.items()}}, spec)
+    datamodule.fingerprint = "made"
     return Subject(Task(network, objective(spec), TableInput())), datamodule
 
 
@@ -158,6 +165,7 @@ def test_two_neighbours_are_too_few_to_doubt_a_label() -> None:
         "target": torch.tensor([0, 0, 1]),
     }
     datamodule = Tensors({"train": columns, "val": columns}, spec)
+    datamodule.fingerprint = "made"
     subject = Subject(Task(Points(2), SingleLabel(spec), TableInput()))
     (found,) = nearest(subject, TrainingFeatures(subject, datamodule), [at(45)])
     assert [each.finding for each in found] == [""] * 3
@@ -180,6 +188,37 @@ def test_numbers_of_a_row_are_shortened(tmp_path: Path) -> None:
     assert [cells[name] for name in ("year", "code", "kind")] == [exact[name] for name in ("year", "code", "kind")]
 
 
+def test_what_the_data_check_said_stands_beside_a_neighbour(tmp_path: Path) -> None:
+    """A wrong label, and a row that the validation split has too."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["x", "y", "z"])
+    frame["kind"] = np.where(frame["x"] + frame["y"] > 0, "one", "two")
+    frame["split"] = np.where(frame.index < 200, "train", "val")
+    wrong = int((frame["x"] + frame["y"])[:200].argmax())
+    frame.loc[wrong, "kind"] = "two"
+    frame.loc[250, ["x", "y", "z", "kind"]] = frame.loc[(wrong + 1) % 200, ["x", "y", "z", "kind"]]
+    for split, rows in frame.groupby("split"):
+        rows.drop(columns="split").to_csv(tmp_path / f"{split}.csv", index=False)
+    experiment = TableClassification(data_dir=tmp_path, target="kind", mlp=MLP, **FIELDS)
+    rows = built(experiment)
+    names = [*rows.datamodule.ids("train")]
+    examples = [example_of(rows.subject, rows.datamodule, "train", place) for place in (wrong, (wrong + 1) % 200)]
+    before = TrainingFeatures(rows.subject, rows.datamodule)
+    assert any("scripts/check_data.py has not seen these data" in note for note in before.notes)
+    assert not any("data check" in each.finding for near in nearest(rows.subject, before, examples) for each in near)
+    check_data(experiment, CheckFlags(), "experiments/tables.py")
+    after = TrainingFeatures(rows.subject, rows.datamodule)
+    assert after.notes == []
+    for near, name, said in zip(
+        nearest(rows.subject, after, examples),
+        (names[wrong], names[(wrong + 1) % 200]),
+        (r"data check: labelled two, looks like one \([01]\.\d+\)", r"data check: the same as val \d+"),
+        strict=True,
+    ):
+        (finding,) = [each.finding for each in near if each.id == name]
+        assert re.search(said, finding)
+
+
 def test_numbers_are_no_wrong_labels() -> None:
     spec = DataSpec(target=Target(kind="regression", name="price"))
     subject, datamodule = made(spec, torch.tensor([1.5] * 19 + [7.0]).double(), Points(1), Regression)
@@ -197,12 +236,12 @@ def test_what_is_only_nearly_the_same_is_not_called_the_same() -> None:
 def test_few_training_examples_and_little_time() -> None:
     subject, datamodule = made(CLASSES, torch.tensor([0, 0, 1, 1]), Points(2), SingleLabel)
     few = TrainingFeatures(subject, datamodule)
-    assert (len(few), few.notes) == (4, [])
+    assert (len(few), few.notes) == (4, [UNCHECKED])
     assert [len(near) for near in nearest(subject, few, [at(20), at(70)])] == [4, 4]
     assert nearest(subject, few, []) == []
     subject, datamodule = made(CLASSES, torch.tensor([0] * 100 + [1] * 100), Points(2), SingleLabel)
     part = TrainingFeatures(subject, datamodule, lambda: True)
-    assert part.notes == ["neighbours are the nearest of 64 of 200 training examples"]
+    assert part.notes == [UNCHECKED, "neighbours are the nearest of 64 of 200 training examples"]
     assert 16 < (part.positions < 100).sum() < 48, "the part stands for all"
 
 
