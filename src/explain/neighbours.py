@@ -15,6 +15,7 @@ from src import data_checks
 from src.datamodules import DataModule, Table
 from src.datamodules.capabilities import ShowsExamples
 from src.datamodules.tables.cells import words
+from src.explain.alike import nearly_alike
 from src.explain.example import Example
 from src.explain.explanation import Neighbour
 from src.explain.subject import AT_ONCE, Subject
@@ -163,18 +164,23 @@ def _described(
     data = train.datamodule
     positions = train.positions[rows].tolist()
     ids, targets = data.ids("train"), words_of(subject, data.targets("train")[positions])
+    shown = [train.shown(position) for position in positions]
+    nearly = nearly_alike(data, example, shown)
     found: list[Neighbour] = []
-    for row, position, target, similarity in zip(rows, positions, targets, similarities, strict=True):
+    for place, (row, position, similarity) in enumerate(zip(rows, positions, similarities, strict=True)):
         findings: list[str] = []
-        if similarity >= ALIKE:
-            same = _equal(example.tensors, train.tensors(subject, position))
-            findings.append("the same as the input" if same else "the network can hardly tell it from the input")
+        if similarity >= ALIKE and _equal(example.tensors, train.tensors(subject, position)):
+            findings.append("the same as the input")
+        elif place in nearly:
+            findings.append(f"nearly a copy of the input: {nearly[place]}")
+        elif similarity >= ALIKE:
+            findings.append("the network can hardly tell it from the input")
         if row in doubtful:
             findings.append(f"{doubtful[row]}: perhaps mislabelled")
         if said := train.checked.get(str(ids[position])):
             findings.append(f"data check: {said}")
         name = printable(str(ids[position]))
-        found.append(Neighbour(name, target, similarity, train.shown(position), "; ".join(findings)))
+        found.append(Neighbour(name, targets[place], similarity, shown[place], "; ".join(findings)))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from kills import SmallBackbone
+from PIL import Image
 from table_runs import FIELDS, MLP, built
 from torch import Tensor, nn
 
@@ -24,8 +25,10 @@ from src.configs.spec import DataSpec, Target
 from src.datamodules import DataModule, Tensors
 from src.experiment import Recurrent, TextPrep, Vocabulary
 from src.explain.example import Example
+from src.explain.images import ImageExample
 from src.explain.neighbours import TrainingFeatures, nearest
 from src.explain.subject import Subject
+from src.explain.texts import read as read_texts
 from src.tasks import Task
 from src.tasks.inputs import TableInput
 from src.tasks.objectives import Regression, SingleLabel
@@ -66,6 +69,35 @@ def test_a_copy_of_an_image_in_the_training_split_is_found(images: Path, tmp_pat
     assert isinstance(shown, np.ndarray)
     assert (shown.shape, shown.dtype) == ((32, 32, 3), np.uint8)
     assert [each.similarity for each in found] == sorted((each.similarity for each in found), reverse=True)
+
+
+def test_a_mirrored_copy_and_a_text_with_a_word_changed_are_found_as_the_data_check_finds_them(
+    images: Path, texts: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(images, tmp_path / "images")
+    clouds = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((160, 120))
+    clouds.save(folder / "val" / "cat" / "clouds.jpg")
+    clouds.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "train" / "cat" / "turned.jpg")
+    datamodule, task = build_parts(SmallImages(data_dir=folder, source="folder", num_workers=0, image_size=64))
+    subject = Subject(task)
+    position = [Path(id).name for id in datamodule.ids("val")].index("clouds.jpg")
+    example = ImageExample("asked", example_of(subject, datamodule, "val", position).tensors[0])
+    train = TrainingFeatures(subject, datamodule)
+    (found,) = nearest(subject, train, [example], count=len(train))
+    assert [(Path(one.id).name, one.finding) for one in found if one.finding.startswith("nearly")] == [
+        ("turned.jpg", "nearly a copy of the input: mirrored")
+    ]
+    reviews = TextsLstm(data_dir=texts, vocabulary=Vocabulary(size=100, width=8), lstm=Recurrent(hidden=4))
+    datamodule, task = build_parts(reviews)
+    subject = Subject(task)
+    everything = datamodule.raw_inputs("train", range(datamodule.sizes()["train"]))  # pyright: ignore[reportAttributeAccessIssue]
+    longest = max(everything, key=len)
+    asked_for = " ".join([*longest.split()[:-1], "superb" if longest.endswith("dull") else "dull"])
+    (example,), _, _ = read_texts(datamodule, datamodule.spec, [asked_for])
+    train = TrainingFeatures(subject, datamodule)
+    (found,) = nearest(subject, train, [example], count=len(train))
+    (odd,) = [one for one in found if one.shown == longest]
+    assert re.search(r"nearly a copy of the input: 9\d% of the words", odd.finding)
 
 
 def test_a_text_of_the_training_split_is_found_and_shown(texts: Path) -> None:
