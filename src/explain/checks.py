@@ -95,7 +95,7 @@ class Checks:
         if self.stable is not None:
             lines["stable"] = f"after a small change of the input they agree {self.stable:.2f}"
         if self.completeness is not None:
-            how = ", as this method makes them: it says nothing of each" if self.enforced else ""
+            how = ", which this method enforces" if self.enforced else ""
             lines["complete"] = f"the values add up to the answer's difference within {self.completeness:.2%}{how}"
         if self.drawn is not None:
             lines["drawn"] = (

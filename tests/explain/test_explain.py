@@ -67,7 +67,7 @@ def test_a_network_of_shuffled_labels_is_not_to_be_trusted_and_its_page_says_so_
     found = kept.read(shuffled.path)
     assert [*found] == ["KernelSHAP, for the likeliest class", "occlusion, for class small"]
     assert all("no better than one constant answer" in one.warnings[0] for one in found.values())
-    assert any("as this method makes them" in line for line in found["KernelSHAP, for the likeliest class"].lines)
+    assert any("which this method enforces" in line for line in found["KernelSHAP, for the likeliest class"].lines)
 
 
 @pytest.mark.parametrize("shape", ["classes", "labels", "number"])

@@ -241,7 +241,7 @@ def energy(reported: Reported) -> str:
     of = "" if len(reported.members) == 1 else f"; the first of {len(reported.members)} networks"
     whose = {"processors": "the machine's processors, all its programs included", "gpu": "the first GPU"}
     if not on_gpu and "processors" not in told:
-        return "not measured: the machine did not tell, or root alone (Linux does in /sys/class/powercap)"
+        return "not measured: the machine did not tell (Linux does in /sys/class/powercap, mostly to root alone)"
     said = [f"{told[name] / 3600:.3g} Wh by {who}" for name, who in whose.items() if name in told]
     if on_gpu and "gpu" not in told:
         said.append("by the GPU not measured: it tells where nvidia-ml-py is installed")
