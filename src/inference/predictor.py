@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.training import Accelerator
 from src.datamodules import DataModule, PredictionInput
-from src.datamodules.capabilities import PredictsFiles, require
+from src.datamodules.capabilities import PredictsFiles
 from src.experiment import Experiment
 from src.inference.predictions import DIGITS, Predictions
 from src.loading import load
@@ -32,17 +33,33 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
     """Return a run's experiment, data spec and task with its best weights.
 
     Raises:
+        OwnParts: its module is one of the user's own.
         InputError: no run, no checkpoint in it, or one that is damaged or of other code.
     """
+    experiment, spec, task = _untrained(run)
+    if not isinstance(task, Task):
+        raise OwnParts(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
+    load_best(run, records.load(run), task)
+    return experiment, spec, task
+
+
+def load_module(run: Path) -> tuple[Experiment, LightningModule]:
+    """Return a run's experiment, and its task or the user's own module with its best weights.
+
+    Raises:
+        InputError: no run, no checkpoint in it, or one that is damaged or of other code.
+    """
+    experiment, _, module = _untrained(run)
+    load_best(run, records.load(run), module)
+    return experiment, module
+
+
+def _untrained(run: Path) -> tuple[Experiment, DataSpec, LightningModule]:
     record = records.load(run)
     with records.explain_record_errors(run, record):
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
-    task = experiment.task(spec)
-    if not isinstance(task, Task):
-        raise OwnParts(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
-    load_best(run, record, task)
-    return experiment, spec, task
+    return experiment, spec, experiment.task(spec)
 
 
 def load_best(run: Path, record: Mapping[str, Any], module: nn.Module) -> None:
@@ -144,11 +161,11 @@ def restored(run: Path, experiment: Experiment) -> DataModule:
     """Return a data module that can read inputs to predict as the run does; it has no data.
 
     Raises:
-        InputError: the run's data module reads none.
+        OwnParts: the run's data module reads none.
     """
     datamodule = experiment.datamodule()
-    require(datamodule, PredictsFiles, str(run), "cannot read inputs to predict.")
-    assert isinstance(datamodule, DataModule)
+    if not (isinstance(datamodule, DataModule) and isinstance(datamodule, PredictsFiles)):
+        raise OwnParts(f"{run}: {type(datamodule).__name__} cannot read inputs to predict.")
     datamodule.restore(run)
     return datamodule
 

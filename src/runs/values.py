@@ -49,6 +49,10 @@ class Values(TypedDict, total=False):
     samples_per_s: float | None
     time: dict[str, float]
     wall_s: float
+    peak_memory: dict[str, int]
+    """Bytes of the 'process' since it began, and of tensors on the 'gpu'."""
+    energy_j: dict[str, float]
+    """Joules of the 'processors', all programs of the machine included, and of the 'gpu'; what is told of them."""
     mlflow_run_id: str
     reproduction: dict[str, Any]
     folds: int
