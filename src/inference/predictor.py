@@ -105,6 +105,8 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput
     Raises:
         InputError: the run's children are not all done, or the inputs can be read only once.
     """
+    if "ablation" in record:
+        raise InputError(f"{run}: an ablation, of several recipes. Name one of its runs: ls {run}")
     count = record.get("ensemble") or record.get("folds")
     if not count:
         return [run]
