@@ -55,7 +55,8 @@ class Found:
 
     def of(self, kind: str) -> list[FrozenTrial]:
         """Return the trials of a kind: pruned, failed, or running; one that ended without a number has failed."""
-        without = [trial for trial in self.trials if not any(trial is one for one in self.finished)]
+        ended = {trial.number for trial in self.finished}
+        without = [trial for trial in self.trials if trial.number not in ended]
         states = {"pruned": ("PRUNED",), "failed": ("FAIL", "COMPLETE"), "running": ("RUNNING", "WAITING")}[kind]
         return [trial for trial in without if trial.state.name in states]
 
