@@ -56,7 +56,7 @@ def load_module(run: Path) -> tuple[Experiment, LightningModule]:
 
 def _untrained(run: Path) -> tuple[Experiment, DataSpec, LightningModule]:
     record = records.load(run)
-    records.refuse_search(run, record)
+    records.refuse_study(run, record)
     with records.explain_record_errors(run, record):
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
@@ -123,7 +123,10 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput
     Raises:
         InputError: the run's children are not all done, or the inputs can be read only once.
     """
-    records.refuse_search(run, record)
+<<<<<<< HEAD
+    records.refuse_study(run, record)
+=======
+>>>>>>> ablate
     count = record.get("ensemble") or record.get("folds")
     if not count:
         return [run]

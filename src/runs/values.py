@@ -58,6 +58,7 @@ class Values(TypedDict, total=False):
     folds: int
     """Of a parent run: this and what follows."""
     ensemble: int
+    ablation: dict[str, Any]
     with_test: bool
     with_baselines: bool
     spread: dict[str, float]

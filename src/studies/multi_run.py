@@ -1,4 +1,4 @@
-"""A parent run and its children: the folds of a cross-validation, the members of an ensemble."""
+"""A parent run and its children: folds of a cross-validation, members of an ensemble, variants of an ablation."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from src.training.options import RunOptions
 from src.training.ranks import is_rank_zero
 from src.training.runner import record_failure, run
 
+STUDIES = {"folds": "cross-validation", "ensemble": "ensemble", "ablation": "ablation"}
+"""What a parent's record says of its children -> what it is."""
+
 
 @contextlib.contextmanager
 def parent(requested: Experiment, resume: Path | None, *, again: bool = False, **kept: Any) -> Iterator[Record]:
@@ -40,7 +43,7 @@ def parent(requested: Experiment, resume: Path | None, *, again: bool = False, *
         before = dict(record)
         done = before.get("state") == "done"
         if done and not again:
-            what = "cross-validation" if "folds" in before else "ensemble"
+            what = next(what for name, what in STUDIES.items() if name in before)
             raise InputError(f"{resume}: the {what} is done. Start a new one.")
         if main and not resume:
             record.start(requested, **kept)
