@@ -61,15 +61,29 @@ def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions
     return folder
 
 
-def finish(experiment: Experiment, record: Record, children: Sequence[Path], splits: Sequence[str]) -> None:
-    """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard."""
+def finish(
+    experiment: Experiment,
+    record: Record,
+    children: Sequence[Path],
+    splits: Sequence[str],
+    shares: Sequence[float] | None = None,
+) -> None:
+    """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard.
+
+    Args:
+        experiment: that gives the data.
+        record: of the parent.
+        children: the members.
+        splits: of 'val' and 'test', those that every member has predicted.
+        shares: of the members in the average; None: all the same.
+    """
     datamodule = build_data(experiment)
     objective = default_objective(datamodule.spec)
     tensorboard = TensorBoard(record.folder) if "tensorboard" in experiment.logger else None
     evaluation = Evaluation(record, datamodule, objective, tensorboard)
     metrics: dict[str, float] = {}
     for split in splits:
-        columns = average([member_columns(one, split, datamodule, objective) for one in children])
+        columns = average([member_columns(one, split, datamodule, objective) for one in children], shares)
         predicted = {name: values for name, values in columns.items() if name not in ("index", "target")}
         metrics |= {f"{split}/{name}": value for name, value in objective.score(predicted, columns["target"]).items()}
         evaluation.leave(split, columns)
@@ -109,8 +123,12 @@ def member_columns(run: Path, split: str, datamodule: DataModule, objective: Obj
     return {"index": np.array([place[name] for name in rows["id"]]), "target": target, **predicted}
 
 
-def average(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the means of all members' columns; 'index' and 'target' are the same for all."""
+def average(
+    members: Sequence[dict[str, np.ndarray]], shares: Sequence[float] | None = None
+) -> dict[str, np.ndarray]:
+    """Return the means of all members' columns, weighted by their shares; 'index' and 'target' are the same for all."""
     fixed = {name: members[0][name] for name in ("index", "target")}
-    means = {name: np.stack([one[name] for one in members]).mean(0) for name in members[0] if name not in fixed}
+    means = {
+        name: np.average([one[name] for one in members], 0, shares) for name in members[0] if name not in fixed
+    }
     return fixed | means
