@@ -1,3 +1,5 @@
+from .auto import AutoFlags as AutoFlags
+from .auto import auto as auto
 from .card import CardFlags as CardFlags
 from .card import card as card
 from .explain import ExplainFlags as ExplainFlags

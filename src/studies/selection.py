@@ -40,7 +40,7 @@ def select(kind: TargetKind, members: Sequence[np.ndarray], target: np.ndarray) 
 
 
 def loss(kind: TargetKind, predicted: np.ndarray, target: np.ndarray) -> float:
-    """Return the mean negative logarithm of the likelihood of classes or labels, or the mean squared error."""
+    """Return the mean negative logarithm of the likelihood of classes or labels, or the root mean squared error."""
     match kind:
         case "single_label":
             return float(-np.log(np.maximum(predicted[np.arange(len(target)), target], LEAST)).mean())
@@ -48,4 +48,4 @@ def loss(kind: TargetKind, predicted: np.ndarray, target: np.ndarray) -> float:
             right = np.where(target > 0.5, predicted, 1 - predicted)
             return float(-np.log(np.maximum(right, LEAST)).mean())
         case "regression":
-            return float(np.square(predicted - target).mean())
+            return float(np.sqrt(np.square(predicted - target).mean()))
