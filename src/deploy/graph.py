@@ -85,7 +85,7 @@ class Graph(Exportable):
         predicted = each[0]
         if len(each) > 1:
             shared = list(zip(self.shares, each, strict=True))
-            predicted = {name: sum(share * one[name] for share, one in shared) for name in predicted}
+            predicted = {name: torch.stack([share * one[name] for share, one in shared]).sum(0) for name in predicted}
         match self.objective.spec.target.kind:
             case "single_label":
                 return self._classes(predicted["prob"])

@@ -18,9 +18,10 @@ from src.configs.changes import with_fields
 from src.configs.errors import InputError
 from src.experiment import Experiment
 from src.runs import records
+from src.runs.compare.runs import read
 from src.runs.records import Record
 from src.studies import auto_summary
-from src.studies.earlier_runs import add_earlier
+from src.studies.earlier_runs import trial_of, why_not
 from src.studies.ensemble import evaluate_average, member_columns
 from src.studies.journal import lock_of, open_study
 from src.studies.multi_run import parent
@@ -77,7 +78,7 @@ def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | Non
         test: read the test split, once, with what was chosen.
 
     Raises:
-        InputError: no candidate came to its end in the time, or what the user can put right of the data.
+        InputError: no candidate came to its end in the time, or all have failed.
         Interrupted: by a signal.
     """
     began = time.time() if began is None else began
@@ -155,7 +156,9 @@ def attempt_setting(one: Candidate) -> None:
     if one.trials is None:
         with lock_of(one.folder):
             study = open_study(one.folder, "minimize" if one.experiment.mode == "min" else "maximize")
-        add_earlier(study, one.experiment, search, [one.folder / "default"])
+        default = read(one.folder / "default")
+        if not why_not(default, one.experiment, search):  # else it is outside of the space
+            study.add_trial(trial_of(default, "default", search, one.experiment.monitor))
         one.trials = Trials(one.folder, one.experiment, search)
     began, taken = time.time(), one.trials.take()
     if taken is None:
@@ -184,6 +187,8 @@ def decisive(predicted: dict[str, np.ndarray]) -> np.ndarray:
 def finish(record: Record, tried: Sequence[Candidate], began: float, *, test: bool) -> None:
     """Choose what is averaged, evaluate it, write the record, and show the leaderboard."""
     by_run = {run: one for one in tried for run in one.runs}
+    if not by_run:
+        raise InputError("--max-time: no model came to its end in so short a time. Give it more.")
     losses = {run: score_of(run, records.load(run)) for run in by_run}
     ranked = sorted(by_run, key=lambda run: losses[run])
     best = by_run[ranked[0]].experiment.resolve()
