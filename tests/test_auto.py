@@ -18,7 +18,7 @@ from sklearn.metrics import log_loss
 from experiments.tables import TableLinear, TableRegression
 from src.configs.spec import TargetKind
 from src.experiment import InputError, Perceptron, Search, choice
-from src.inference.batch import predict
+from src.inference.predictor import predict
 from src.runs import records, state
 from src.studies import auto as studies
 from src.studies.any_data import look_at
