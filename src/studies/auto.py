@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from src.callbacks import Interrupted
 from src.configs import shown
 from src.configs.changes import with_fields
 from src.configs.errors import InputError
+from src.datamodules import DataModule
 from src.experiment import Experiment
 from src.runs import records
 from src.runs.compare.runs import read
@@ -79,7 +81,7 @@ def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | Non
 
     Raises:
         InputError: no candidate came to its end in the time, or all have failed.
-        Interrupted: by a signal.
+        Interrupted: by a signal. The runs that were done by then are averaged all the same.
     """
     began = time.time() if began is None else began
     until = began + seconds - max(4.0, END * seconds)
@@ -87,10 +89,19 @@ def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | Non
     with parent(candidates[0], None, name="Auto", auto={"seconds": seconds, "candidates": names}) as record:
         tried = [Candidate(one, record.folder / name) for one, name in zip(candidates, names, strict=True)]
         console.line("run", str(record.folder))
-        with Deadline(until):
-            attempt_each(tried, until)
-            attempt_settings(tried, until)
-        finish(record, tried, began, test=test)
+        stopped = None
+        try:
+            with Deadline(until):
+                attempt_each(tried, until)
+                attempt_settings(tried, until)
+        except Interrupted as signal:
+            if not any(one.runs for one in tried):
+                raise
+            stopped = signal
+            console.line("stopped", "averaging what is there (again: at once)")
+        finish(record, tried, began, test=test and stopped is None)
+    if stopped is not None:
+        raise stopped
     return record.folder
 
 
@@ -192,14 +203,15 @@ def finish(record: Record, tried: Sequence[Candidate], began: float, *, test: bo
     losses = {run: score_of(run, records.load(run)) for run in by_run}
     ranked = sorted(by_run, key=lambda run: losses[run])
     best = by_run[ranked[0]].experiment.resolve()
-    shares = shares_of(best, ranked[:MOST])
+    datamodule = build_data(best)
+    shares = shares_of(datamodule, ranked[:MOST])
     members = sorted(shares, key=lambda run: -shares[run])
     for number, member in enumerate(members, 1):
         place = record.folder / f"member-{number}"
         place.symlink_to(member.relative_to(record.folder), target_is_directory=True)
     counts = [shares[one] for one in members]
     record.update(experiment=best.dotted_name(), fields=best.to_json(), ensemble=len(members), shares=counts)
-    evaluate_average(best, record, members, ("val",), counts)
+    evaluate_average(datamodule, record, members, ("val",), counts)
     reason = f"{len(by_run)} runs of {len(tried)} models"
     record.update(reason=reason, wall_s=round(time.time() - began, 1))
     board = [auto_summary.Row(run, losses[run], shares.get(run, 0.0), by_run[run].runs[run]) for run in ranked]
@@ -209,13 +221,12 @@ def finish(record: Record, tried: Sequence[Candidate], began: float, *, test: bo
             with open(member / "output.txt", "a", encoding="utf-8", buffering=1) as file, output_to(file):
                 one = by_run[member]
                 run_again(with_fields(one.experiment, one.runs[member]), RunOptions(resume=member, test=True))
-        evaluate_average(best, record, members, ("val", "test"), counts)
+        evaluate_average(datamodule, record, members, ("val", "test"), counts)
         auto_summary.scores(record, "test")
 
 
-def shares_of(experiment: Experiment, runs: Sequence[Path]) -> dict[Path, float]:
+def shares_of(datamodule: DataModule, runs: Sequence[Path]) -> dict[Path, float]:
     """Return the share of each run in the ensemble, without those that have none."""
-    datamodule = build_data(experiment)
     objective = default_objective(datamodule.spec)
     columns = [member_columns(run, "val", datamodule, objective) for run in runs]
     shares = select(objective.spec.target.kind, [decisive(one) for one in columns], columns[0]["target"])

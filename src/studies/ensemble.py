@@ -57,13 +57,13 @@ def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions
             for number in range(count)
         ]
         if is_rank_zero():
-            evaluate_average(requested.resolve(), record, children, ("val", "test") if test else ("val",))
+            evaluate_average(build_data(requested.resolve()), record, children, ("val", "test") if test else ("val",))
             summary.after_ensemble(record, folder)
     return folder
 
 
 def evaluate_average(
-    experiment: Experiment,
+    datamodule: DataModule,
     record: Record,
     children: Sequence[Path],
     splits: Sequence[str],
@@ -72,15 +72,14 @@ def evaluate_average(
     """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard.
 
     Args:
-        experiment: that gives the data.
+        datamodule: the data, set up.
         record: of the parent.
         children: the members.
         splits: of 'val' and 'test', those that every member has predicted.
         shares: of the members in the average; None: all the same.
     """
-    datamodule = build_data(experiment)
     objective = default_objective(datamodule.spec)
-    tensorboard = TensorBoard(record.folder) if "tensorboard" in experiment.logger else None
+    tensorboard = TensorBoard(record.folder) if "tensorboard" in record["fields"]["logger"] else None
     evaluation = Evaluation(record, datamodule, objective, tensorboard)
     metrics: dict[str, float] = {}
     for split in splits:
