@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import ClassVar, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import Columns, Csv, DataSpec, Experiment, Optim, Perceptron, TablePrep, TargetKind
+from src.experiment import (
+    Columns,
+    Csv,
+    DataSpec,
+    Experiment,
+    Optim,
+    Perceptron,
+    Search,
+    TablePrep,
+    TargetKind,
+    choice,
+    log,
+    uniform,
+)
 
 AnyTable = TypeVar("AnyTable", bound="datamodules.Table")
 
@@ -93,6 +106,17 @@ class DeepTable(TableData):
     grad_clip = 1.0
     prep = TablePrep(clip=0.005)
     optim = Optim(lr=3e-3, weight_decay=0.1, warmup=0.05)
+
+    search = Search(
+        {
+            "optim.lr": log(1e-3, 1e-2),
+            "optim.weight_decay": log(1e-3, 0.5),
+            "mlp.width": choice(128, 256, 512),
+            "mlp.depth": choice(1, 2, 3),
+            "mlp.dropout": uniform(0.0, 0.4),
+        },
+        trials=40,
+    )
 
     mlp: Perceptron = Perceptron(bins=16)
     """Layers, widths and how numbers and categories are taken in."""

@@ -79,7 +79,7 @@ def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
         experiments.append(experiment)
     names = {"image": ("image",), "text": ("tokens", "mask"), "table": ("numbers", "categories")}[preparations[0].kind]
     longest = max(how.prep.max_length if isinstance(how, TextPreparation) else 0 for how in preparations)
-    graph = Graph(tasks, preparation_of, names, record.get("calibration", {}), longest)
+    graph = Graph(tasks, preparation_of, names, record.get("calibration", {}), longest, record.get("shares"))
     experiment = moved_to(experiments[0], data_dir)
     return Parts(run, record, members, experiment, preparations, graph)
 

@@ -88,7 +88,8 @@ def predict(
 ) -> Predictions:
     """Predict every input.
 
-    A run with children, an ensemble or a cross-validation, predicts the mean of what they predict.
+    A run with children, an ensemble or a cross-validation, predicts the mean of what they predict, weighted by their
+    shares where its record has such.
 
     Args:
         run: the run directory; nothing else of the run is needed, neither its data nor its first weights.
@@ -109,7 +110,8 @@ def predict(
     parts = [outputs(part, inputs, accelerator) for part in parts_of(run, record, inputs)]
     datamodule, objective, ids = parts[0].datamodule, parts[0].objective, parts[0].ids
     errors = [next(filter(None, each), "") for each in zip(*(part.errors for part in parts), strict=True)]
-    predicted = {name: np.mean([part.predicted[name] for part in parts], axis=0) for name in parts[0].predicted}
+    shares = record.get("shares")
+    predicted = {name: np.average([part.predicted[name] for part in parts], 0, shares) for name in parts[0].predicted}
     decided = objective.decide(predicted, calibration, threshold=threshold)
     notes = objective.agreement(predicted, decided, datamodule.prepared.expected, [not why for why in errors])
     shown = objective.calibrated(predicted, calibration) if calibrate else predicted
@@ -123,10 +125,7 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput
     Raises:
         InputError: the run's children are not all done, or the inputs can be read only once.
     """
-<<<<<<< HEAD
     records.refuse_study(run, record)
-=======
->>>>>>> ablate
     count = record.get("ensemble") or record.get("folds")
     if not count:
         return [run]

@@ -30,11 +30,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("LEYDEN_RUNS") or "runs")
 
 
-def create(experiment: type[Experiment]) -> Path:
-    """Make a new directory `runs/<Experiment>/<time>-<random>` that no other run can have, and return it."""
+def create(name: str) -> Path:
+    """Make a new directory `runs/<name>/<time>-<random>` that no other run can have, and return it."""
     while True:
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = runs_dir() / experiment.__name__ / stamp
+        run = runs_dir() / name / stamp
         try:
             run.parent.mkdir(parents=True, exist_ok=True)
             run.mkdir()

@@ -47,6 +47,8 @@ class Values(TypedDict, total=False):
     calibration: dict[str, Any]
     baselines: dict[str, dict[str, float]]
     samples_per_s: float | None
+    predicted_per_s: float
+    """Examples that the evaluation has read and predicted, of its last split."""
     time: dict[str, float]
     wall_s: float
     peak_memory: dict[str, int]
@@ -59,6 +61,10 @@ class Values(TypedDict, total=False):
     """Of a parent run: this and what follows."""
     ensemble: int
     ablation: dict[str, Any]
+    shares: list[float]
+    """Of the members in the average, where they do not all count the same."""
+    auto: dict[str, Any]
+    """What was tried, and for how long."""
     with_test: bool
     with_baselines: bool
     spread: dict[str, float]

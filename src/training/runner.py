@@ -61,7 +61,7 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
     main = is_rank_zero()
     folder = options.resume or options.child
     if folder is None:
-        folder = records.create(type(requested)) if main else records.runs_dir() / "of-rank-0"
+        folder = records.create(type(requested).__name__) if main else records.runs_dir() / "of-rank-0"
     elif main and not options.resume:
         folder.mkdir(exist_ok=True)
     with only_writer(folder, resumed=options.resume is not None, writes=main) as record:
