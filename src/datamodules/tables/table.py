@@ -250,6 +250,7 @@ class Table(DataModule):
             class_counts=self.train_counts(len(classes)),
             input_shape=(len(columns),),
             numbers=self._encoder.width,
+            missing=self._encoder.missing,
             categories=tuple(len(values) + 1 for values in self._encoder.values),
             bins=bin_edges(encoded.numbers[train_rows], self.bins),
             target=target,
