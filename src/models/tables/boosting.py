@@ -121,26 +121,26 @@ def laid_out(
     feature = order[nodes["feature_idx"]]
     split = np.zeros(len(nodes), np.int64)
     split[categorical] = 1 + np.arange(categorical.sum())
-    left_codes = np.zeros((1 + categorical.sum(), codes), bool)
+    right_codes = np.zeros((1 + categorical.sum(), codes), bool)
     for node in np.flatnonzero(categorical):
         sets = flat[tree_of[node] - 1].raw_left_cat_bitsets.astype("<u4").view(np.uint8)
         goes_left = np.unpackbits(sets[nodes["bitset_idx"][node]], bitorder="little") == 1
         there = known[feature[node]]
-        left_codes[split[node]] = nodes["missing_go_to_left"][node]
-        left_codes[split[node], there] = goes_left[: len(there)]
+        right_codes[split[node]] = not nodes["missing_go_to_left"][node]
+        right_codes[split[node], there] = ~goes_left[: len(there)]
     roots = np.zeros((max(map(len, trees), default=0), len(trees)), np.int64)
     for score, of_score in enumerate(trees):
         before = 1 + sum(map(len, trees[:score]))
         roots[: len(of_score), score] = first[before : before + len(of_score)]
     return {
-        "roots": roots,
+        "roots": roots.astype(np.int32),
         "values": np.where(leaf, nodes["value"], 0).astype(np.float32),
-        "feature": feature,
-        "threshold": rounded_down(np.where(leaf, np.inf, nodes["num_threshold"])),
-        "child": np.where(leaf[:, None], own[:, None], children).astype(np.int64),
-        "missing_left": nodes["missing_go_to_left"] == 1,
-        "split": split,
-        "left_codes": left_codes,
+        "feature": feature.astype(np.int32),
+        "threshold": rounded_down(np.where(leaf | categorical, np.inf, nodes["num_threshold"])),
+        "child": np.where(leaf[:, None], own[:, None], children).astype(np.int32),
+        "missing_right": ~leaf & ~categorical & (nodes["missing_go_to_left"] == 0),
+        "split": split.astype(np.int32),
+        "right_codes": right_codes,
         "levels": np.bincount(nodes["depth"][~leaf]),
     }
 

@@ -21,7 +21,7 @@ MOST_VALUES = 255
 """Values of a category up to which scikit-learn takes it as one; the codes of others are compared as numbers."""
 LOSSES = {"mse": "squared_error", "mae": "absolute_error", "quantile": "quantile"}
 """Loss of a regression -> scikit-learn's name."""
-GROWN = ("values", "roots", "feature", "threshold", "child", "missing_left", "split", "left_codes", "levels")
+GROWN = ("values", "roots", "feature", "threshold", "child", "missing_right", "split", "right_codes", "levels")
 """Tensors of `Trees` whose shapes depend on the trees."""
 
 
@@ -59,7 +59,7 @@ class BoostedTrees(nn.Module):
         rest = (1 - interval) / 2
         quantiles = (rest, 0.5, 1 - rest) if loss == "quantile" else (None,)
         self.head = Trees(spec, num_outputs, boosting, LOSSES[loss], quantiles, seed)
-        self.weights_source = "none (no trees)" if weights == "none" else load_file(self, Path(weights), prefix="model.")
+        self.weights_source = "none (fitted by scikit-learn)" if weights == "none" else load_file(self, Path(weights), prefix="model.")
 
     def features(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """Numbers [batch, n] and categories [batch, c] -> [batch, n + c], the categories as their codes."""
@@ -90,11 +90,11 @@ class Trees(nn.Module):
         bias: what is added to the trees of each output [num_outputs].
         score_of: the score of each output, or `scores` where it has none [num_outputs]. Two classes share one.
         roots: the first node of each tree [iterations, scores].
-        feature, threshold: a number goes left where the feature is no greater [nodes].
+        feature, threshold: a row goes right where the feature is greater [nodes].
         child: the left and the right one [nodes, 2].
-        missing_left: whether a missing number goes left [nodes].
-        split: row of `left_codes` where a category is split, else 0 [nodes].
-        left_codes: whether a category's code goes left [splits of categories + 1, codes].
+        missing_right: whether a row goes right where the feature is missing [nodes].
+        split: where a category is split its row in `right_codes`, else 0 [nodes].
+        right_codes: the codes of a category that go right; none in the first row [splits of categories + 1, codes].
         levels: how many nodes with children all trees have, level by level [depth].
     """
 
@@ -103,9 +103,9 @@ class Trees(nn.Module):
     feature: Tensor
     threshold: Tensor
     child: Tensor
-    missing_left: Tensor
+    missing_right: Tensor
     split: Tensor
-    left_codes: Tensor
+    right_codes: Tensor
     levels: Tensor
     flag_of: Tensor
 
@@ -130,31 +130,35 @@ class Trees(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_outputs))
         self.values = nn.Parameter(torch.zeros(0))
         self.register_buffer("score_of", torch.zeros(num_outputs, dtype=torch.int64))
-        self.register_buffer("roots", torch.zeros(0, 0, dtype=torch.int64))
-        self.register_buffer("feature", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("roots", torch.zeros(0, 0, dtype=torch.int32))
+        self.register_buffer("feature", torch.zeros(0, dtype=torch.int32))
         self.register_buffer("threshold", torch.zeros(0))
-        self.register_buffer("child", torch.zeros(0, 2, dtype=torch.int64))
-        self.register_buffer("missing_left", torch.zeros(0, dtype=torch.bool))
-        self.register_buffer("split", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("left_codes", torch.zeros(1, 1, dtype=torch.bool))
+        self.register_buffer("child", torch.zeros(0, 2, dtype=torch.int32))
+        self.register_buffer("missing_right", torch.zeros(0, dtype=torch.bool))
+        self.register_buffer("split", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("right_codes", torch.zeros(1, 1, dtype=torch.bool))
         self.register_buffer("levels", torch.zeros(0, dtype=torch.int64))
         self.register_load_state_dict_pre_hook(_make_room)
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, numbers and categories] -> [batch, num_outputs]."""
         cells = self._cells(features)
-        at = self.roots.flatten().expand(len(cells), -1)
+        batch, columns = cells.shape  # `len` would fix the batch of an exported graph
+        rows = columns * torch.arange(batch, dtype=torch.int32, device=cells.device)
+        rows = rows[:, None].expand(-1, self.roots.numel()).flatten()
+        at = self.roots.flatten().expand(batch, -1).flatten()  # the node of each row in each tree
+        cells, child, right_codes = cells.flatten(), self.child.flatten(), self.right_codes.flatten()
+        codes = self.right_codes.shape[1]
         for _ in range(len(self.levels)):
-            cell = cells.gather(1, self.feature[at])
-            right = cell > self.threshold[at]
+            cell = cells.index_select(0, rows + self.feature.index_select(0, at))  # gather would take 5 times as long
+            right = cell > self.threshold.index_select(0, at)
             if self.can_be_missing:
-                right = torch.where(cell.isnan(), ~self.missing_left[at], right)
-            if len(self.left_codes) > 1:
-                split, codes = self.split[at], self.left_codes.shape[1]
-                code = cell.nan_to_num(0).clamp(0, codes - 1).long()  # of numbers too, to no effect
-                right = torch.where(split > 0, ~self.left_codes.flatten()[split * codes + code], right)
-            at = self.child.flatten()[2 * at + right.long()]
-        scores = self.values[at].view(len(cells), *self.roots.shape).sum(1)
+                right = right | (cell.isnan() & self.missing_right.index_select(0, at))
+            if len(self.right_codes) > 1:
+                code = cell.nan_to_num(0).clamp(0, codes - 1).int()  # of numbers too, to no effect
+                right = right | right_codes.index_select(0, codes * self.split.index_select(0, at) + code)
+            at = child.index_select(0, 2 * at + right)
+        scores = self.values.index_select(0, at).view(batch, *self.roots.shape).sum(1)
         return F.pad(scores, (0, 1))[:, self.score_of] + self.bias
 
     def _cells(self, features: Tensor) -> Tensor:
