@@ -188,9 +188,7 @@ class Experiment:
 
     def objective(self, spec: DataSpec) -> Objective:
         """Return what is predicted. The bases below give one for each kind of target."""
-        raise InputError(
-            f"{type(self).__name__} has no objective(): derive it from ClassificationExperiment or the like."
-        )
+        raise InputError(f"{type(self).__name__} has no objective(): derive it from ClassificationExperiment, say.")
 
     def callbacks(self) -> list[Callback]:
         """Return further Lightning callbacks for the training."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
@@ -76,5 +77,13 @@ class Averaging(WeightAveraging):
 
 
 def exponential(averages: Any, weights: Any, count: Tensor | int) -> None:
-    """Move averages towards weights, in place, after `count` steps."""
+    """Move averages towards weights, in place, after `count` steps; whole numbers, such as counts, are copied.
+
+    Args:
+        averages, weights: tensors of one dtype.
+        count: steps.
+    """
+    if not averages[0].is_floating_point():  # lerp rounds down, and the average of equal ones would sink
+        torch._foreach_copy_(averages, weights)
+        return
     get_ema_multi_avg_fn(min(DECAY, (1 + int(count)) / (10 + int(count))))(averages, weights, count)

@@ -14,6 +14,8 @@ from src.configs.table import Boosting
 
 Tree = Any
 """scikit-learn's TreePredictor."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Takes the place of an infinite threshold, which could not be averaged: no number of a row is greater."""
 
 
 class Boosted(NamedTuple):
@@ -136,7 +138,7 @@ def laid_out(
         "roots": roots.astype(np.int32),
         "values": np.where(leaf, nodes["value"], 0).astype(np.float32),
         "feature": feature.astype(np.int32),
-        "threshold": rounded_down(np.where(leaf | categorical, np.inf, nodes["num_threshold"])),
+        "threshold": rounded_down(np.where(leaf | categorical, LARGEST, nodes["num_threshold"].clip(max=LARGEST))),
         "child": np.where(leaf[:, None], own[:, None], children).astype(np.int32),
         "missing_right": ~leaf & ~categorical & (nodes["missing_go_to_left"] == 0),
         "split": split.astype(np.int32),

@@ -26,8 +26,8 @@ GROWN = ("values", "roots", "feature", "threshold", "child", "missing_right", "s
 
 
 class BoostedTrees(nn.Module):
-    """Gradient boosting on binned features (Friedman 2001, https://doi.org/10.1214/aos/1013203451), which scikit-learn's
-    HistGradientBoosting fits: `head` is without trees before.
+    """Gradient boosting (Friedman 2001, https://doi.org/10.1214/aos/1013203451) as scikit-learn's HistGradientBoosting
+    fits it to all training rows at once: `head.fit`. Before that it has no trees.
 
     Args:
         spec: the numbers and categories of a row.
@@ -59,7 +59,9 @@ class BoostedTrees(nn.Module):
         rest = (1 - interval) / 2
         quantiles = (rest, 0.5, 1 - rest) if loss == "quantile" else (None,)
         self.head = Trees(spec, num_outputs, boosting, LOSSES[loss], quantiles, seed)
-        self.weights_source = "none (fitted by scikit-learn)" if weights == "none" else load_file(self, Path(weights), prefix="model.")
+        self.weights_source = (
+            "none (fitted by scikit-learn)" if weights == "none" else load_file(self, Path(weights), prefix="model.")
+        )
 
     def features(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """Numbers [batch, n] and categories [batch, c] -> [batch, n + c], the categories as their codes."""
