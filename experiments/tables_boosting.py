@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.bases.tables import BoostedTable, OneTarget, SeveralTargets
+from experiments.bases.fitted_tables import BoostedTable
+from experiments.bases.tables import OneTarget, SeveralTargets
 from src import models
 from src.experiment import ClassificationExperiment, DataSpec, MultiLabelExperiment, RegressionExperiment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, TypeVar
 
 from src import datamodules, models, tasks
-from src.experiment import Boosting, Columns, Csv, DataSpec, Experiment, Optim, Perceptron, TablePrep, TargetKind
+from src.experiment import Columns, Csv, DataSpec, Experiment, Optim, Perceptron, TablePrep, TargetKind
 
 AnyTable = TypeVar("AnyTable", bound="datamodules.Table")
 
@@ -121,22 +121,3 @@ class SolvedTable(TableData):
         model = models.Linear(spec, objective.num_outputs, weights=self.weights)
         cached = "start" if self.solve else "no"
         return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features=cached)
-
-
-class BoostedTable(TableData):
-    """The recipe of the boosted trees: fitted, then an epoch that changes nothing and measures them on the training."""
-
-    max_epochs = 1
-    batch_size = 1024
-    optim = Optim(lr=0.0, weight_decay=0.0, schedule="constant")
-
-    boosting: Boosting = Boosting()
-    """How the trees grow."""
-
-    def task(self, spec: DataSpec) -> tasks.Task:
-        objective = self.objective(spec)
-        model = self.network(spec, objective.num_outputs)
-        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features="start")
-
-    def network(self, spec: DataSpec, num_outputs: int) -> models.BoostedTrees:
-        return models.BoostedTrees(spec, num_outputs, self.boosting, seed=self.seed, weights=self.weights)

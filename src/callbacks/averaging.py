@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
@@ -84,6 +83,7 @@ def exponential(averages: Any, weights: Any, count: Tensor | int) -> None:
         count: steps.
     """
     if not averages[0].is_floating_point():  # lerp rounds down, and the average of equal ones would sink
-        torch._foreach_copy_(averages, weights)
+        for average, weight in zip(averages, weights, strict=True):
+            average.copy_(weight)
         return
     get_ema_multi_avg_fn(min(DECAY, (1 + int(count)) / (10 + int(count))))(averages, weights, count)

@@ -29,7 +29,7 @@ def rows(count: int, seed: int, *, unknown: bool = False) -> tuple[Tensor, Tenso
     town, street = rng.integers(1 - unknown, 6, count), rng.integers(1 - unknown, 300, count)
     frame = pd.DataFrame(numbers.astype(float), columns=pd.Index(["a", "b", "c"]))
     frame.loc[absent[:, 0], "c"] = frame.loc[absent[:, 1], "a"] = np.nan
-    frame["town"] = pd.Categorical.from_codes(town - 1, categories=list("vwxyz"))  # -1 is none of them
+    frame["town"] = pd.Categorical.from_codes(town - 1, dtype=pd.CategoricalDtype(list("vwxyz")))  # -1 is none of them
     frame["street"] = street
     codes = torch.from_numpy(np.stack([town, street], 1))
     return torch.from_numpy(np.hstack([numbers, absent]).astype(np.float32)), codes, frame

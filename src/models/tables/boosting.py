@@ -76,7 +76,8 @@ class Booster:
         return Boosted(trees, score_of, bias)
 
     def labels(self, target: np.ndarray) -> Boosted:
-        """Fit to each label of a target, bool [rows, labels]. Of one that all rows have, or none, half a row differs."""
+        """Fit to each label of a target, bool [rows, labels]; one that all rows have, or none, as if half a row
+        differed."""
         shares = target.mean(0).clip(0.5 / len(target), 1 - 0.5 / len(target))
         trees: list[list[Tree]] = []
         score_of, bias = np.zeros(target.shape[1], np.int64), np.log(shares / (1 - shares))
@@ -113,7 +114,7 @@ def laid_out(
     """
     order = np.array([*known, *(column for column in range(columns) if column not in known)])  # scikit-learn's
     flat = [tree for of_score in trees for tree in of_score]
-    nodes = np.concatenate([np.zeros(1, NODE), *(tree.nodes for tree in flat)])
+    nodes: Any = np.concatenate([np.zeros(1, NODE), *(tree.nodes for tree in flat)])
     nodes["is_leaf"][0] = True  # the tree of a score that has no more of them
     sizes = np.array([1, *(len(tree.nodes) for tree in flat)], np.int64)
     first = np.cumsum(sizes) - sizes
