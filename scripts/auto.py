@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from experiments.bases.candidates import CANDIDATES
 from src import cli
 
 if __name__ == "__main__":
-    sys.exit(cli.exit_code(lambda: cli.auto(cli.read_flags(cli.AutoFlags, sys.argv[1:]))))
+    sys.exit(cli.exit_code(lambda: cli.auto(cli.read_flags(cli.AutoFlags, sys.argv[1:]), CANDIDATES)))

@@ -51,13 +51,8 @@ def load(target: str) -> type[Experiment]:
 
 def others_beside(kind: type[Experiment]) -> list[str]:
     """Return the names of the other experiments of a class's file that can be run."""
-    return [other.__name__ for other in experiments_in(kind.__module__) if other is not kind]
-
-
-def experiments_in(module: str) -> list[type[Experiment]]:
-    """Return the experiments of an imported module that can be run, in the order of its file."""
-    found = _defined_in(sys.modules[module]).values()
-    return [one for one in found if one.task is not Experiment.task]
+    found = _defined_in(sys.modules[kind.__module__])
+    return [name for name, other in found.items() if other is not kind and other.task is not Experiment.task]
 
 
 def _defined_in(module: ModuleType) -> dict[str, type[Experiment]]:

@@ -7,6 +7,23 @@ from src import models, tasks
 from src.experiment import Boosting, DataSpec, Optim
 
 
+class SolvedTable(TableData):
+    """The recipe of the linear models: solved, then an epoch of steps that change little."""
+
+    max_epochs = 1
+    batch_size = 128
+    optim = Optim(lr=1e-5, weight_decay=0.0)
+
+    solve: bool = True
+    """Start from the solution in closed form, or by L-BFGS; else from zeros."""
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        objective = self.objective(spec)
+        model = models.Linear(spec, objective.num_outputs, weights=self.weights)
+        cached = "start" if self.solve else "no"
+        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features=cached)
+
+
 class BoostedTable(TableData):
     """The recipe of the boosted trees: fitted, then an epoch that changes nothing and measures them on the training."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,14 +16,13 @@ from src.configs.changes import with_fields
 from src.configs.errors import InputError
 from src.configs.spec import TargetKind
 from src.experiment import Experiment
-from src.loading import experiments_in, load
 
 if TYPE_CHECKING:
     from src.studies.any_data import AnyData
 
 BEGAN = time.time()
-FILES = {"image": "experiments/images.py", "text": "experiments/texts.py", "table": "experiments/tables.py"}
-"""What the inputs are -> the file whose experiments are tried, in their order, where they predict what is wanted."""
+Candidates = Mapping[str, Sequence[type[Experiment]]]
+"""What the inputs are -> what is tried."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AutoFlags:
     """No colours, as with the environment variable NO_COLOR."""
 
 
-def auto(flags: AutoFlags) -> int:
+def auto(flags: AutoFlags, candidates: Candidates) -> int:
     """Look at the data, try models, and return the exit code: 0 if there is a model, 128 + signal if interrupted."""
     seconds = seconds_of(flags.max_time)
     from src.callbacks import Interrupted
@@ -66,23 +66,21 @@ def auto(flags: AutoFlags) -> int:
         console.line("data", reason)
     try:
         with handling(interrupt):
-            studies.auto(candidates(found, flags.seed), seconds, began=BEGAN, test=flags.test)
+            studies.auto(suited(candidates, found, flags.seed), seconds, began=BEGAN, test=flags.test)
     except Interrupted as stop:
         return stop.exit_code
     return 0
 
 
-def candidates(found: AnyData, seed: int) -> list[Experiment]:
-    """Return the experiments to try on data, with the data in their fields.
+def suited(candidates: Candidates, found: AnyData, seed: int) -> list[Experiment]:
+    """Return the experiments that predict what is wanted, with the data in their fields.
 
     Raises:
-        InputError: there is none for such data.
+        InputError: there is none.
     """
-    file = FILES[found.input]
-    kinds = experiments_in(load(file).__module__)
-    there = [kind for kind in kinds if getattr(kind, "predicts", None) == found.predicts]
+    there = [kind for kind in candidates[found.input] if getattr(kind, "predicts", None) == found.predicts]
     if not there:
-        raise InputError(f"{file}: no experiment predicts {found.predicts}.")
+        raise InputError(f"{found.path}: nothing among the candidates predicts {found.predicts} of a {found.input}.")
     return [with_data(kind(seed=seed, data_dir=found.path), found) for kind in there]
 
 
@@ -96,6 +94,3 @@ def with_data(experiment: Experiment, found: AnyData) -> Experiment:
     if found.column:
         changes["text_column" if found.input == "text" else "path_column"] = found.column
     return with_fields(experiment, changes)
-
-
-__all__ = ["AutoFlags", "auto"]
