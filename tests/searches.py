@@ -54,13 +54,14 @@ class Slow(Callback):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         time.sleep(self.seconds)
 
 
 class SlowHouses(Houses):
     """The same, so slow that it can be killed in its midst."""
 
+    validations = 2
     step: float = 0.02
     """Seconds a step."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +37,26 @@ def test_a_search_that_is_killed_has_the_trials_of_one_left_alone(
     no_trial_is_lost_or_counted_twice(only_search(), SPACE.trials)
     assert story(only_search()) == story(alone)
     assert records.load(only_search())["best"] == records.load(alone)["best"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_search_that_is_asked_to_stop(slow: SlowHouses, workers: int) -> None:
+    """It saves what it was about, and goes on with that."""
+    options = {"workers": workers, "wanted": replace(SPACE, trials=4)}
+    process = kills.start(searches.search_with, slow, options)
+    until = time.monotonic() + 120
+    while not list(records.runs_dir().glob("*/*/trial-2/metrics.csv")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM
+    run = only_search()
+    assert records.load(run)["state"] == "interrupted"
+    stopped = [one for one in study_of(run).get_trials() if one.state.name == "RUNNING"]
+    assert stopped
+    assert {records.load(run / one.user_attrs["run"])["state"] for one in stopped} <= {"interrupted"}
+    assert kills.in_process(searches.search_with, slow, {"wanted": options["wanted"], "resume": run}) == 0
+    no_trial_is_lost_or_counted_twice(run, 4)
 
 
 def test_processes_that_share_a_search_are_killed(slow: SlowHouses) -> None:
