@@ -12,7 +12,7 @@ from src.configs import shown
 from src.resources.files import atomic_write
 from src.runs import records, summary
 from src.runs.records import Record
-from src.studies.trials import setting_value
+from src.studies.trial_lines import setting_value
 from src.terminal import console
 
 SHOWN = 10
