@@ -375,22 +375,6 @@ def test_pruning_ends_trainings(pruner: Any, houses: Path) -> None:
     assert all(one.intermediate_values.get(rung, math.inf) >= min(kept) for one in pruned)
 
 
-def test_the_time_is_over(houses: Path) -> None:
-    experiment = searches.SlowHouses(data_dir=houses)
-    with pytest.raises(InputError, match=r"no trial came to its end; the time was over first"):
-        search(experiment, SPACE.checked(experiment), SearchOptions(seconds=0.3))
-    run = only_search()
-    assert records.load(run)["state"] == "failed"
-    search(experiment, SPACE.checked(experiment), SearchOptions(seconds=4.0, resume=run))
-    record = records.load(run)
-    (stopped,) = (one for one in study_of(run).get_trials() if one.state.name == "RUNNING")
-    assert record["reason"] == f"{stopped.number} trials of 8: max_time is over"
-    assert records.load(run / stopped.user_attrs["run"])["state"] == "interrupted"
-    search(experiment, SPACE.checked(experiment), SearchOptions(resume=run))
-    assert records.load(run)["reason"] == "8 trials"
-    searches.no_trial_is_lost_or_counted_twice(run, 8)
-
-
 def test_more_trials_find_a_better_setting(houses: Path) -> None:
     """The confirmation of the one before keeps another name, and the new best has its own."""
     experiment = Short(data_dir=houses)
