@@ -18,6 +18,8 @@ from src.configs.errors import InputError
 from src.datamodules import DataModule, Fold
 from src.experiment import Experiment
 from src.runs import records, summary
+from src.studies.ablation.ablate import ablate
+from src.studies.ablation.design import Ablation
 from src.studies.cross_validation import cross_validate
 from src.studies.ensemble import ensemble
 from src.studies.reproduce import reproduce
@@ -86,6 +88,8 @@ def train(experiment: Experiment, flags: RunFlags) -> Path:
         return cross_validate(experiment, folds, options)
     if members := before.get("ensemble", flags.ensemble):
         return ensemble(experiment, members, options)
+    if "ablation" in before:
+        return ablate(Ablation.of(experiment, before), options)
     return run(experiment, options)
 
 

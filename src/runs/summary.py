@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from src.configs import shown
-from src.runs import hints, records, result_tables, state
+from src.runs import hints, records, result_tables
 from src.terminal import console
 
 PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
@@ -217,9 +217,8 @@ def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
 
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped, silent or not."""
-    searches = (folder / "journal.log").is_file()
-    if searches or (folder / "checkpoints" / "last.ckpt").exists() or state.children(folder):
-        script = "search" if searches else "run"
+    script = "search" if (folder / "journal.log").is_file() else "run"
+    if (folder / "checkpoints" / "last.ckpt").exists() or script == "search" or any(folder.glob("*-*/run.json")):
         command = f"{installed('python')} scripts/{script}.py --resume {_quoted(folder)}"
         console.command("stopped", f"saved; go on with: {command}")
     else:

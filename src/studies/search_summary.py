@@ -41,7 +41,7 @@ def before(experiment: Experiment, search: Search, folder: Path, study: Any) -> 
     console.line("run", f"{folder}; what a trial prints is in its output.txt")
 
 
-def after(record: Mapping[str, Any], experiment: Experiment, study: Any, page: Path | None) -> None:
+def after(record: Mapping[str, Any], experiment: Experiment, study: Any, page: Path) -> None:
     """Print the best trials, the best setting, whether it is better than the default, and where all that is."""
     trials, best = study.get_trials(deepcopy=False), record["best"]
     states = [one.state.name for one in trials if "imported" not in one.user_attrs]
@@ -64,9 +64,8 @@ def after(record: Mapping[str, Any], experiment: Experiment, study: Any, page: P
         "run",
         f"{summary.installed('python')} scripts/run.py {target(experiment)} {flags_of(type(experiment)(), changed)}",
     )
-    if page:
-        console.line("page", str(page))
-    for command in summary.show_curves(page) if page and "tensorboard" in experiment.logger else []:
+    console.line("page", str(page))
+    for command in summary.show_curves(page) if "tensorboard" in experiment.logger else []:
         console.command("curves", command)
 
 
