@@ -187,6 +187,7 @@ class Run:
             return explainer.explain(read)
 
     def _with_weights(self) -> Path:
+        records.refuse_search(self.path, self.record, "Load")
         if children := state.children(self.path):
             raise InputError(f"{self.path}: its children have the weights. Load one: {children[0]}.")
         return self.path

@@ -237,12 +237,13 @@ def test_the_parent_says_what_the_runs_gave(ablated: Path) -> None:
 
 def test_its_runs_are_plain_runs_and_itself_is_none(ablated: Path, houses: Path) -> None:
     assert predict(ablated / "full-seed-1", [houses]).text.count("\n") == 121
-    with pytest.raises(InputError, match=r"an ablation, of several recipes\. Name one of its runs"):
+    with pytest.raises(InputError, match=r"an ablation, which has no weights.* Name one of its runs: .*full-seed-0"):
         predict(ablated, [houses])
-    runs, skipped = find([ablated, *ablated.glob("*-seed-*")])
+    runs, skipped = find([ablated.parent, ablated])
     assert not skipped
     (block,) = compare(runs)
     assert sorted(len(group.runs) for group in block.groups) == [1, 3, 3, 3], "its own row is no fourth run of a recipe"
+    assert "ablation" in block.columns
     with pytest.raises(InputError, match="the ablation is done"):
         ablate(Ablation.of(cli.parser.experiment_of(ablated), records.load(ablated)), RunOptions(resume=ablated))
 

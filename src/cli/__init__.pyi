@@ -18,3 +18,5 @@ from .parser import load as load
 from .parser import parse as parse
 from .parser import parse_check as parse_check
 from .parser import read_flags as read_flags
+from .search import parse_search as parse_search
+from .search import search as search

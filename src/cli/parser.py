@@ -163,7 +163,7 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _apart(flag: str) -> list[str]:
-    return flag.split("=", 1) if flag.startswith(("--resume=", "--reproduce=")) else [flag]
+    return flag.split("=", 1) if flag.startswith(("--resume=", "--reproduce=", "--join=")) else [flag]
 
 
 def given(flags: Sequence[str], name: str) -> bool:

@@ -85,7 +85,8 @@ def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
 
 
 def require_done(run: Path, record: Mapping[str, Any]) -> None:
-    """Raise an InputError where a run is at work, has failed or was stopped."""
+    """Raise an InputError where a run is at work, has failed or was stopped, or is a search."""
+    records.refuse_search(run, record, "Export")
     if (now := state.state_of(run, record)) == "done":
         return
     way_out = "Wait for it" if now == "running" else f"Go on with it: run.py --resume {run}"

@@ -74,6 +74,7 @@ class Explainer:
         budget: float | None = None,
     ) -> None:
         self.clock = Clock(budget)
+        records.refuse_search(run, records.load(run), "Explain")
         if children := state.children(run):
             raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
         self.run, self.data_dir, self.record = run, data_dir, records.load(run)

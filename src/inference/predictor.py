@@ -35,6 +35,7 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
         InputError: no run, no checkpoint in it, or one that is damaged or of other code.
     """
     record = records.load(run)
+    records.refuse_search(run, record)
     with records.explain_record_errors(run, record):
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
@@ -105,8 +106,7 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput
     Raises:
         InputError: the run's children are not all done, or the inputs can be read only once.
     """
-    if "ablation" in record:
-        raise InputError(f"{run}: an ablation, of several recipes. Name one of its runs: ls {run}")
+    records.refuse_search(run, record)
     count = record.get("ensemble") or record.get("folds")
     if not count:
         return [run]

@@ -200,6 +200,23 @@ def load(run: Path) -> dict[str, Any]:
     return record
 
 
+def refuse_search(run: Path, record: Mapping[str, Any], what: str = "Name") -> None:
+    """Raise an InputError where a run is a search or an ablation, whose trials and variants are runs of their own.
+
+    Args:
+        run: its directory.
+        record: its record.
+        what: can be done with one of its runs instead.
+    """
+    if "search" in record:
+        best = record.get("best", {}).get("run")
+        one = f"its best run: {run / best}" if best else f"one of its trials: {run / 'trial-1'}"
+        raise InputError(f"{run}: a search, which has no weights of its own. {what} {one}.")
+    if "ablation" in record:
+        one = f"one of its runs: {run / 'full-seed-'}{record['ablation']['seeds'][0]}"
+        raise InputError(f"{run}: an ablation, which has no weights of its own. {what} {one}.")
+
+
 def _require_depth(value: Any, levels: int = 30) -> None:
     """Raise a ValueError for a value nested so deeply that reading it on would end in a RecursionError."""
     if not levels:

@@ -217,8 +217,10 @@ def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
 
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped, silent or not."""
-    if (folder / "checkpoints" / "last.ckpt").exists() or any(folder.glob("*-*/run.json")):
-        command = f"{installed('python')} scripts/run.py --resume {_quoted(folder)}"
+    searches = "search" in records.load(folder)
+    if searches or (folder / "checkpoints" / "last.ckpt").exists() or any(folder.glob("*-*/run.json")):
+        script = "search" if searches else "run"
+        command = f"{installed('python')} scripts/{script}.py --resume {_quoted(folder)}"
         console.command("stopped", f"saved; go on with: {command}")
     else:
         console.line("stopped", f"before the first step was saved; nothing to go on with in {folder}")

@@ -61,3 +61,9 @@ class Values(TypedDict, total=False):
     baselines_spread: dict[str, dict[str, float]]
     members: dict[str, dict[str, float]]
     gain: dict[str, float]
+    search: dict[str, Any]
+    """Space, trials, sampler, pruner, metric and mode of a search."""
+    setting: dict[str, Any]
+    """Values of the best trial: field -> value."""
+    confirmed: dict[str, Any]
+    """Means of the best setting and of the default over the seeds, and their paired differences."""

@@ -44,8 +44,7 @@ def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunO
     before = records.load(original)
     if before["state"] != "done":
         raise InputError(f"--reproduce {original}: that run is {before['state']}. Name one that is done.")
-    if "ablation" in before:
-        raise InputError(f"--reproduce {original}: an ablation. Name one of the runs in it.")
+    records.refuse_search(original, before, "Reproduce")
     options = replace(options, same_data_as=original)
     if folds := before.get("folds"):
         folder = cross_validate(experiment, folds, options)

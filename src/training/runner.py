@@ -14,7 +14,7 @@ import lightning
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
-from src.callbacks import Interrupted
+from src.callbacks import Interrupted, Pruning
 from src.configs.errors import InputError
 from src.datamodules import DataModule, Fold
 from src.experiment import Experiment
@@ -118,7 +118,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
     earlier = records.load(options.same_data_as) if options.same_data_as else before
     known = earlier.get("precision") if resolved.precision == "auto" else None
     with open_loggers(resolved, record, step) as loggers:
-        callbacks = build_callbacks(resolved, record, options.checkpoint_every)
+        callbacks = build_callbacks(resolved, record, options)
         datamodule = make_datamodule(resolved, options.fold)
         own = isinstance(datamodule, DataModule)
         build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own, folder=record.folder)
@@ -137,7 +137,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
         if goes_on:
             refuse_changed(resolved, before)
         if resolved != unsized:
-            callbacks = build_callbacks(resolved, record, options.checkpoint_every)
+            callbacks = build_callbacks(resolved, record, options)
             trainer = build(resolved, callbacks, precision=known)
         task = build_task(resolved, datamodule)
         described = describe(resolved, datamodule, task, trainer)
@@ -217,6 +217,9 @@ def fit(
 
 
 def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
+    callbacks: list[Any] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    if reason := next((callback.reason for callback in callbacks if isinstance(callback, Pruning)), ""):
+        return reason
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
             return f"no better {callback.monitor} for {callback.patience} validations"
@@ -226,7 +229,7 @@ def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
         return f"max_epochs {trainer.max_epochs} reached"
     if 0 <= trainer.max_steps <= trainer.global_step:
         return f"max_steps {trainer.max_steps} reached"
-    timers: list[Any] = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # pyright: ignore[reportAttributeAccessIssue]
+    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
     if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
         return f"max_time {experiment.max_time} is over"
     return "stopped by a callback"
