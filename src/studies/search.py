@@ -224,7 +224,6 @@ def finish(part: Part, record: Record, seconds: float) -> None:
 def _pages(part: Part, study: Any) -> Path | None:
     """Write the search's page, and its figures into TensorBoard; return the page."""
     from src.runs.tensorboard import TensorBoard
-
     from src.studies import search_page
 
     if "tensorboard" in part.experiment.logger:
