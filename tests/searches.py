@@ -26,7 +26,7 @@ from experiments.tables import TableRegression
 from src.callbacks import Interrupted
 from src.callbacks.graceful_stop import handling, interrupt
 from src.configs.search import Search, choice, log
-from src.experiment import Columns, Experiment, Perceptron
+from src.experiment import Columns, Experiment, InputError, Perceptron
 from src.runs import records
 from src.studies import search as studies
 from src.training.trainer import quieten
@@ -54,13 +54,14 @@ class Slow(Callback):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         time.sleep(self.seconds)
 
 
 class SlowHouses(Houses):
     """The same, so slow that it can be killed in its midst."""
 
+    validations = 2
     step: float = 0.02
     """Seconds a step."""
 
@@ -76,6 +77,9 @@ def search(experiment: Experiment, wanted: Search = SPACE, **options: Any) -> in
             studies.search(experiment, wanted.checked(experiment), studies.SearchOptions(**options))
     except Interrupted as stop:
         return stop.exit_code
+    except InputError as error:
+        print(f"error: {error}", flush=True)
+        return 1
     return 0
 
 
@@ -95,6 +99,13 @@ def only_search() -> Path:
     """Return the directory of the one search that there is."""
     (run,) = (path.parent for path in records.runs_dir().glob("*/*/run.json"))
     return run
+
+
+def wait_for(pattern: str, seconds: float = 120.0) -> None:
+    """Return when the search has a file of such a name."""
+    until = time.monotonic() + seconds
+    while not list(records.runs_dir().glob(f"*/*/{pattern}")) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def story(run: Path) -> list[tuple[Any, ...]]:
@@ -149,10 +160,11 @@ def kill_at_random(experiment: Experiment, wanted: Search, kill: int, rng: rando
         if process is None:
             process = kills.start(search_with, experiment, {"resume": run, "workers": 2, "wanted": wanted})
         process.join(rng.uniform(0.3, seconds) if len(killed) < kill else None)
+        print(f"{time.monotonic():.1f}", killed[-1:], len(killed), flush=True)
         if not process.is_alive():
             if process.exitcode == 0:
                 return killed
-            assert process.exitcode == -signal.SIGKILL, process.exitcode
+            assert process.exitcode == -signal.SIGKILL, (process.exitcode, records.load(only_search())["reason"])
         run = only_search() if list(records.runs_dir().glob("*/*/run.json")) else None
         workers = workers_of(psutil.Process(process.pid)) if process.is_alive() else []
         if rng.random() < 0.3 or not workers:

@@ -31,7 +31,7 @@ from src.runs.compare.runs import find
 from src.studies.ablation.ablate import ablate
 from src.studies.ablation.design import Ablation, command, label, run_name
 from src.studies.ablation.files import as_csv, as_latex, as_markdown, cells, notes
-from src.studies.ablation.results import holm, rows_of
+from src.studies.ablation.results import figures_of, holm, rows_of
 from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -156,6 +156,15 @@ def test_differences_are_paired_and_corrected() -> None:
     assert beyond.mean == pytest.approx(np.mean(np.array(both) - one - two + full))
     cost = rows[1].figures["wall_s"]
     assert (cost.difference and cost.difference.mean, cost.p) == (pytest.approx(2), None)
+
+
+def test_figures_are_those_that_a_record_has(tmp_path: Path) -> None:
+    record = {"experiment": "x.Y", "fields": {}, "state": "done", "wall_s": 2.5, "metrics": {"val/acc": 0.8}}
+    record |= {"best": {"name": "val/acc", "value": 0.9}, "peak_memory": {"process": 10**9, "gpu": 3 * 10**9}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert figures_of(tmp_path) == {"val/acc": 0.9, "wall_s": 2.5, "gpu_memory_gb": 3}, "all runs share the process"
+    (tmp_path / "run.json").write_text(json.dumps(record | {"state": "failed"}))
+    assert figures_of(tmp_path) == {}
 
 
 def test_holm_is_that_of_r() -> None:

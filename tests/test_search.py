@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +22,14 @@ from searches import SPACE, Houses, only_search, story
 from experiments.tables import TableRegression
 from src import api, cli
 from src.cli import commands
+from src.configs.changes import with_fields
 from src.configs.search import Search, choice, uniform
 from src.experiment import DataSpec, InputError, log
-from src.runs import records
+from src.runs import records, state
 from src.runs.compare.runs import find
 from src.studies.search import SearchOptions, search, study_of
+from src.studies.search_summary import changes, flags_of
+from src.studies.trials import Trials
 from src.tasks import Task
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -315,9 +319,11 @@ def test_a_hopeless_search_stops(houses: Path, monkeypatch: pytest.MonkeyPatch) 
 class LogsNan(Callback):
     """A metric of the user's that is no number for some widths."""
 
+    def __init__(self, width: int) -> None:
+        self.width = width
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        width = pl_module.experiment_width
-        pl_module.log("val/mine", float("nan") if width < 6 else float(width))
+        pl_module.log("val/mine", float("nan") if self.width < 6 else float(self.width))
 
 
 class Nan(Short):
@@ -327,12 +333,7 @@ class Nan(Short):
     mode = "max"
 
     def callbacks(self) -> list[Callback]:
-        return [LogsNan()]
-
-    def task(self, spec: DataSpec) -> Task:
-        task = super().task(spec)
-        task.experiment_width = self.mlp.width
-        return task
+        return [LogsNan(self.mlp.width)]
 
 
 def test_a_value_that_is_no_number_is_a_failure(houses: Path) -> None:
@@ -374,22 +375,6 @@ def test_pruning_ends_trainings(pruner: Any, houses: Path) -> None:
     assert all(one.intermediate_values.get(rung, math.inf) >= min(kept) for one in pruned)
 
 
-def test_the_time_is_over(houses: Path) -> None:
-    experiment = searches.SlowHouses(data_dir=houses)
-    with pytest.raises(InputError, match=r"no trial came to its end; the time was over first"):
-        search(experiment, SPACE.checked(experiment), SearchOptions(seconds=0.3))
-    run = only_search()
-    assert records.load(run)["state"] == "failed"
-    search(experiment, SPACE.checked(experiment), SearchOptions(seconds=4.0, resume=run))
-    record = records.load(run)
-    (stopped,) = (one for one in study_of(run).get_trials() if one.state.name == "RUNNING")
-    assert record["reason"] == f"{stopped.number} trials of 8: max_time is over"
-    assert records.load(run / stopped.user_attrs["run"])["state"] == "interrupted"
-    search(experiment, SPACE.checked(experiment), SearchOptions(resume=run))
-    assert records.load(run)["reason"] == "8 trials"
-    searches.no_trial_is_lost_or_counted_twice(run, 8)
-
-
 def test_more_trials_find_a_better_setting(houses: Path) -> None:
     """The confirmation of the one before keeps another name, and the new best has its own."""
     experiment = Short(data_dir=houses)
@@ -417,6 +402,54 @@ def test_half_a_line_in_the_journal(houses: Path) -> None:
     search(experiment, replace(wanted, trials=3), SearchOptions(resume=run))
     assert story(run)[:2] == before
     assert len(story(run)) == 3
+
+
+def test_a_trial_of_another_machine(houses: Path) -> None:
+    """It is that one's while it gives signs of life, and anybody's when it gives none."""
+    experiment = Short(data_dir=houses)
+    wanted = replace(WIDTHS, trials=2).checked(experiment)
+    run = search(experiment, replace(wanted, trials=1))
+    first = Trials(run, experiment, wanted)
+    taken = first.take()
+    assert taken is not None
+    trial, setting = taken
+    other = {"host": "elsewhere", "pid": 1, "pid_started": 1.0}
+    trial.set_user_attr("worker", other | {"since": time.time()})
+    assert first.take() is None
+    assert first.running()
+    trial.set_user_attr("worker", other | {"since": time.time() - 2 * state.SILENT})
+    again = first.take()
+    assert again is not None
+    assert (again[0].number, again[1]) == (trial.number, setting)
+    first.do(*again)
+    assert first.take() is None
+    assert not first.running()
+    searches.no_trial_is_lost_or_counted_twice(run, 2)
+
+
+def test_a_run_that_was_done_when_its_process_was_killed(houses: Path) -> None:
+    """Its value is told, and it is not run again."""
+    experiment = Short(data_dir=houses)
+    wanted = replace(WIDTHS, trials=1).checked(experiment)
+    run = search(experiment, replace(wanted, trials=1))
+    lines = (run / "journal.log").read_text(encoding="utf-8").splitlines(keepends=True)
+    value, before = study_of(run).best_value, (run / "trial-1" / "run.json").read_bytes()
+    told = next(number for number, line in enumerate(lines) if '"seconds"' in line)
+    (run / "journal.log").write_text("".join(lines[:told]), encoding="utf-8")
+    assert [one.state.name for one in study_of(run).get_trials()] == ["RUNNING"]
+    search(experiment, wanted, SearchOptions(resume=run))
+    assert study_of(run).best_value == value
+    assert (run / "trial-1" / "run.json").read_bytes() == before
+
+
+def test_flags_that_are_printed_are_read_back() -> None:
+    experiment = with_fields(
+        Houses(), {"compile": True, "deterministic": False, "data_dir": "a b.csv", "optim.unfreeze": True}
+    )
+    changed = changes(experiment, {"mlp.width": 3, "patience": None, "optim.lr": 0.5})
+    words = shlex.split(flags_of(Houses(), changed))
+    command = cli.parse(["searches.Houses", *words])
+    assert command.experiments == [with_fields(experiment, {"mlp.width": 3, "patience": None, "optim.lr": 0.5})]
 
 
 def test_a_full_disk_ends_the_search_and_loses_nothing(houses: Path, monkeypatch: pytest.MonkeyPatch) -> None:

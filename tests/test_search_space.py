@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from src.configs.search import Choice, Range, Search, choice, uniform
 from src.experiment import InputError, log
 
 FLOATS = st.floats(min_value=1e-9, max_value=1e9, allow_nan=False)
+ROOT = Path(__file__).resolve().parents[1]
 DIGITS = "experiments/digits.py"
 
 
@@ -142,3 +145,21 @@ def test_differences_of_spaces() -> None:
 
 def test_a_condition_is_said() -> None:
     assert uniform(0, 1).when("optim.name", "sgd", "lion").text() == "0..1, where optim.name is sgd or lion"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [((DIGITS, "--help"), 0), ((DIGITS, "--search", "shfit=1,2"), 2)])
+def test_help_and_mistakes_import_nothing_heavy(arguments: tuple[str, ...], code: int) -> None:
+    program = f"import sys\nsys.argv = {['scripts/search.py', *arguments]!r}\n" + CALLED
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == f"imported {code}", done.stdout + done.stderr
+
+
+CALLED = """
+import runpy
+code = 0
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as stop:
+    code = stop.code
+print("imported", code, *sorted({"torch", "lightning", "optuna"} & set(sys.modules)))
+"""

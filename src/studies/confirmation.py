@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -17,9 +17,13 @@ from src.experiment import Experiment
 from src.runs import records
 from src.runs.compare.groups import estimate, flat
 from src.runs.only_writer import AtWork
+from src.studies.earlier_runs import asked
 from src.studies.trials import of_the_machine, train
 from src.terminal import console
 from src.training.failures import explain
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 @dataclass(frozen=True)
@@ -37,30 +41,30 @@ def jobs(experiment: Experiment, setting: Mapping[str, Any], seeds: Sequence[int
     return [Job(f"{name}-{seed}", replace(one, seed=seed)) for seed in seeds for name, one in both.items()]
 
 
-def keep_apart(folder: Path, setting: Mapping[str, Any], trial: int) -> None:
-    """Give runs of an earlier best setting another name: more trials have found a better one since.
-
-    Args:
-        folder: the search's directory.
-        setting: the best by now.
-        trial: the number of that which was the best before, from 1.
-    """
+def keep_apart(folder: Path, trials: Sequence[FrozenTrial], best: FrozenTrial) -> None:
+    """Give runs of a setting that was the best before there were more trials another name: trial-<n>-seed-<seed>."""
     for child in folder.glob("best-*"):
-        fields = flat(records.load(child)["fields"]) if (child / "run.json").is_file() else {}
-        if any(name in fields and fields[name] != value for name, value in setting.items()):
-            child.rename(folder / f"trial-{trial}-seed-{child.name.removeprefix('best-')}")
+        fields = flat(asked(records.load(child))) if (child / "run.json").is_file() else {}
+        if not fields or has(fields, best.params):
+            continue
+        number = next((one.number + 1 for one in trials if one.params and has(fields, one.params)), 0)
+        child.rename(folder / f"trial-{number}-seed-{child.name.removeprefix('best-')}")
 
 
-def confirm(folder: Path, asked: Sequence[Job], first: Path) -> None:
+def has(fields: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
+    return all(fields.get(name) == value for name, value in setting.items())
+
+
+def confirm(folder: Path, wanted: Sequence[Job], first: Path) -> None:
     """Train and test what no other process does; return when all is done or has failed.
 
     Args:
         folder: the search's directory.
-        asked: all runs.
+        wanted: all runs.
         first: a run of the search, whose data these have to be.
     """
     test = "test" in records.load(first)["data"]["sizes"]
-    for job in asked:
+    for job in wanted:
         child = folder / job.name
         child.mkdir(exist_ok=True)
         try:

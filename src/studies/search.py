@@ -17,7 +17,8 @@ from src.studies import confirmation, search_summary
 from src.studies.earlier_runs import add_earlier
 from src.studies.journal import imported, lock_of, open_study, study_of
 from src.studies.multi_run import parent
-from src.studies.trials import Trials, best_of, reasons
+from src.studies.trial_lines import best_of, reasons
+from src.studies.trials import Trials
 from src.studies.workers import Deadline, in_processes
 from src.terminal import console
 from src.training.ranks import is_rank_zero
@@ -102,11 +103,10 @@ def search(requested: Experiment, wanted: Search, options: SearchOptions = Searc
         until = time.time() + options.seconds if options.seconds else None
         part = Part(folder, requested, wanted, options.seeds, until, options.workers, failed)
         search_summary.before(requested, wanted, folder, study)
-        before = record.get("best", {}).get("trial")
         if options.workers == 1:
-            work(part, before)
+            work(part)
         else:
-            in_processes(options.workers, work, (part, before), lambda pid, code: bury(part, pid, code), _ended(part))
+            in_processes(options.workers, work, (part,), lambda pid, code: bury(part, pid, code), _ended(part))
         finish(part, record, time.monotonic() - began)
     return folder
 
@@ -124,13 +124,8 @@ def join(folder: Path, experiment: Experiment) -> None:
     Trials(folder, experiment, Search.from_json(record["search"]), workers=2).run()
 
 
-def work(part: Part, before: int | None) -> None:
-    """Do what one process can of a search: run trials until none is left, then its share of the confirmation.
-
-    Args:
-        part: what it has to know.
-        before: the trial that was the best when the search was done before, from 1.
-    """
+def work(part: Part) -> None:
+    """Do what one process can of a search: run trials until none is left, then its share of the confirmation."""
     trials = Trials(part.folder, part.experiment, part.search, workers=part.workers, failed=part.failed)
     with Deadline(part.until):
         trials.run()
@@ -138,10 +133,9 @@ def work(part: Part, before: int | None) -> None:
     if best is None or not part.seeds:
         return
     with trials.lock:
-        if before is not None:
-            confirmation.keep_apart(part.folder, best.params, before)
-    asked = confirmation.jobs(part.experiment, best.params, part.seeds)
-    confirmation.confirm(part.folder, asked, run_of(part.folder, best))
+        confirmation.keep_apart(part.folder, trials.study.get_trials(deepcopy=False), best)
+    wanted = confirmation.jobs(part.experiment, best.params, part.seeds)
+    confirmation.confirm(part.folder, wanted, run_of(part.folder, best))
 
 
 def run_of(folder: Path, trial: FrozenTrial) -> Path:

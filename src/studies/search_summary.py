@@ -16,10 +16,10 @@ from src.resources.files import ROOT
 from src.runs import summary
 from src.studies import confirmation
 from src.studies.samplers import grid
-from src.studies.trials import setting_value
+from src.studies.trial_lines import setting_value
 from src.terminal import console
 
-ENDS = {"PRUNED": "pruned", "FAIL": "failed"}
+ENDS = {"PRUNED": "pruned", "FAIL": "failed", "RUNNING": "not at their end"}
 """Of trials that are not complete."""
 BEST = 5
 """Trials that are shown at the end."""
@@ -61,7 +61,10 @@ def after(record: Mapping[str, Any], experiment: Experiment, study: Any, page: P
     changed = changes(experiment, record["setting"])
     for number, line in enumerate(class_of(experiment, changed, record).splitlines()):
         print(f"{'' if number else 'class':<{console.LABEL}} {line}".rstrip(), flush=True)
-    console.command("run", f"{summary.installed('python')} scripts/run.py {target(experiment)} {flags_of(changed)}")
+    console.command(
+        "run",
+        f"{summary.installed('python')} scripts/run.py {target(experiment)} {flags_of(type(experiment)(), changed)}",
+    )
     if page:
         console.line("page", str(page))
     for command in summary.show_curves(page) if page and "tensorboard" in experiment.logger else []:
@@ -111,12 +114,12 @@ def target(experiment: Experiment) -> str:
     return shlex.quote(f"{place}{name}")
 
 
-def flags_of(changed: Mapping[str, Any]) -> str:
-    """Return fields as flags of run.py."""
+def flags_of(default: Experiment, changed: Mapping[str, Any]) -> str:
+    """Return fields as flags of run.py. One that may be None besides True and False takes a word, others a `no-`."""
     words: list[str] = []
     for name, value in changed.items():
         flag = name.replace("_", "-")
-        if isinstance(value, bool):
+        if isinstance(value, bool) and isinstance(value_of(default, name), bool):
             above, _, last = flag.rpartition(".")
             words.append(f"--{above}{'.' if above else ''}{'' if value else 'no-'}{last}")
         else:
@@ -128,7 +131,7 @@ def flags_of(changed: Mapping[str, Any]) -> str:
 def class_of(experiment: Experiment, changed: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """Return a class with the best setting, to be put into the experiment's file."""
     base, best = type(experiment).__name__, record["best"]
-    doc = f"The best of {record['reason']} of {base}: {best['name']} {shown.metric(best['value'])}"
+    doc = f"The best of {record['reason'].partition(':')[0]}: {best['name']} {shown.metric(best['value'])}"
     if found := record.get("confirmed"):
         doc += f"; {found['metric']} {shown.metric(found['best'][found['metric']])} over {len(found['seeds'])} seeds"
     lines = [f"class {base}Tuned({base}):", f'    """{doc}."""', ""]

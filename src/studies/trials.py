@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import math
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+import torch
 
 from src.callbacks import AfterValidation, Every
 from src.configs import shown
@@ -23,7 +26,7 @@ from src.runs.only_writer import AtWork
 from src.runs.records import TakenOver
 from src.studies.journal import imported, lock_of, open_study
 from src.studies.samplers import pruner_of, sampler_of, suggest
-from src.terminal import console
+from src.studies.trial_lines import reasons, show
 from src.training.failures import explain
 from src.training.options import RunOptions
 from src.training.runner import run
@@ -129,6 +132,7 @@ class Trials:
             if of_the_machine(error):
                 raise
             self.tell(trial, "FAIL", reason=explain(error))
+        free_memory()
 
     def wanted(self, setting: dict[str, Any]) -> Experiment:
         return with_fields(self.experiment, setting)
@@ -214,11 +218,6 @@ class Trials:
             raise InputError(f"the first {len(failed)} trials have failed: {reasons(failed)}")
 
 
-def reasons(failed: Sequence[FrozenTrial]) -> str:
-    """Return why trials have failed: each reason once."""
-    return "; ".join(dict.fromkeys(one.user_attrs.get("reason", "unknown") for one in failed))
-
-
 def train(
     experiment: Experiment,
     child: Path,
@@ -262,6 +261,13 @@ def output_to(file: TextIO) -> Iterator[None]:
             raise
 
 
+def free_memory() -> None:
+    """Give a GPU's memory back to other processes, and to a next trial of other sizes."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
 def of_the_machine(error: BaseException | None) -> bool:
     """Return whether an error is a full disk or the like, which ends the search and not only a trial."""
     while error is not None:
@@ -269,33 +275,3 @@ def of_the_machine(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def best_of(study: Any) -> FrozenTrial | None:
-    """Return the best trial that came to its end, the first of equals; None where there is none."""
-    complete = [one for one in study.get_trials(deepcopy=False) if one.state.name == "COMPLETE"]
-    choose: Callable[..., Any] = min if study.direction.name == "MINIMIZE" else max
-    return choose(complete, key=lambda one: one.value, default=None)
-
-
-def show(trial: FrozenTrial, study: Any, monitor: str) -> None:
-    """Print a trial in one line: its value, the best so far, how long it took, and its setting."""
-    best, values = best_of(study), trial.intermediate_values
-    match trial.state.name:
-        case "COMPLETE":
-            ended = f"{monitor} {shown.metric(trial.value or 0.0)}"
-        case "PRUNED":
-            ended = f"pruned at validation {max(values)}: {monitor} {shown.metric(values[max(values)])}"
-        case _:
-            ended = f"failed: {trial.user_attrs.get('reason')}"
-    if "same_as" in trial.user_attrs:
-        took = f"as trial {trial.user_attrs['same_as'] + 1}"
-    else:
-        took = f"{trial.user_attrs.get('seconds', 0.0):.1f} s"
-    so_far = f"  best {shown.metric(best.value or 0.0)} (trial {best.number + 1})" if best else ""
-    setting = "  ".join(f"{name} {setting_value(value)}" for name, value in trial.params.items())
-    console.line(f"trial {trial.number + 1}", f"{ended}{so_far}  {took}  {setting}")
-
-
-def setting_value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -156,10 +156,12 @@ class Deadline:
 
     def __init__(self, until: float | None) -> None:
         self.until, self.over = until, False
+        self.handled = contextlib.ExitStack()
         self.timer: threading.Timer | None = None
 
     def __enter__(self) -> Deadline:
         if self.until is not None:
+            self.handled.enter_context(handling(interrupt))
             self.timer = threading.Timer(max(0.0, self.until - time.time()), self._end)
             self.timer.daemon = True
             self.timer.start()
@@ -176,4 +178,6 @@ class Deadline:
                 self.timer.join()
             except Interrupted:  # it was just over
                 return True
+            finally:
+                self.handled.close()
         return self.over and isinstance(error, Interrupted)
