@@ -1,9 +1,10 @@
-"""House prices in Ames: an MLP, and linear regression."""
+"""House prices in Ames: an MLP, boosted trees, and linear regression."""
 
 from __future__ import annotations
 
 from experiments.bases.tables import OneTarget
 from experiments.tables import TableLinear, TableRegression
+from experiments.tables_boosting import TableBoosting
 from src import datamodules
 from src.experiment import TablePrep
 
@@ -36,6 +37,15 @@ class HousePricesLinear(HousePrices, TableLinear):
     """
 
     prep = TablePrep(numbers="quantile", target="log")
+
+
+class HousePricesBoosting(HousePrices, TableBoosting):
+    """Predict the logarithm of the price by gradient boosting.
+
+    python scripts/run.py experiments/house_prices.py:HousePricesBoosting --folds 5
+    """
+
+    prep = TablePrep(target="log")
 
 
 DEFAULT = HousePricesMLP

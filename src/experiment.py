@@ -17,7 +17,7 @@ from src.configs.jsonable import from_json, to_json
 from src.configs.optim import Optim
 from src.configs.search import Search, choice, log, uniform
 from src.configs.spec import DataSpec, Target, TargetKind
-from src.configs.table import Columns, Csv, Perceptron, TablePrep
+from src.configs.table import Boosting, Columns, Csv, Perceptron, TablePrep
 from src.configs.text import Recurrent, TextPrep, Vocabulary
 from src.configs.training import Accelerator, Averaging, Imbalance, Logger, MatmulPrecision, Precision
 
@@ -188,9 +188,7 @@ class Experiment:
 
     def objective(self, spec: DataSpec) -> Objective:
         """Return what is predicted. The bases below give one for each kind of target."""
-        raise InputError(
-            f"{type(self).__name__} has no objective(): derive it from ClassificationExperiment or the like."
-        )
+        raise InputError(f"{type(self).__name__} has no objective(): derive it from ClassificationExperiment, say.")
 
     def callbacks(self) -> list[Callback]:
         """Return further Lightning callbacks for the training."""
@@ -271,6 +269,7 @@ __all__ = [
     "Accelerator",
     "Augment",
     "Averaging",
+    "Boosting",
     "ClassificationExperiment",
     "Columns",
     "Csv",

@@ -76,5 +76,14 @@ class Averaging(WeightAveraging):
 
 
 def exponential(averages: Any, weights: Any, count: Tensor | int) -> None:
-    """Move averages towards weights, in place, after `count` steps."""
+    """Move averages towards weights, in place, after `count` steps; whole numbers, such as counts, are copied.
+
+    Args:
+        averages, weights: tensors of one dtype.
+        count: steps.
+    """
+    if not averages[0].is_floating_point():  # lerp rounds down, and the average of equal ones would sink
+        for average, weight in zip(averages, weights, strict=True):
+            average.copy_(weight)
+        return
     get_ema_multi_avg_fn(min(DECAY, (1 + int(count)) / (10 + int(count))))(averages, weights, count)

@@ -1,6 +1,8 @@
 from .ablate import AblateFlags as AblateFlags
 from .ablate import ablate as ablate
 from .ablate import parse_ablate as parse_ablate
+from .auto import AutoFlags as AutoFlags
+from .auto import auto as auto
 from .card import CardFlags as CardFlags
 from .card import card as card
 from .explain import ExplainFlags as ExplainFlags

@@ -44,6 +44,8 @@ class DataSpec:
     """Array file with a pretrained vector for each token, NaN where there is none; for training only."""
     numbers: int = 0
     """Numbers that describe a row of a table."""
+    missing: tuple[int, ...] = ()
+    """Positions of the numbers that can be missing; the last numbers of a row say of each whether it is."""
     categories: tuple[int, ...] = ()
     """For each category of a row, how many values it has; value 0 stands for what training had not."""
     bins: tuple[tuple[float, ...], ...] = ()

@@ -95,3 +95,27 @@ class Perceptron:
             raise InputError(f"--mlp.dropout {self.dropout}: from 0 to below 1.")
         if self.bins < 0 or self.bins == 1:
             raise InputError(f"--mlp.bins {self.bins}: 0 for none, or at least 2.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boosting:
+    """How gradient-boosted trees grow; scikit-learn's own values. Where there are more than 10 000 training rows, it
+    stops as soon as ten iterations gain nothing on a tenth of them, which is held out for that."""
+
+    learning_rate: float = 0.1
+    """Factor on what each tree adds."""
+    iterations: int = 100
+    """At most; each adds a tree, of several classes or labels one for each."""
+    leaves: int = 31
+    """Of a tree, at most."""
+    min_leaf: int = 20
+    """Rows of a leaf, at least."""
+    l2: float = 0.0
+    """Penalty on the values of leaves."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("iterations", 1), ("leaves", 2), ("min_leaf", 1), ("l2", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--boosting.{name.replace('_', '-')} {getattr(self, name)}: at least {least}.")
+        if not self.learning_rate > 0:
+            raise InputError(f"--boosting.learning-rate {self.learning_rate}: above 0.")

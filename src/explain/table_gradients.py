@@ -17,6 +17,7 @@ from src.explain.subject import Subject
 from src.explain.tables import TableExample
 from src.models.tables.linear import Linear
 from src.models.tables.mlp import MLP
+from src.models.tables.trees import BoostedTrees
 
 STEPS = (32, 64, 128, 256, 512, 1024)
 """Steps of the integral; more are taken while the values miss their sum by more than `MISSED`."""
@@ -42,6 +43,11 @@ class _Scored(nn.Module):
             return [network.head], True
         if isinstance(network, MLP):
             return [self.numbers, *network.embeddings], False
+        if isinstance(network, BoostedTrees):
+            raise InputError(
+                "--method integrated-gradients: boosted trees are constant between their thresholds and have no "
+                "gradient. Take --method kernel-shap."
+            )
         if not self.subject.spec.categories:
             return [self.numbers], False
         raise InputError(

@@ -3,6 +3,7 @@ from .images.resnet import ResNet as ResNet
 from .pretrained import available_backbone as available_backbone
 from .tables.linear import Linear as Linear
 from .tables.mlp import MLP as MLP
+from .tables.trees import BoostedTrees as BoostedTrees
 from .texts.bert import Bert as Bert
 from .texts.bert import available_encoder as available_encoder
 from .texts.lstm import LSTM as LSTM

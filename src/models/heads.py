@@ -43,6 +43,20 @@ class Head(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return self.linear(self.dropout(features.to(self.linear.weight.dtype)))
 
+    @property
+    def bias(self) -> Tensor:
+        """What is added to each output [num_outputs]."""
+        return self.linear.bias
+
+    def fit(self, features: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> str:
+        """Solve for targets of any kind and return a line for the summary: see `solve` and `solve_labels`."""
+        if targets.ndim == 2:
+            l2, how = self.solve_labels(features, targets), "chosen by cross-validation"
+        else:
+            l2 = self.solve(features, targets, class_weights)
+            how = "by leave-one-out" if targets.is_floating_point() else "chosen by cross-validation"
+        return f"solved on cached features {list(features.shape)}, L2 {l2:g} {how}"
+
     @torch.no_grad()
     def solve(self, features: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> float:
         """Set the weights to those of multinomial logistic regression on fixed features; of ridge regression, with all

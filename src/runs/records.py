@@ -30,11 +30,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("LEYDEN_RUNS") or "runs")
 
 
-def create(experiment: type[Experiment]) -> Path:
-    """Make a new directory `runs/<Experiment>/<time>-<random>` that no other run can have, and return it."""
+def create(name: str) -> Path:
+    """Make a new directory `runs/<name>/<time>-<random>` that no other run can have, and return it."""
     while True:
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = runs_dir() / experiment.__name__ / stamp
+        run = runs_dir() / name / stamp
         try:
             run.parent.mkdir(parents=True, exist_ok=True)
             run.mkdir()
@@ -200,8 +200,8 @@ def load(run: Path) -> dict[str, Any]:
     return record
 
 
-def refuse_search(run: Path, record: Mapping[str, Any], what: str = "Name") -> None:
-    """Raise an InputError where a run is a search or an ablation, whose trials and variants are runs of their own.
+def refuse_study(run: Path, record: Mapping[str, Any], what: str = "Name") -> None:
+    """Raise an InputError where a run is a search or an ablation, whose runs are of different settings.
 
     Args:
         run: its directory.

@@ -217,9 +217,8 @@ def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
 
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped, silent or not."""
-    searches = "search" in records.load(folder)
-    if searches or (folder / "checkpoints" / "last.ckpt").exists() or any(folder.glob("*-*/run.json")):
-        script = "search" if searches else "run"
+    script = "search" if "search" in records.load(folder) else "run"
+    if (folder / "checkpoints" / "last.ckpt").exists() or any(folder.glob("*-*/run.json")):
         command = f"{installed('python')} scripts/{script}.py --resume {_quoted(folder)}"
         console.command("stopped", f"saved; go on with: {command}")
     else:

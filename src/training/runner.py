@@ -44,6 +44,7 @@ from src.training.plain import SPLIT_SEED
 from src.training.precision import faster, measured_speeds
 from src.training.ranks import is_rank_zero
 from src.training.trainer import build_callbacks, build_trainer
+from src.training.used import Used
 
 
 def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
@@ -60,7 +61,7 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
     main = is_rank_zero()
     folder = options.resume or options.child
     if folder is None:
-        folder = records.create(type(requested)) if main else records.runs_dir() / "of-rank-0"
+        folder = records.create(type(requested).__name__) if main else records.runs_dir() / "of-rank-0"
     elif main and not options.resume:
         folder.mkdir(exist_ok=True)
     with only_writer(folder, resumed=options.resume is not None, writes=main) as record:
@@ -72,17 +73,17 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
             record.start(requested, **kept)
         elif main and record["state"] != "done":
             record.go_on()
-        started = time.monotonic()
-        peers = Peers(lambda error: record_failure(record, before, error, time.monotonic() - started))
+        started, used = time.monotonic(), Used()
+        peers = Peers(lambda error: record_failure(record, before, error, time.monotonic() - started, used))
         try:
-            with state.heartbeat(folder) if main else contextlib.nullcontext():
-                _run(requested, options, record, before, peers)
+            with state.heartbeat(folder, used.look) if main else contextlib.nullcontext():
+                _run(requested, options, record, before, peers, used)
                 peers.part()
         except BaseException as own:
             error = peers.cause(own)
             if main:
                 with contextlib.suppress(OSError):  # a full disk is so for the record too; `state_of` sees that it died
-                    record_failure(record, before, error, time.monotonic() - started)
+                    record_failure(record, before, error, time.monotonic() - started, used)
                 if isinstance(error, Interrupted) and options.child is None:
                     summary.interrupted(record.folder)
             if error is own:
@@ -93,7 +94,9 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
     return record.folder
 
 
-def record_failure(record: Record, before: Mapping[str, Any], error: BaseException, seconds: float) -> None:
+def record_failure(
+    record: Record, before: Mapping[str, Any], error: BaseException, seconds: float, used: Used | None = None
+) -> None:
     """Write why a run ended early. One that was to go on and did not come to train stays as it was `before`."""
     if isinstance(error, TakenOver) or before.get("state") == "done":
         return
@@ -102,10 +105,13 @@ def record_failure(record: Record, before: Mapping[str, Any], error: BaseExcepti
         return
     ended = "interrupted" if isinstance(error, Interrupted) else "failed"
     wall_s = round(record.get("wall_s", 0.0) + seconds, 1)
-    record.update(state=ended, reason=explain(error), wall_s=wall_s)
+    found: Values = {"state": ended, "reason": explain(error), "wall_s": wall_s}
+    record.update(**(found | (used.values(before) if used else Values())))
 
 
-def _run(requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers) -> None:
+def _run(
+    requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers, used: Used
+) -> None:
     started = time.monotonic()
     finished = before.get("state") == "done"
     if finished and not (options.test or options.baselines):
@@ -128,6 +134,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
             refuse_processes(resolved, trainer.world_size, before)
         peers.join(trainer)
         main = trainer.is_global_zero
+        used.begin_on(trainer.strategy.root_device)
         if main and not options.resume:
             record.update(**records.head(requested, resolved))
         unsized, resumed = resolved, record.folder if options.resume else None
@@ -182,7 +189,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
                 result["per_class"] = per_class
             if not finished:
                 wall_s = round(before.get("wall_s", 0.0) + time.monotonic() - started, 1)
-                result |= {"state": "done", "reason": reason, "wall_s": wall_s}
+                result |= {"state": "done", "reason": reason, "wall_s": wall_s, **used.values(before)}
                 result |= training_figures(record.folder, resolved)
                 if reason.startswith("max_epochs"):
                     result |= improving(record.folder, resolved, record["data"]["sizes"].get("val", 0))

@@ -227,8 +227,7 @@ class Table(DataModule):
         self.fitted = repr(self._encoder)
         encoded = self._encoder.encode(self._frame)
         self.notes += held_out.notes(self._rows, self.table, decoded.bad, self._encoder, encoded.categories, names)
-        numbers = [column.name for column in columns if column.kind == "number"]
-        self.notes += map(note, numbering(self._frame, train_rows, numbers))
+        self.notes += map(note, numbering(self._frame, train_rows, [c.name for c in columns if c.kind == "number"]))
         hashes = held_out.row_hashes(self.table, decoded, columns)
         self.notes += held_out.repeated(self._rows, hashes)
         self.notes += self._encoder.rounded(self._frame, train_rows)
@@ -250,6 +249,7 @@ class Table(DataModule):
             class_counts=self.train_counts(len(classes)),
             input_shape=(len(columns),),
             numbers=self._encoder.width,
+            missing=self._encoder.missing,
             categories=tuple(len(values) + 1 for values in self._encoder.values),
             bins=bin_edges(encoded.numbers[train_rows], self.bins),
             target=target,

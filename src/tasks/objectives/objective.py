@@ -80,10 +80,10 @@ class Objective(Answers, nn.Module):
             raise InputError(f"--imbalance {strategy}: {type(self).__name__} does not predict one class.")
 
     def solve_head(self, head: Any, train: Mapping[str, Tensor]) -> str:
-        """Fit a linear head to cached features and return a line for the summary. Validation stays unseen.
+        """Fit a head to cached features and return a line for the summary. Validation stays unseen.
 
         Args:
-            head: a `models.heads.Head`.
+            head: has `fit` and `bias` as a `models.heads.Head` has.
             train: 'features' [examples, num_features] and 'target' [examples, ...].
         """
         raise InputError(f"{type(self).__name__} cannot solve a head on cached features. Set cached_features = 'no'.")

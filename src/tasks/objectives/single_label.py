@@ -98,7 +98,7 @@ class SingleLabel(SingleLabelAnswers, Objective):
 
     @override
     def solve_head(self, head: Any, train: Mapping[str, Tensor]) -> str:
-        """Solve a logistic regression on the training examples, so that rare classes count as in the training.
+        """Fit to the training examples, so that rare classes count as in the training.
 
         A balanced sampler is met by weights, which have the same mean loss. With logit adjustment the solved logits are
         those with the prior; since the bias bears no penalty, taking the prior from it is exact. For the focal loss
@@ -107,11 +107,11 @@ class SingleLabel(SingleLabelAnswers, Objective):
         if self.imbalance == "focal":
             return "not solved: trained from random weights, by the focal loss"
         weights = class_weights(self.class_counts) if self.imbalance in ("weights", "sampler") else None
-        l2 = head.solve(train["features"], train["target"], weights)
+        line = head.fit(train["features"], train["target"], weights)
         if self.imbalance == "logit_adjust":
             with torch.no_grad():
-                head.linear.bias -= log_prior(self.class_counts).to(head.linear.bias)
-        return f"solved on cached features {list(train['features'].shape)}, L2 {l2:g} chosen by cross-validation"
+                head.bias.sub_(log_prior(self.class_counts).to(head.bias))
+        return line
 
     # -------------------------------------------------------------------------------------------------------- metrics
     @override

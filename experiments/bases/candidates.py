@@ -1,0 +1,36 @@
+"""What scripts/auto.py tries of each kind of data, those that take least time first. Add your own."""
+
+from __future__ import annotations
+
+from experiments import images, tables, tables_boosting, texts
+from src.experiment import Experiment
+
+CANDIDATES: dict[str, tuple[type[Experiment], ...]] = {
+    "image": (
+        images.ImagesProbe,
+        images.ImagesCNN,
+        images.Images,
+        images.ImagesMultiLabel,
+        images.ImagesRegression,
+    ),
+    "text": (
+        texts.TextsProbe,
+        texts.TextsLstm,
+        texts.TextsMultiLabel,
+        texts.TextsRegression,
+        texts.TextsBert,
+        texts.TextsBertMultiLabel,
+        texts.TextsBertRegression,
+    ),
+    "table": (
+        tables.TableLinear,
+        tables.TableLogistic,
+        tables_boosting.TableBoosting,
+        tables_boosting.TableBoostingClassification,
+        tables_boosting.TableBoostingMultiLabel,
+        tables.TableRegression,
+        tables.TableClassification,
+        tables.TableMultiLabel,
+    ),
+}
+"""What the inputs are -> experiments, of which those are tried that predict what is wanted."""
