@@ -218,11 +218,8 @@ def finish(part: Part, record: Record, seconds: float) -> None:
 def _pages(part: Part, study: Any) -> Path | None:
     """Write the search's page, and its figures into TensorBoard; return the page."""
     from src.runs.tensorboard import TensorBoard
+    from src.studies import search_page
 
-    try:
-        from src.studies import search_page  # pyright: ignore[reportAttributeAccessIssue]
-    except ImportError:  # until that branch is merged
-        return None
     if "tensorboard" in part.experiment.logger:
         tensorboard = TensorBoard(part.folder)
         search_page.log(tensorboard, study)
