@@ -31,7 +31,7 @@ from src.runs.compare.runs import find
 from src.studies.ablation.ablate import ablate
 from src.studies.ablation.design import Ablation, command, label, run_name
 from src.studies.ablation.files import as_csv, as_latex, as_markdown, cells, notes
-from src.studies.ablation.results import holm, rows_of
+from src.studies.ablation.results import figures_of, holm, rows_of
 from src.training.options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -158,6 +158,15 @@ def test_differences_are_paired_and_corrected() -> None:
     assert (cost.difference and cost.difference.mean, cost.p) == (pytest.approx(2), None)
 
 
+def test_figures_are_those_that_a_record_has(tmp_path: Path) -> None:
+    record = {"experiment": "x.Y", "fields": {}, "state": "done", "wall_s": 2.5, "metrics": {"val/acc": 0.8}}
+    record |= {"best": {"name": "val/acc", "value": 0.9}, "peak_memory": {"process": 10**9, "gpu": 3 * 10**9}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert figures_of(tmp_path) == {"val/acc": 0.9, "wall_s": 2.5, "gpu_memory_gb": 3}, "all runs share the process"
+    (tmp_path / "run.json").write_text(json.dumps(record | {"state": "failed"}))
+    assert figures_of(tmp_path) == {}
+
+
 def test_holm_is_that_of_r() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # p.adjust(p, "holm")
     assert holm([0.6, 0.5]) == [1, 1]
@@ -237,12 +246,13 @@ def test_the_parent_says_what_the_runs_gave(ablated: Path) -> None:
 
 def test_its_runs_are_plain_runs_and_itself_is_none(ablated: Path, houses: Path) -> None:
     assert predict(ablated / "full-seed-1", [houses]).text.count("\n") == 121
-    with pytest.raises(InputError, match=r"an ablation, of several recipes\. Name one of its runs"):
+    with pytest.raises(InputError, match=r"an ablation, which has no weights.* Name one of its runs: .*full-seed-0"):
         predict(ablated, [houses])
-    runs, skipped = find([ablated, *ablated.glob("*-seed-*")])
+    runs, skipped = find([ablated.parent, ablated])
     assert not skipped
     (block,) = compare(runs)
     assert sorted(len(group.runs) for group in block.groups) == [1, 3, 3, 3], "its own row is no fourth run of a recipe"
+    assert "ablation" in block.columns
     with pytest.raises(InputError, match="the ablation is done"):
         ablate(Ablation.of(cli.parser.experiment_of(ablated), records.load(ablated)), RunOptions(resume=ablated))
 

@@ -186,8 +186,8 @@ def test_what_users_named_is_escaped(folder: Path) -> None:
         ([], "No trial has finished yet (0 trials)"),
         ([trial(0, state="RUNNING")], "No trial has finished yet (1 trial: 1 running)"),
         ([trial(0, state="FAIL"), trial(1, state="PRUNED")], "(2 trials: 1 pruned, 1 failed)"),
-        ([trial(0, 0.5)], "1 finished trial: at least 10 are needed."),
-        ([trial(number, 0.5) for number in range(12)], "All finished trials have the same value."),
+        ([trial(0, 0.5)], "1 finished trial: too few to tell, 20 are needed."),
+        ([trial(number, 0.5) for number in range(30)], "All finished trials have the same value."),
         ([trial(0, 0.5), trial(1, math.inf)], "inf is no number to compare"),
     ],
 )
@@ -217,6 +217,7 @@ def test_what_was_confirmed_is_shown(folder: Path) -> None:
     means = [{"test/acc": 0.925, "best val/acc": 0.934}, {"test/acc": 0.921, "best val/acc": 0.93}]
     record["confirmed"] = {
         "seeds": [0, 1, 2],
+        "metric": "test/acc",
         "best": means[0],
         "default": means[1],
         "differences": {"test/acc": apart, "best val/acc": {"mean": 0.004, "low": None, "high": None}},
@@ -265,7 +266,7 @@ def test_importances_do_not_hang_on_a_trial_that_diverged() -> None:
 @pytest.mark.parametrize(
     ("axis", "labels"),
     [
-        (Axis("a", 1e-5, 0.1, log=True), ["1e-5", "1e-4", "1e-3", "0.01", "0.1"]),
+        (Axis("a", 1e-5, 0.1, log=True), ["1e-5", "1e-4", "0.001", "0.01", "0.1"]),
         (Axis("a", 32, 512, log=True), ["50", "100", "200", "500"]),
         (Axis("a", 1e-8, 1, log=True), ["1e-8", "1e-6", "1e-4", "0.01", "1"]),
         (Axis("a", 1, 3, integer=True), ["1", "2", "3"]),
@@ -304,7 +305,7 @@ def test_tensorboard_has_the_best_trials_and_importances(folder: Path) -> None:
     assert curve == sorted(curve)
     (first, second) = events.Tensors("search/importances/text_summary")
     assert "optim.lr" in first.tensor_proto.string_val[0].decode()
-    assert "at least 10 are needed" in second.tensor_proto.string_val[0].decode()
+    assert "too few to tell" in second.tensor_proto.string_val[0].decode()
     (best,) = events.Tensors("search/best trials/text_summary")
     lines = best.tensor_proto.string_val[0].decode().splitlines()
     assert lines[0].startswith("trial | val/acc | optim.lr")

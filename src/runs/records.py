@@ -213,7 +213,8 @@ def refuse_study(run: Path, record: Mapping[str, Any], what: str = "Name") -> No
         one = f"its best run: {run / best}" if best else f"one of its trials: {run / 'trial-1'}"
         raise InputError(f"{run}: a search, which has no weights of its own. {what} {one}.")
     if "ablation" in record:
-        raise InputError(f"{run}: an ablation, which has no weights of its own. {what} one of its runs: ls {run}")
+        one = f"one of its runs: {run / 'full-seed-'}{record['ablation']['seeds'][0]}"
+        raise InputError(f"{run}: an ablation, which has no weights of its own. {what} {one}.")
 
 
 def _require_depth(value: Any, levels: int = 30) -> None:

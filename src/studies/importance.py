@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-FEWEST = 10
-"""Finished trials from which importances are estimated."""
+FEWEST, A_FIELD = 10, 5
+"""Finished trials, in all and a field, from which importances are estimated: of fewer they would be chance."""
 FAR = 3.0
 """Values further from the middle half of all than so many times its width are far out, as those of diverged trials."""
 
@@ -47,8 +47,8 @@ def estimate(study: Study) -> Importances:
     done = finished(study)
     names = list(dict.fromkeys(name for trial in done for name in trial.params))
     varied = [name for name in names if len({trial.params.get(name) for trial in done}) > 1]
-    if len(done) < FEWEST:
-        return Importances(why_none=f"{count(len(done), 'finished trial')}: at least {FEWEST} are needed.")
+    if len(done) < (needed := max(FEWEST, A_FIELD * len(names))):
+        return Importances(why_none=f"{count(len(done), 'finished trial')}: too few to tell, {needed} are needed.")
     if not varied:
         return Importances(why_none="No field was varied.")
     if len({trial.value for trial in done}) == 1:

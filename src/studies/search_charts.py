@@ -179,7 +179,7 @@ def _powers(low: float, high: float) -> list[float]:
 def _short(value: float) -> str:
     """Return a label: '0.25', but '1e-5' for 0.00001."""
     power = f"{value:.0e}".replace("e-0", "e-")
-    return power if 0 < abs(value) < 0.01 and float(power) == value else f"{value:g}"
+    return power if 0 < abs(value) < 0.001 and float(power) == value else f"{value:g}"
 
 
 def _percent(share: float) -> float:

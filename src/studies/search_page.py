@@ -178,16 +178,18 @@ def last_value(trial: FrozenTrial) -> tuple[int, str]:
 
 
 def confirmed(record: Mapping[str, Any], found: Found) -> dict[str, Any]:
-    """Return rows of metric, best setting, default and difference over the seeds; {} where that was not asked for."""
+    """Return rows of metric, best setting, default and difference over the seeds, those of the test and of the metric
+    that was searched by before the others; {} where that was not asked for."""
     of = record.get("confirmed")
     if not of:
         return {}
-    rows = [
-        (name, number(of["best"][name]), number(of["default"][name]), _difference(apart))
+    rows = {
+        name: (name, number(of["best"][name]), number(of["default"][name]), _difference(apart))
         for name, apart in of["differences"].items()
-    ]
+    }
+    first = [rows.pop(name) for name in (of["metric"], f"best {found.metric}") if name in rows]
     again = of["best"].get(f"best {found.metric}")
-    return {"rows": rows, "seeds": of.get("seeds", []), "again": again}
+    return {"first": first, "others": [*rows.values()], "seeds": of["seeds"], "again": again}
 
 
 def _difference(apart: Mapping[str, Any]) -> str:

@@ -98,7 +98,7 @@ def find(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """Return the runs at or below `places`, and a line for each that cannot be read.
 
     A run's children, the folds of a cross-validation, belong to it and are found only where they are named themselves;
-    those of a search where the search is named.
+    those of a search or an ablation where that is named.
 
     Raises:
         InputError: a place is not there, or no run was found.
@@ -154,8 +154,9 @@ def _below(place: Path, skipped: list[str]) -> Iterator[Path]:
     """Yield the run directories at or below a folder."""
     for folder, below, files in os.walk(place, onerror=lambda error: skipped.append(str(error))):
         if "run.json" in files:
-            if Path(folder) == place and "journal.log" in files and (trials := sorted(place.glob("*-*/run.json"))):
-                yield from (trial.parent for trial in trials)
+            children = "*-*" if "journal.log" in files else "*-seed-*"  # of a search, of an ablation
+            if Path(folder) == place and (found := sorted(place.glob(f"{children}/run.json"))):
+                yield from (one.parent for one in found)
             else:
                 yield Path(folder)
             below.clear()
