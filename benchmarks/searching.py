@@ -137,20 +137,24 @@ def workers(rounds: int) -> list[Row]:
 def pruning(rounds: int) -> list[Row]:
     found: list[Row] = []
     for name, task in (("digits", digits), ("Ames", ames)):
-        saved: list[float] = []
-        scores: list[tuple[float, float]] = []
+        saved: dict[str, list[float]] = {"median": [], "asha": []}
+        scores: dict[str, list[tuple[float, float]]] = {"median": [], "asha": []}
         monitor, sign = "", 1
         for seed in range(rounds):
-            both: list[Searched] = []
-            with own_runs():
-                for pruner in ("none", "median"):
+            ends: dict[str, tuple[int, float]] = {}
+            for pruner in ("none", "median", "asha"):
+                with own_runs():
                     experiment, wanted = task(seed)
                     monitor, sign = experiment.monitor, 1 if experiment.mode == "max" else -1
-                    both.append(searched(experiment, replace(wanted, pruner=pruner)))
-                saved.append(1 - both[1].steps() / both[0].steps())
-                scores.append((both[0].best, both[1].best))
-            print(f"{name} seed {seed}: {saved[-1]:.1%} of the steps saved, {monitor} {scores[-1]}", flush=True)
-        found += pruned(f"pruning by the median, {name}, 20 trials, {rounds} searches", monitor, sign, saved, scores)
+                    one = searched(experiment, replace(wanted, pruner=pruner))
+                    ends[pruner] = one.steps(), one.best
+                if pruner != "none":
+                    saved[pruner].append(1 - ends[pruner][0] / ends["none"][0])
+                    scores[pruner].append((ends["none"][1], ends[pruner][1]))
+            print(f"{name} seed {seed}: {monitor} and steps {ends}", file=sys.stderr, flush=True)
+        for pruner, shares in saved.items():
+            job = f"{name}, 20 trials, {rounds} searches by tpe, pruner {pruner}"
+            found += pruned(job, monitor, sign, shares, scores[pruner])
     return found
 
 

@@ -62,7 +62,6 @@ class Trials:
         self.folder, self.experiment, self.search = folder, experiment, search
         self.workers, self.failed = workers, failed
         self.study, self.lock = open_study(folder), lock_of(folder)
-        self.study.pruner = pruner_of(search.pruner)
         self.states = imported().trial.TrialState
 
     def run(self) -> None:
@@ -168,11 +167,17 @@ class Trials:
             if number > known:
                 trial.report(value, number)
                 known = number
+            self.study.pruner = pruner_of(self.search.pruner, self.longest())
             if not trial.should_prune():
                 return ""
             return f"pruned: {monitor} {shown.metric(value)} at validation {number} is {why[self.search.pruner]}"
 
         return after
+
+    def longest(self) -> int:
+        """Return the most validations of a trial that came to its end."""
+        complete = self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE,))
+        return max((len(one.intermediate_values) for one in complete), default=0)
 
     def frozen(self, trial: Trial) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[trial.number]
