@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transf
 from src.configs.errors import InputError, did_you_mean
 from src.configs.image import Augment, Views
 from src.configs.jsonable import from_json, to_json
+from src.configs.neighbours import Neighbours
 from src.configs.optim import Optim
 from src.configs.search import Search, choice, log, uniform
 from src.configs.spec import DataSpec, Target, TargetKind
@@ -140,8 +141,7 @@ class Experiment:
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: at least 1.")
         for name in ("seed", "num_workers", "grad_clip"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
+            if (value := getattr(self, name)) is not None and not value >= 0:
                 raise InputError(f"--{name.replace('_', '-')} {value}: cannot be negative.")
         for name in ("dropout", "drop_path", "label_smoothing"):  # of the families that have them
             value = getattr(self, name, 0.0)
@@ -279,6 +279,7 @@ __all__ = [
     "InputError",
     "Logger",
     "MultiLabelExperiment",
+    "Neighbours",
     "Optim",
     "Perceptron",
     "Recurrent",

@@ -1,5 +1,6 @@
 from .images.cnn import CNN as CNN
 from .images.resnet import ResNet as ResNet
+from .neighbours import NearestNeighbours as NearestNeighbours
 from .pretrained import available_backbone as available_backbone
 from .tables.linear import Linear as Linear
 from .tables.mlp import MLP as MLP
