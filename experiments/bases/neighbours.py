@@ -37,6 +37,8 @@ class Nearest(Experiment):
 class NearestRows(Nearest, TableData):
     """Rows of a table: numbers as they are scaled, each value of a category by itself."""
 
+    cached_features = "start"
+
     batch_size = 256
     optim = STILL
 
