@@ -19,7 +19,7 @@ from src.configs.optim import Optim
 from src.configs.search import Search, choice, log, uniform
 from src.configs.spec import DataSpec, Target, TargetKind
 from src.configs.table import Boosting, Columns, Csv, Perceptron, TablePrep
-from src.configs.text import Recurrent, TextPrep, Vocabulary
+from src.configs.text import Recurrent, Terms, TextPrep, Vocabulary
 from src.configs.training import Accelerator, Averaging, Imbalance, Logger, MatmulPrecision, Precision
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ class Experiment:
     def __post_init__(self) -> None:
         limits = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "patience")
         for name in ("max_epochs", "batch_size", "accumulate", "num_nodes", "validations", *limits):
-            value = getattr(self, name)
-            if value is not None and value < 1:
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: at least 1.")
         for name in ("seed", "num_workers", "grad_clip"):
             if (value := getattr(self, name)) is not None and not value >= 0:
@@ -288,6 +287,7 @@ __all__ = [
     "TablePrep",
     "Target",
     "TargetKind",
+    "Terms",
     "TextPrep",
     "Views",
     "Vocabulary",

@@ -8,3 +8,4 @@ from .tables.trees import BoostedTrees as BoostedTrees
 from .texts.bert import Bert as Bert
 from .texts.bert import available_encoder as available_encoder
 from .texts.lstm import LSTM as LSTM
+from .texts.tf_idf import TfIdf as TfIdf
