@@ -72,14 +72,18 @@ def ames(seed: int) -> tuple[Experiment, Search]:
 
 @contextlib.contextmanager
 def own_runs() -> Iterator[None]:
-    """Have runs in a folder of their own for a while, and nothing printed."""
-    before = os.environ.get("LEYDEN_RUNS")
+    """Have runs in a folder of their own for a while, and nothing printed, by no process."""
+    sys.stdout.flush()
+    before, printed = os.environ.get("LEYDEN_RUNS"), os.dup(1)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.environ["LEYDEN_RUNS"] = folder
+        os.dup2(nowhere.fileno(), 1)
         try:
-            with contextlib.redirect_stdout(nowhere):
-                yield
+            yield
         finally:
+            sys.stdout.flush()
+            os.dup2(printed, 1)
+            os.close(printed)
             os.environ.pop("LEYDEN_RUNS")
             if before is not None:
                 os.environ["LEYDEN_RUNS"] = before

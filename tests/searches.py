@@ -116,13 +116,13 @@ def story(run: Path) -> list[tuple[Any, ...]]:
     ]
 
 
-def kill_until_done(experiment: Experiment, rng: random.Random, most: float, kill: int, **options: Any) -> int:
+def kill_until_done(experiment: Experiment, wanted: Search, rng: random.Random, most: float, kill: int) -> int:
     """Search in a process that is killed after random times, so many times at most, and goes on; return how often."""
     killed = 0
     while True:
         run = only_search() if list(records.runs_dir().glob("*/*/run.json")) else None
         after = rng.uniform(0.1, most) if killed < kill else None
-        code = kills.in_process(search_with, experiment, options | {"resume": run}, kill_after=after)
+        code = kills.in_process(search_with, experiment, {"wanted": wanted, "resume": run}, kill_after=after)
         if code == 0:
             return killed
         assert code == -signal.SIGKILL, code

@@ -193,8 +193,10 @@ def test_compare_shows_a_search_as_one_row_and_its_trials_where_it_is_named(sear
 
 def test_it_is_gone_on_with_as_it_was(searched: Searched, capsys: pytest.CaptureFixture[str]) -> None:
     before = story(searched.run), searched.record["confirmed"], searched.record["best"]
-    assert call("--resume", searched.run, "--seeds", "1", "2", "3") == 0  # nothing is left to do
+    assert call("--resume", searched.run) == 0  # nothing is left to do
     assert (story(searched.run), searched.record["confirmed"], searched.record["best"]) == before
+    assert call("--resume", searched.run, "--no-confirm") == 0
+    assert searched.record["confirmed"] == before[1]
     changed = refused(capsys, "--resume", searched.run, "--search", "optim.lr=1e-4..1e-2:log", "mlp.width=4,8,16")
     assert "optim.lr: 0.0001..0.1:log -> 0.0001..0.01:log; mlp.dropout: 0.0,0.3 -> not searched" in changed
     assert "sampler: tpe -> random" in refused(capsys, "--resume", searched.run, "--sampler", "random")

@@ -28,12 +28,13 @@ def slow(tmp_path: Path) -> SlowHouses:
 def test_a_search_that_is_killed_has_the_trials_of_one_left_alone(
     slow: SlowHouses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert kills.in_process(searches.search, slow) == 0
+    wanted = replace(SPACE, trials=6)
+    assert kills.in_process(searches.search_with, slow, {"wanted": wanted}) == 0
     alone = only_search()
     rng = random.Random(0)
     monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "killed"))
-    assert searches.kill_until_done(slow, rng, most=3.0, kill=3) == 3
-    no_trial_is_lost_or_counted_twice(only_search(), SPACE.trials)
+    assert searches.kill_until_done(slow, wanted, rng, most=2.5, kill=3) == 3
+    no_trial_is_lost_or_counted_twice(only_search(), 6)
     assert story(only_search()) == story(alone)
     assert records.load(only_search())["best"] == records.load(alone)["best"]
 

@@ -77,12 +77,15 @@ class SearchCommand:
     flags: SearchFlags
     seconds: float | None
     """Of --max-time."""
+    before: tuple[int, ...] | None = None
+    """Seeds of the confirmation of a search that goes on."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Those of the confirmation."""
         own = self.experiment.seed
-        return (self.flags.seeds or tuple(range(own + 1, own + 1 + SEEDS))) if self.flags.confirm else ()
+        usual = tuple(range(own + 1, own + 1 + SEEDS)) if self.before is None else self.before
+        return (self.flags.seeds or usual) if self.flags.confirm else ()
 
 
 def parse_search(argv: Sequence[str]) -> SearchCommand:
@@ -113,7 +116,8 @@ def parse_search(argv: Sequence[str]) -> SearchCommand:
     assert place is not None
     if experiment != before:
         raise InputError(f"--resume {place}: goes on with the search's own fields; leave theirs out.")
-    return SearchCommand(experiment, as_recorded(experiment, own, place), own, seconds)
+    now = as_recorded(experiment, own, place)
+    return SearchCommand(experiment, now, own, seconds, tuple(records.load(place)["search"].get("seeds", ())))
 
 
 def wanted(experiment: Experiment, flags: SearchFlags) -> Search:

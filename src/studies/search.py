@@ -93,7 +93,9 @@ def search(requested: Experiment, wanted: Search, options: SearchOptions = Searc
     """
     refuse(requested, wanted)
     direction = "minimize" if requested.mode == "min" else "maximize"
+    until = time.time() + options.seconds if options.seconds else None
     kept = wanted.to_json() | {"metric": requested.monitor, "mode": requested.mode, "of": origin(requested, wanted)}
+    kept |= {"seeds": list(options.seeds), "until": until}
     with parent(requested, options.resume, again=True, search=kept) as record:
         began = time.monotonic()
         folder = record.folder
@@ -101,7 +103,6 @@ def search(requested: Experiment, wanted: Search, options: SearchOptions = Searc
             study = open_study(folder, direction)
         add_earlier(study, requested, wanted, options.earlier)
         failed = sum(one.state.name == "FAIL" for one in study.get_trials(deepcopy=False))
-        until = time.time() + options.seconds if options.seconds else None
         part = Part(folder, requested, wanted, options.seeds, until, options.workers, failed)
         search_summary.before(requested, wanted, folder, study)
         if options.workers == 1:
@@ -113,7 +114,7 @@ def search(requested: Experiment, wanted: Search, options: SearchOptions = Searc
 
 
 def join(folder: Path, experiment: Experiment) -> None:
-    """Run trials of a search that another process, maybe on another machine, has begun and is at.
+    """Run trials of a search that another process, maybe on another machine, has begun and is at; as long as it does.
 
     Raises:
         InputError: no search is at work there.
@@ -122,7 +123,9 @@ def join(folder: Path, experiment: Experiment) -> None:
     now = state.state_of(folder, record)
     if "search" not in record or now != "running":
         raise InputError(f"--join {folder}: no search that is running ({now}). Go on with one: --resume {folder}.")
-    Trials(folder, experiment, Search.from_json(record["search"]), workers=2).run()
+    trials = Trials(folder, experiment, Search.from_json(record["search"]), workers=2)
+    with Deadline(record["search"].get("until")):
+        trials.run()
 
 
 def work(part: Part) -> None:
@@ -131,6 +134,7 @@ def work(part: Part) -> None:
     with Deadline(part.until) as deadline:
         trials.run()
     if deadline.over:
+        trials.leave()
         console.line("time", "--max-time is over; trials that were running go on where the search is resumed")
     best = best_of(trials.study)
     if best is None or not part.seeds:
@@ -151,7 +155,7 @@ def bury(part: Part, pid: int, code: int) -> None:
     study, host = open_study(part.folder), state.writer()["host"]
     with lock_of(part.folder):
         for trial in study.get_trials(deepcopy=False):
-            worker = trial.user_attrs.get("worker", {})
+            worker = trial.user_attrs.get("worker") or {}
             if trial.state.name != "RUNNING" or (worker.get("host"), worker.get("pid")) != (host, pid):
                 continue
             deaths = trial.user_attrs.get("deaths", 0) + 1
@@ -209,8 +213,12 @@ def finish(part: Part, record: Record, seconds: float) -> None:
         "metrics": {name: value for name, value in run["metrics"].items() if name.startswith("val/")},
         "wall_s": round(record.get("wall_s", 0.0) + seconds, 1),
     }
-    if confirmed := confirmation.result(folder, part.seeds, monitor):
-        values["confirmed"] = confirmed | {"trials": len(trials)}
+    if not part.seeds and record.get("setting") == best.params:
+        confirmed = record.get("confirmed", {})
+    else:
+        confirmed = confirmation.result(folder, part.seeds, monitor)
+    values["confirmed"] = confirmed and confirmed | {"trials": len(trials)}
+    if confirmed:
         tested = confirmed["best"]
         values["metrics"] |= {name: value for name, value in tested.items() if name.startswith("test/")}
         values["tests_read"] = int(any(name.startswith("test/") for name in tested))

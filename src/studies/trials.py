@@ -81,6 +81,15 @@ class Trials:
             else:
                 return
 
+    def leave(self) -> None:
+        """Leave the trial that this process was running to others, and wait until those have left theirs too."""
+        with self.lock:
+            for one in self.running():
+                if not self.at_work(one):
+                    imported().Trial(self.study, one._trial_id).set_user_attr("worker", None)
+        while any(self.at_work(one) for one in self.running()):
+            time.sleep(POLL / 10)
+
     def take(self) -> tuple[Trial, dict[str, Any]] | None:
         """Return a trial that this process has to run, and its setting; None where there is none left.
 
@@ -106,7 +115,7 @@ class Trials:
     def at_work(self, trial: FrozenTrial) -> bool:
         """Return whether another process is running a trial that is not finished."""
         worker: dict[str, Any] | None = trial.user_attrs.get("worker")
-        if worker is None or all(worker[name] == value for name, value in state.writer().items()):
+        if not worker or all(worker[name] == value for name, value in state.writer().items()):
             return False  # nobody has come so far, or this process has and does so no more
         if worker["host"] == socket.gethostname():
             return state.started(worker["pid"]) == worker["pid_started"]
