@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from src.configs.explain import MethodName
 from src.explain import images, perturbation, shapley, table_gradients, text_gradients, texts
 from src.explain.explanation import Kind
@@ -43,6 +45,14 @@ WORDS: dict[MethodName, str] = {
 """What the methods are called where people read of them."""
 UNSIGNED = ("saliency", "attention-rollout")
 """Methods that tell where a network looks, not what for."""
+
+
+def default_method(kind: Kind, network: nn.Module) -> MethodName:
+    """Return the method of an input's kind where none is named: the first, or occlusion for texts whose network has no
+    embeddings that gradients could be taken of."""
+    if kind == "text" and not any(isinstance(module, nn.Embedding) for module in network.modules()):
+        return "occlusion"
+    return next(iter(METHODS[kind]))
 
 
 def unit(name: MethodName, *, classes: bool) -> str:
