@@ -42,7 +42,9 @@ class HousePricesLinear(HousePrices, TableLinear):
 class HousePricesBoosting(HousePrices, TableBoosting):
     """Predict the logarithm of the price by gradient boosting.
 
-    python scripts/run.py experiments/house_prices.py:HousePricesBoosting --folds 5
+    python scripts/run.py experiments/house_prices.py:HousePricesBoosting --folds 5 --baselines
+    Expected, as above: test/r2 0.910 (does not depend on the seed; 0.015 between folds), test/rmse 23 900, where the
+    same boosting of the price itself has 0.907
     """
 
     prep = TablePrep(target="log")

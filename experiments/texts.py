@@ -56,17 +56,20 @@ class BertTexts(TextData):
 
     def task(self, spec: DataSpec) -> tasks.Task:
         objective = self.objective(spec)
-        model = models.Bert(
+        return self.trained(self.network(spec, objective.num_outputs), objective)
+
+    def network(self, spec: DataSpec, num_outputs: int) -> models.Bert:
+        """Return the encoder and its head."""
+        return models.Bert(
             self.encoder,
             spec,
-            objective.num_outputs,
+            num_outputs,
             weights=self.weights,
             pooling=self.pooling,
             frozen=self.frozen,
             dropout=self.dropout,
             gradient_checkpointing=self.gradient_checkpointing,
         )
-        return self.trained(model, objective)
 
 
 class TextsLstm(LabelledTexts, LstmTexts):

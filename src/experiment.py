@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transf
 from src.configs.errors import InputError, did_you_mean
 from src.configs.image import Augment, Views
 from src.configs.jsonable import from_json, to_json
+from src.configs.neighbours import Neighbours
 from src.configs.optim import Optim
 from src.configs.search import Search, choice, log, uniform
 from src.configs.spec import DataSpec, Target, TargetKind
 from src.configs.table import Boosting, Columns, Csv, Perceptron, TablePrep
-from src.configs.text import Recurrent, TextPrep, Vocabulary
+from src.configs.text import Recurrent, Terms, TextPrep, Vocabulary
 from src.configs.training import Accelerator, Averaging, Imbalance, Logger, MatmulPrecision, Precision
 
 if TYPE_CHECKING:
@@ -136,12 +137,10 @@ class Experiment:
     def __post_init__(self) -> None:
         limits = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "patience")
         for name in ("max_epochs", "batch_size", "accumulate", "num_nodes", "validations", *limits):
-            value = getattr(self, name)
-            if value is not None and value < 1:
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: at least 1.")
         for name in ("seed", "num_workers", "grad_clip"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
+            if (value := getattr(self, name)) is not None and not value >= 0:
                 raise InputError(f"--{name.replace('_', '-')} {value}: cannot be negative.")
         for name in ("dropout", "drop_path", "label_smoothing"):  # of the families that have them
             value = getattr(self, name, 0.0)
@@ -279,6 +278,7 @@ __all__ = [
     "InputError",
     "Logger",
     "MultiLabelExperiment",
+    "Neighbours",
     "Optim",
     "Perceptron",
     "Recurrent",
@@ -287,6 +287,7 @@ __all__ = [
     "TablePrep",
     "Target",
     "TargetKind",
+    "Terms",
     "TextPrep",
     "Views",
     "Vocabulary",

@@ -44,13 +44,16 @@ class FineTuned(ImageData):
 
     def task(self, spec: DataSpec) -> tasks.Task:
         objective = self.objective(spec)
-        model = models.ResNet(
+        return self.image_task(self.network(objective.num_outputs), objective, spec)
+
+    def network(self, num_outputs: int) -> models.ResNet:
+        """Return the backbone and its head."""
+        return models.ResNet(
             self.backbone,
-            objective.num_outputs,
+            num_outputs,
             weights=self.weights,
             frozen=self.frozen,
             fixed_norm=True,
             dropout=self.dropout,
             drop_path=self.drop_path,
         )
-        return self.image_task(model, objective, spec)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from experiments import images, tables, tables_boosting, texts
+from experiments import images, neighbours, tables, tables_boosting, texts, texts_tf_idf
 from src.experiment import Experiment
 
 CANDIDATES: dict[str, tuple[type[Experiment], ...]] = {
     "image": (
+        neighbours.ImagesNeighbours,
         images.ImagesProbe,
         images.ImagesCNN,
         images.Images,
@@ -14,10 +15,14 @@ CANDIDATES: dict[str, tuple[type[Experiment], ...]] = {
         images.ImagesRegression,
     ),
     "text": (
-        texts.TextsProbe,
+        texts_tf_idf.TextsTfIdf,
+        texts_tf_idf.TextsTfIdfMultiLabel,
+        texts_tf_idf.TextsTfIdfRegression,
         texts.TextsLstm,
         texts.TextsMultiLabel,
         texts.TextsRegression,
+        texts.TextsProbe,
+        neighbours.TextsNeighbours,
         texts.TextsBert,
         texts.TextsBertMultiLabel,
         texts.TextsBertRegression,
@@ -25,6 +30,9 @@ CANDIDATES: dict[str, tuple[type[Experiment], ...]] = {
     "table": (
         tables.TableLinear,
         tables.TableLogistic,
+        neighbours.TableNeighbours,
+        neighbours.TableNeighboursRegression,
+        neighbours.TableNeighboursMultiLabel,
         tables_boosting.TableBoosting,
         tables_boosting.TableBoostingClassification,
         tables_boosting.TableBoostingMultiLabel,

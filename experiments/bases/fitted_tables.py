@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.bases.tables import TableData
 from src import models, tasks
-from src.experiment import Boosting, DataSpec, Optim
+from src.experiment import Boosting, DataSpec, Optim, Search, log, uniform
 
 
 class SolvedTable(TableData):
@@ -30,6 +30,17 @@ class BoostedTable(TableData):
     max_epochs = 1
     batch_size = 1024
     optim = Optim(lr=0.0, weight_decay=0.0, schedule="constant")
+
+    search = Search(
+        {
+            "boosting.learning_rate": log(0.02, 0.3),
+            "boosting.iterations": log(50, 500),
+            "boosting.leaves": log(7, 127),
+            "boosting.min_leaf": log(2, 60),
+            "boosting.l2": uniform(0.0, 3.0),
+        },
+        trials=60,
+    )
 
     boosting: Boosting = Boosting()
     """How the trees grow."""

@@ -72,3 +72,21 @@ class Recurrent:
                 raise InputError(f"--lstm.{name.replace('_', '-')} {getattr(self, name)}: from 0 to below 1.")
         if not self.pooling:
             raise InputError("--lstm.pooling: name one at least of last, mean, max, attention.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a text is counted in, and how a linear model is fitted to it."""
+
+    pairs: bool = True
+    """Pairs of neighbouring words are terms too."""
+    least: int = 2
+    """Training texts that have to have a term; others are not counted."""
+    strength: float = 10.0
+    """Of classes and labels, the inverse of the L2 penalty; that of a regression is chosen by cross-validation."""
+
+    def __post_init__(self) -> None:
+        if self.least < 1:
+            raise InputError(f"--terms.least {self.least}: at least 1.")
+        if not self.strength > 0:
+            raise InputError(f"--terms.strength {self.strength}: above 0.")

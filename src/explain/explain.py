@@ -21,7 +21,7 @@ from src.explain.explanation import Explanation, Explanations, Kind
 from src.explain.faithfulness import faithfulness
 from src.explain.images import ImageExample
 from src.explain.method import Attribution, Method
-from src.explain.methods import METHODS, UNSIGNED, described, unit
+from src.explain.methods import METHODS, UNSIGNED, default_method, described, unit
 from src.explain.neighbours import TrainingFeatures, nearest, words_of
 from src.explain.overall import Overall, overall
 from src.explain.subject import Subject
@@ -91,7 +91,7 @@ class Explainer:
         self.subject = Subject(task, self.record.get("calibration", {}).get("temperature", 1.0))
         self.kind: Kind = datamodule.preparation(self.spec).kind
         there: list[MethodName] = [*METHODS[self.kind], *(["tree-shap"] if self.kind == "table" else [])]
-        self.name: MethodName = method or there[0]
+        self.name: MethodName = method or default_method(self.kind, task.model)
         if self.name not in there:
             raise InputError(f"--method {method}: not for {self.kind}s. There: {', '.join(there)}.")
         self.target = self.subject.target_named(target) if target else None

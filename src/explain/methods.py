@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from src.configs.explain import MethodName
 from src.explain import images, perturbation, shapley, table_gradients, text_gradients, texts
 from src.explain.example import Example
@@ -61,6 +63,14 @@ def described(name: MethodName, subject: Subject, example: Example, target: int 
     if subject.classes:
         what = ", for " + ("the likeliest class" if target is None else f"class {subject.classes[target]}")
     return WORDS[name] + where + ("" if name == "attention-rollout" else what)
+
+
+def default_method(kind: Kind, network: nn.Module) -> MethodName:
+    """Return the method of an input's kind where none is named: the first, or occlusion for texts whose network has no
+    embeddings that gradients could be taken of."""
+    if kind == "text" and not any(isinstance(module, nn.Embedding) for module in network.modules()):
+        return "occlusion"
+    return next(iter(METHODS[kind]))
 
 
 def unit(name: MethodName, *, classes: bool) -> str:

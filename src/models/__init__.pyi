@@ -1,5 +1,6 @@
 from .images.cnn import CNN as CNN
 from .images.resnet import ResNet as ResNet
+from .neighbours import NearestNeighbours as NearestNeighbours
 from .pretrained import available_backbone as available_backbone
 from .tables.linear import Linear as Linear
 from .tables.mlp import MLP as MLP
@@ -7,3 +8,4 @@ from .tables.trees import BoostedTrees as BoostedTrees
 from .texts.bert import Bert as Bert
 from .texts.bert import available_encoder as available_encoder
 from .texts.lstm import LSTM as LSTM
+from .texts.tf_idf import TfIdf as TfIdf

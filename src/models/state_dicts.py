@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -41,3 +43,14 @@ def load_file(model: nn.Module, path: Path, *, prefix: str, drop: tuple[str, ...
             f"--weights {path}: not a state dict of this {type(model).__name__}: {reason[:300]}"
         ) from error
     return f"file {path}"
+
+
+def make_room(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any, names: Sequence[str]) -> None:
+    """Give tensors of a module the shapes that they have in a state dict, before it is loaded.
+
+    A hook of `register_load_state_dict_pre_hook`, for what is fitted: how much there is, only the checkpoint knows.
+    """
+    for name in names:
+        if (found := state.get(prefix + name)) is not None:
+            tensor = getattr(module, name)
+            tensor.data = tensor.new_empty(found.shape)

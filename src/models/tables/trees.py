@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.table import Boosting
 from src.models.heads import FEW, require_finite
-from src.models.state_dicts import load_file
+from src.models.state_dicts import load_file, make_room
 
 MOST_VALUES = 255
 """Values of a category up to which scikit-learn takes it as one; the codes of others are compared as numbers."""
@@ -140,7 +140,7 @@ class Trees(nn.Module):
         self.register_buffer("split", torch.zeros(0, dtype=torch.int32))
         self.register_buffer("right_codes", torch.zeros(1, 1, dtype=torch.bool))
         self.register_buffer("levels", torch.zeros(0, dtype=torch.int64))
-        self.register_load_state_dict_pre_hook(_make_room)
+        self.register_load_state_dict_pre_hook(functools.partial(make_room, names=GROWN))
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, numbers and categories] -> [batch, num_outputs]."""
@@ -208,11 +208,3 @@ class Trees(nn.Module):
             getattr(self, name).data = torch.from_numpy(table).to(self.bias.device)
         self.bias.copy_(torch.from_numpy(found.bias))
         return f"{sum(map(len, found.trees))} trees, boosted on {len(cells)} rows of {self.columns} columns"
-
-
-def _make_room(trees: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give the tensors the shapes that they have in a checkpoint, whose trees may be more or fewer."""
-    for name in GROWN:
-        if (found := state.get(prefix + name)) is not None:
-            tensor = getattr(trees, name)
-            tensor.data = tensor.new_empty(found.shape)

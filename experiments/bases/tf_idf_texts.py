@@ -1,0 +1,34 @@
+"""The recipe of TF-IDF on texts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from experiments.bases.texts import TextData
+from src import models, tasks
+from src.experiment import DataSpec, Optim, Terms, TextPrep, Vocabulary
+
+
+class TfIdfTexts(TextData):
+    """Fitted, then an epoch that changes nothing and measures it on the training."""
+
+    cached_features: ClassVar[Literal["no", "start", "probe"]] = "start"
+
+    max_epochs = 1
+    batch_size = 64
+    grad_clip = None
+    precision = "32-true"
+    prep = TextPrep(max_length=512)
+    optim = Optim(lr=0.0, weight_decay=0.0, schedule="constant")
+
+    vocabulary: Vocabulary = Vocabulary(size=100_000)
+    """The words that are counted."""
+    terms: Terms = Terms()
+    """What is counted of them, and how the model is fitted."""
+
+    def tokens(self) -> Vocabulary:
+        return self.vocabulary
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        objective = self.objective(spec)
+        return self.trained(models.TfIdf(spec, objective.num_outputs, self.terms, weights=self.weights), objective)
