@@ -20,7 +20,8 @@ class BoostedTable(TableData):
     def task(self, spec: DataSpec) -> tasks.Task:
         objective = self.objective(spec)
         model = self.network(spec, objective.num_outputs)
-        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features="start")
+        cached = "start" if self.weights == "none" else "no"  # trees of a file stay
+        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features=cached)
 
     def network(self, spec: DataSpec, num_outputs: int) -> models.BoostedTrees:
         return models.BoostedTrees(spec, num_outputs, self.boosting, seed=self.seed, weights=self.weights)
