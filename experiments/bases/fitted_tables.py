@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.bases.tables import TableData
 from src import models, tasks
-from src.experiment import Boosting, DataSpec, Optim
+from src.experiment import Boosting, DataSpec, InputError, Optim
 
 
 class BoostedTable(TableData):
@@ -16,6 +16,11 @@ class BoostedTable(TableData):
 
     boosting: Boosting = Boosting()
     """How the trees grow."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optim.l1:
+            raise InputError("--optim.l1: trees have no weights to shrink. Choose --boosting.l2.")
 
     def task(self, spec: DataSpec) -> tasks.Task:
         objective = self.objective(spec)
