@@ -91,7 +91,8 @@ class Booster:
 
     def _classifier(self, target: np.ndarray, weights: np.ndarray | None = None) -> Any:
         alone = np.unique(target, return_counts=True)[1].min() < 2  # cannot be on both sides of what is held out
-        model = HistGradientBoostingClassifier(early_stopping=False if alone else "auto", **self.settings)
+        stop: Any = False if alone else "auto"
+        model = HistGradientBoostingClassifier(early_stopping=stop, **self.settings)
         return model.fit(self.cells, target, sample_weight=weights)
 
 
