@@ -44,7 +44,7 @@ clean:
 		{ echo "Leyden needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "installing into .venv: a few minutes and about 6 GB, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[offline,loggers,deploy,explain,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[offline,loggers,deploy,explain,search,dev]'
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all cores, pip on one; some files are no Python
 	touch $@
 

@@ -62,6 +62,8 @@ SPEEDS = [
     Job(("benchmarks/serving.py", "rows"), 5),
     Job(("benchmarks/serving.py", "pictures"), 5),
     Job(("benchmarks/explaining.py", "explanations"), 6),
+    Job(("benchmarks/searching.py", "overhead", "--rounds", "3"), 6),
+    Job(("benchmarks/searching.py", "workers", "--rounds", "3"), 20),
     Job(("benchmarks/ceiling.py", "resnet18"), 3),
     Job(("benchmarks/ceiling.py", "minilm"), 4),
 ]
@@ -72,6 +74,7 @@ FULL = [
     *(Job(("benchmarks/defaults.py", job), 40) for job in ("bf16", "cache", "bucketing", "probe_start")),
     Job(("benchmarks/time_to_score.py", "cats_dogs"), 75),
     Job(("benchmarks/time_to_score.py", "imdb"), 75),
+    Job(("benchmarks/searching.py", "pruning"), 120),
 ]
 PARTS = {"Speeds": SPEEDS, "Scores": FULL}
 """Of the results."""

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from experiments.bases.backbones import FineTuned
 from experiments.bases.images import ImageClasses, TableOfImages
-from src import datamodules
-from src.experiment import MultiLabelExperiment, RegressionExperiment
+from src import datamodules, models, tasks
+from src.experiment import Augment, DataSpec, MultiLabelExperiment, Optim, RegressionExperiment
 
 
-class Images(ImageClasses, FineTuned, TableOfImages):
+class AnyImages(ImageClasses, TableOfImages):
+    """Class folders, or a table with one class an image."""
+
+    target: str = "label"
+    """Column of the class, where the data are a table."""
+
+    def datamodule(self) -> datamodules.ImageFolder | datamodules.ImageTable:
+        if self.data_dir is not None and self.data_dir.suffix and not self.data_dir.is_dir():
+            return self.table()
+        return self.folder(datamodules.ImageFolder)
+
+
+class Images(AnyImages, FineTuned):
     """Fine-tune an ImageNet backbone to tell which class an image has.
 
     python scripts/run.py experiments/images.py --data-dir my_pictures
@@ -22,13 +34,32 @@ class Images(ImageClasses, FineTuned, TableOfImages):
     logistic regression on grey pixels 0.270
     """
 
-    target: str = "label"
-    """Column of the class, where the data are a table."""
 
-    def datamodule(self) -> datamodules.ImageFolder | datamodules.ImageTable:
-        if self.data_dir is not None and self.data_dir.suffix and not self.data_dir.is_dir():
-            return self.table()
-        return self.folder(datamodules.ImageFolder)
+class ImagesProbe(Images):
+    """Solve a linear head on the cached features of the frozen backbone, and train it on.
+
+    python scripts/run.py experiments/images.py:ImagesProbe --data-dir my_pictures
+    """
+
+    cached_features = "probe"
+    max_epochs = 20
+    patience = 5
+    optim = Optim(lr=1e-3, weight_decay=0.05, warmup=0.1)
+
+
+class ImagesCNN(AnyImages):
+    """Train a small CNN from random weights on images of 64 pixels.
+
+    python scripts/run.py experiments/images.py:ImagesCNN --data-dir my_pictures
+    """
+
+    image_size = 64
+    max_epochs = 30
+    augment = Augment(crop=(0.5, 1.0), colour=0.2)
+    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        return self.image_task(models.CNN(spec.num_classes, weights=self.weights), self.objective(spec), spec)
 
 
 class ImagesMultiLabel(MultiLabelExperiment, FineTuned, TableOfImages):

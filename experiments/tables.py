@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from experiments.bases.tables import DeepTable, OneTarget, SeveralTargets, SolvedTable
+from experiments.bases.deep_tables import DeepTable
+from experiments.bases.fitted_tables import SolvedTable
+from experiments.bases.tables import OneTarget, SeveralTargets
 from src.experiment import ClassificationExperiment, MultiLabelExperiment, RegressionExperiment
 
 

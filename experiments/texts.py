@@ -98,6 +98,20 @@ class TextsRegression(RegressionExperiment, TargetTexts, LongerLstm):
     """
 
 
+class TextsProbe(LabelledTexts, BertTexts):
+    """Solve a linear head on the cached features of a frozen sentence encoder, and train it on.
+
+    python scripts/run.py experiments/texts.py:TextsProbe --data-dir tickets.csv --text-column body --label-column team
+    """
+
+    cached_features = "probe"
+    encoder = "sentence-transformers/all-MiniLM-L6-v2"
+    frozen = -1
+    max_epochs = 10
+    label_smoothing = 0.0
+    optim = Optim(lr=1e-3, weight_decay=0.1)
+
+
 class TextsBert(LabelledTexts, BertTexts):
     """Fine-tune a pretrained encoder to tell which label a text has.
 

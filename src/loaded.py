@@ -20,10 +20,10 @@ from src.runs import records, state
 
 if TYPE_CHECKING:
     import numpy as np
+    from lightning.pytorch import LightningModule
     from PIL import Image
 
     from src.explain.explanation import Explanations
-    from src.tasks import Task
 
     Inputs = str | Path | Image.Image | np.ndarray | pd.DataFrame | Sequence[str | Path | Image.Image | np.ndarray]
 
@@ -111,11 +111,12 @@ class Run:
             )
             return found.frame()
 
-    def model(self) -> Task:
-        """Return the task with the weights of the best checkpoint, in evaluation mode, on the CPU.
+    def model(self) -> LightningModule:
+        """Return the task, or the LightningModule of your own, with the weights of the best checkpoint, in evaluation
+        mode, on the CPU.
 
-        It is a `torch.nn.Module`: `model(batch)` gives the outputs, before softmax or the target's scale, in float32
-        even where the run, and `predict`, compute in bfloat16. `model.model` is the network alone.
+        Of a task, `model(batch)` gives the outputs, before softmax or the target's scale, in float32 even where the
+        run, and `predict`, compute in bfloat16. `model.model` is the network alone.
 
         Raises:
             InputError: the run has no checkpoint, or is a parent, whose children have one each.
@@ -127,7 +128,7 @@ class Run:
         run = self._with_weights()
         from src.inference import predictor
 
-        return predictor.load_run(run)[2].eval()
+        return predictor.load_module(run)[1].eval()
 
     def prepare(self, inputs: Inputs) -> dict[str, Any]:
         """Return inputs, as `predict` takes them, as the one batch of tensors that `model()` takes.
@@ -187,6 +188,7 @@ class Run:
             return explainer.explain(read)
 
     def _with_weights(self) -> Path:
+        records.refuse_study(self.path, self.record, "Load")
         if children := state.children(self.path):
             raise InputError(f"{self.path}: its children have the weights. Load one: {children[0]}.")
         return self.path

@@ -343,7 +343,7 @@ def test_no_place_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind
         place.mkdir()
         (place / "CatsDogsScratch").touch()
     with pytest.raises(InputError, match=r"cannot make the run directory.*LEYDEN_RUNS"):
-        records.create(CatsDogsScratch)
+        records.create("CatsDogsScratch")
 
 
 def test_record_of_another_version(run_py: RunPy, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_the_listing_outlives_a_file_that_does_not_parse(tmp_path: Path, monkeyp
     (folder / "good.py").write_text('"""A good one.\n\nMore.\n"""\n')
     (folder / "silent.py").write_text("x = 1\n")
     monkeypatch.setattr(files, "ROOT", tmp_path)
-    title, broken, good, silent = parser._listing().splitlines()
+    title, broken, good, silent = parser.listing().splitlines()
     assert title == "experiments:"
     assert re.search(r"experiments/broken\.py +\(line 3: ", broken)
     assert re.search(r"experiments/good\.py +A good one\.$", good)

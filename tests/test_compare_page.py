@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from browser import Chromium, chromium_or_skip
 from made_runs import make_run, make_seeds, record_of, write_labels
-from typing_extensions import override
+from parsed import Parsed
 
 from src.runs.compare import command, curves
 from src.runs.compare.caution import cautions
@@ -20,44 +19,6 @@ from src.runs.compare.page import page, pairs, per_class
 from src.runs.compare.runs import Run
 
 EVIL = "<script>alert('x')</script>"
-VOID = ("meta", "br", "path", "use", "rect")
-
-
-class Parsed(HTMLParser):
-    """A page's tags, the text of its table cells, and whether all tags are closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.cells: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    @override
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag in ("td", "th"):
-            self.cells.append("")
-
-    @override
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    @override
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    @override
-    def handle_data(self, data: str) -> None:
-        if {"td", "th"} & set(self.open):
-            self.cells[-1] += data.strip()
 
 
 def classes_of(*names: str) -> dict[str, Any]:

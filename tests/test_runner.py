@@ -607,7 +607,7 @@ def test_same_seed_same_run(untested: Path, done: Path, asked: CatsDogsScratch) 
 
 def test_runs_of_the_same_moment_never_share_a_directory() -> None:
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: records.create(Tiny), range(800)))
+        folders = list(pool.map(lambda _: records.create("Tiny"), range(800)))
     assert len(set(folders)) == 800
     assert all(folder.is_dir() for folder in folders)
 

@@ -225,7 +225,7 @@ def test_a_run_that_fails_leaves_the_terminal_as_it_was(terminal: Terminal) -> N
 def bars(experiment: Experiment) -> list[Callback]:
     from src.training.trainer import build_callbacks
 
-    record = records.Record(records.create(type(experiment)))
+    record = records.Record(records.create(type(experiment).__name__))
     return [one for one in build_callbacks(experiment, record) if isinstance(one, TerminalBar)]
 
 

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from experiments.bases.tables import TableData
 from src import models, tasks
-from src.experiment import Boosting, DataSpec, InputError, Optim
+from src.experiment import Boosting, DataSpec, InputError, Optim, Search, log, uniform
+
+
+class SolvedTable(TableData):
+    """The recipe of the linear models: solved, then an epoch of steps that change little."""
+
+    max_epochs = 1
+    batch_size = 128
+    optim = Optim(lr=1e-5, weight_decay=0.0)
+
+    solve: bool = True
+    """Start from the solution in closed form, or by L-BFGS; else from zeros."""
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        objective = self.objective(spec)
+        model = models.Linear(spec, objective.num_outputs, weights=self.weights)
+        cached = "start" if self.solve else "no"
+        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features=cached)
 
 
 class BoostedTable(TableData):
@@ -13,6 +30,17 @@ class BoostedTable(TableData):
     max_epochs = 1
     batch_size = 1024
     optim = Optim(lr=0.0, weight_decay=0.0, schedule="constant")
+
+    search = Search(
+        {
+            "boosting.learning_rate": log(0.02, 0.3),
+            "boosting.iterations": log(50, 500),
+            "boosting.leaves": log(7, 127),
+            "boosting.min_leaf": log(2, 60),
+            "boosting.l2": uniform(0.0, 3.0),
+        },
+        trials=60,
+    )
 
     boosting: Boosting = Boosting()
     """How the trees grow."""

@@ -1,11 +1,11 @@
-"""What all experiments on tables share: the data, the columns to predict, and a recipe for each model."""
+"""What all experiments on tables share: the data, and the columns to predict."""
 
 from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
-from src import datamodules, models, tasks
-from src.experiment import Columns, Csv, DataSpec, Experiment, Optim, Perceptron, TablePrep, TargetKind
+from src import datamodules
+from src.experiment import Columns, Csv, Experiment, Optim, TablePrep, TargetKind
 
 AnyTable = TypeVar("AnyTable", bound="datamodules.Table")
 
@@ -83,41 +83,3 @@ class SeveralTargets(TableData):
 
     def target_columns(self) -> tuple[str, ...]:
         return self.target
-
-
-class DeepTable(TableData):
-    """The recipe of the multilayer perceptrons."""
-
-    max_epochs = 40
-    batch_size = 128
-    grad_clip = 1.0
-    prep = TablePrep(clip=0.005)
-    optim = Optim(lr=3e-3, weight_decay=0.1, warmup=0.05)
-
-    mlp: Perceptron = Perceptron(bins=16)
-    """Layers, widths and how numbers and categories are taken in."""
-
-    def bins(self) -> int:
-        return self.mlp.bins
-
-    def task(self, spec: DataSpec) -> tasks.Task:
-        objective = self.objective(spec)
-        model = models.MLP(spec, objective.num_outputs, self.mlp, weights=self.weights)
-        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim)
-
-
-class SolvedTable(TableData):
-    """The recipe of the linear models: solved, then an epoch of steps that change little."""
-
-    max_epochs = 1
-    batch_size = 128
-    optim = Optim(lr=1e-5, weight_decay=0.0)
-
-    solve: bool = True
-    """Start from the solution in closed form, or by L-BFGS; else from zeros."""
-
-    def task(self, spec: DataSpec) -> tasks.Task:
-        objective = self.objective(spec)
-        model = models.Linear(spec, objective.num_outputs, weights=self.weights)
-        cached = "start" if self.solve else "no"
-        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features=cached)

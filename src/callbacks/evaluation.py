@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,10 +45,16 @@ class Evaluation(Callback):
         self.record, self.datamodule, self.objective = record, datamodule, objective
         self.tensorboard_logger = tensorboard_logger
         self.rows: list[dict[str, Tensor]] = []
+        self.began = 0.0
 
     def _collect(self, outputs: Any) -> None:
         if isinstance(outputs, Mapping) and {"index", "target"} < outputs.keys():
             self.rows.append({name: value.cpu() for name, value in outputs.items() if name != "loss"})
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.began = time.perf_counter()
+
+    on_test_start = on_validation_start
 
     def on_validation_batch_end(
         self,
@@ -83,6 +90,8 @@ class Evaluation(Callback):
         columns = gather(self.rows, trainer.world_size)
         self.rows = []
         if columns and trainer.is_global_zero:
+            seconds = time.perf_counter() - self.began
+            self.record.update(predicted_per_s=round(len(columns["index"]) / seconds, 2))
             self.leave(split, columns)
 
     def leave(self, split: str, columns: dict[str, np.ndarray]) -> None:

@@ -1,3 +1,8 @@
+from .ablate import AblateFlags as AblateFlags
+from .ablate import ablate as ablate
+from .ablate import parse_ablate as parse_ablate
+from .auto import AutoFlags as AutoFlags
+from .auto import auto as auto
 from .card import CardFlags as CardFlags
 from .card import card as card
 from .explain import ExplainFlags as ExplainFlags
@@ -15,3 +20,5 @@ from .parser import load as load
 from .parser import parse as parse
 from .parser import parse_check as parse_check
 from .parser import read_flags as read_flags
+from .search import parse_search as parse_search
+from .search import search as search

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +18,8 @@ from src.configs.errors import InputError
 from src.datamodules import DataModule, Fold
 from src.experiment import Experiment
 from src.runs import records, summary
+from src.studies.ablation.ablate import ablate
+from src.studies.ablation.design import Ablation
 from src.studies.cross_validation import cross_validate
 from src.studies.ensemble import ensemble
 from src.studies.reproduce import reproduce
@@ -46,7 +49,9 @@ def run_all(experiments: Sequence[Experiment], flags: RunFlags) -> int:
                 print(flush=True)
             try:
                 if flags.dry_run:
-                    folds = records.load(flags.resume).get("folds") if flags.resume else flags.folds
+                    before = records.load(flags.resume) if flags.resume else {}
+                    refuse_search(before, flags)
+                    folds = before.get("folds", flags.folds)
                     plan(experiment, Fold(1, folds) if folds else None)
                 elif flags.reproduce:
                     failed += not reproduce(flags.reproduce, experiment, options_of(flags))
@@ -78,11 +83,20 @@ def train(experiment: Experiment, flags: RunFlags) -> Path:
     """
     options = options_of(flags)
     before = records.load(flags.resume) if flags.resume else {}
+    refuse_search(before, flags)
     if folds := before.get("folds", flags.folds):
         return cross_validate(experiment, folds, options)
     if members := before.get("ensemble", flags.ensemble):
         return ensemble(experiment, members, options)
+    if "ablation" in before:
+        return ablate(Ablation.of(experiment, before), options)
     return run(experiment, options)
+
+
+def refuse_search(before: Mapping[str, Any], flags: RunFlags) -> None:
+    """Raise an InputError where the run to go on with is a search."""
+    if "search" in before:
+        raise InputError(f"--resume {flags.resume}: a search. Go on with it by search.py --resume {flags.resume}.")
 
 
 def options_of(flags: RunFlags) -> RunOptions:

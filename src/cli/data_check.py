@@ -44,8 +44,10 @@ def check_data(requested: Experiment, flags: CheckFlags, target: str) -> int:
     seconds = time.monotonic() - started
     findings = report.worst_first()
     show(type(requested).__name__, datamodule, report, seconds)
+    found = as_json(datamodule, report, seconds)
+    data_checks.kept.keep(found)
     if flags.json:
-        write_json(flags.json, as_json(datamodule, report, seconds))
+        write_json(flags.json, found)
     listed = list(dict.fromkeys(entry for finding in findings for entry in finding.leave_out))
     if flags.fix:
         fix(requested, flags.list, listed, target)

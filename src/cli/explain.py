@@ -15,7 +15,6 @@ import tyro
 from src.cli.parser import NoColor
 from src.configs.errors import InputError
 from src.configs.explain import MethodName
-from src.resources.files import write_json
 from src.terminal import console
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from src.explain.explanation import Explanations
 
 COMMAND = shlex.join(["python", *sys.argv])
-FOLDER = "explanations"
-"""Of a run."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,7 @@ def explain(flags: ExplainFlags) -> int:
     """Explain, write the page and the numbers, and say what was found; return the exit code."""
     from src.explain import board
     from src.explain.explain import Explainer
+    from src.explain.kept import FOLDER
     from src.training.trainer import quieten
 
     quieten()
@@ -86,6 +84,8 @@ def explain(flags: ExplainFlags) -> int:
         keep(found, explainer)
         if flags.mistakes:
             board.show(flags.run, found)
+    except InputError as error:
+        found.notes.append(f"{error} The run's card and TensorBoard know nothing of this")
     except OSError as error:
         why = error.strerror or error
         found.notes.append(f"{flags.run}: cannot be written ({why}), so its card and TensorBoard know nothing of this")
@@ -115,7 +115,7 @@ def write(found: Explanations, explainer: Explainer, out: Path, asked: str) -> l
     from src.explain.global_view import figures
     from src.explain.numbers import write_numbers
 
-    overall = explainer.overall()
+    overall = explainer.overall(found.notes)
     head = page.Head.of_run(explainer.run, command=COMMAND, asked=asked)
     page.write(found, head, out, [] if overall is None else figures(overall))
     return [out, *write_numbers(found, out.with_suffix(""))]
@@ -123,16 +123,16 @@ def write(found: Explanations, explainer: Explainer, out: Path, asked: str) -> l
 
 def keep(found: Explanations, explainer: Explainer) -> None:
     """Keep the checks for the run's model card, where they are of its validation split."""
+    from src.explain import kept
+
     if explainer.own is None:
         return
     checks = found.checks
-    said = {
-        "method": found.method,
-        "lines": [f"{name}: {text}" for name, text in checks.lines().items()],
-        "warnings": checks.warnings,
-        "examples": checks.faithful.examples if checks.faithful else 0,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": COMMAND,
-    }
-    (explainer.run / FOLDER).mkdir(exist_ok=True)
-    write_json(explainer.run / FOLDER / "checks.json", said)
+    said = kept.Kept(
+        [f"{name}: {text}" for name, text in checks.lines().items()],
+        checks.warnings,
+        checks.faithful.examples if checks.faithful else 0,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        COMMAND,
+    )
+    kept.keep(explainer.run, found.method, said)

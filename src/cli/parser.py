@@ -119,17 +119,17 @@ def parse(argv: Sequence[str]) -> Command:
         InputError: an experiment that is not there, a flag that contradicts another.
         SystemExit: an unknown flag or value (exit code 2, with a suggestion) or --help (0), from tyro.
     """
-    targets, flags = _split(argv)
+    targets, flags = split(argv)
     if "--reproduce" in flags:
         return _parse_reproduce(targets, flags)
     if "--resume" in flags:
         return _parse_resume(targets, flags)
     if not targets:
-        print(f"{USAGE}\n\n{_listing()}")
+        print(f"{USAGE}\n\n{listing()}")
         raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
-    if _given(flags, "--seed") and _given(flags, "--seeds"):
+    if given(flags, "--seed") and given(flags, "--seeds"):
         raise InputError("--seed and --seeds: give one of the two.")
-    parsed = [_parse_one(load(target)(), RunFlags(), flags, f"run.py {target}") for target in targets]
+    parsed = [parse_one(load(target)(), RunFlags(), flags, f"run.py {target}") for target in targets]
     run_flags = parsed[0][1]
     apart = run_flags.ensemble or 1  # members have the seeds from a run's own on
     for one, next_ in pairwise(sorted(run_flags.seeds)):
@@ -141,13 +141,13 @@ def parse(argv: Sequence[str]) -> Command:
 
 def parse_check(argv: Sequence[str]) -> tuple[str, Experiment, CheckFlags]:
     """Parse the arguments of check_data.py: the experiment as named, itself, and the flags; errors as for `parse`."""
-    targets, flags = _split(argv)
+    targets, flags = split(argv)
     if len(targets) != 1:
         if targets:
             raise InputError(f"{' '.join(targets)}: name one experiment, whose data are to be checked.")
-        print(f"usage: check_data.py EXPERIMENT.py[:Name] [flags]\n\n{_listing()}")
+        print(f"usage: check_data.py EXPERIMENT.py[:Name] [flags]\n\n{listing()}")
         raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
-    experiment, own = _parse_one(load(targets[0])(), CheckFlags(), flags, f"check_data.py {targets[0]}")
+    experiment, own = parse_one(load(targets[0])(), CheckFlags(), flags, f"check_data.py {targets[0]}")
     if own.fix and own.list.exists() and own.list != experiment.quarantine:
         raise InputError(
             f"--list {own.list}: there already. To add to it, --quarantine {own.list}; else name another file."
@@ -155,7 +155,7 @@ def parse_check(argv: Sequence[str]) -> tuple[str, Experiment, CheckFlags]:
     return targets[0], experiment, own
 
 
-def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split into the experiments, which come first, and the flags. A glob's `__init__.py` is no experiment."""
     first = next((i for i, arg in enumerate(argv) if arg.startswith("-")), len(argv))
     flags = [part for flag in argv[first:] for part in _apart(flag)]
@@ -163,14 +163,14 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _apart(flag: str) -> list[str]:
-    return flag.split("=", 1) if flag.startswith(("--resume=", "--reproduce=")) else [flag]
+    return flag.split("=", 1) if flag.startswith(("--resume=", "--reproduce=", "--join=")) else [flag]
 
 
-def _given(flags: Sequence[str], name: str) -> bool:
+def given(flags: Sequence[str], name: str) -> bool:
     return any(flag == name or flag.startswith(f"{name}=") for flag in flags)
 
 
-def _parse_one(default: Experiment, own: Flags, flags: Sequence[str], prog: str) -> tuple[Experiment, Flags]:
+def parse_one(default: Experiment, own: Flags, flags: Sequence[str], prog: str) -> tuple[Experiment, Flags]:
     """Parse fields and the script's own flags together; `name=""` joins the two groups without a prefix."""
     kind: Any = type(default)
     of_script: Any = type(own)
@@ -196,8 +196,8 @@ def _description(kind: type[Experiment]) -> str:
 
 def _parse_resume(targets: Sequence[str], flags: list[str]) -> Command:
     """`[EXPERIMENT] --resume RUN [flags]`: the run's own experiment and fields, changed by the flags given."""
-    before = _recorded(targets, flags, "--resume")
-    experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
+    before = recorded(targets, flags, "--resume")
+    experiment, run_flags = parse_one(before, RunFlags(), flags, "run.py")
     if run_flags.seeds or experiment.seed != before.seed:
         raise InputError("--resume goes on with the run's own seed; leave --seed and --seeds out.")
     if run_flags.folds is not None:
@@ -209,14 +209,14 @@ def _parse_resume(targets: Sequence[str], flags: list[str]) -> Command:
 
 def _parse_reproduce(targets: Sequence[str], flags: list[str]) -> Command:
     """`[EXPERIMENT] --reproduce RUN`: the run's own experiment and fields, and no others."""
-    before = _recorded(targets, flags, "--reproduce")
-    experiment, run_flags = _parse_one(before, RunFlags(), flags, "run.py")
+    before = recorded(targets, flags, "--reproduce")
+    experiment, run_flags = parse_one(before, RunFlags(), flags, "run.py")
     if run_flags.seeds or run_flags.folds or run_flags.ensemble or run_flags.resume or experiment != before:
         raise InputError("--reproduce takes every field from the run; of the other flags only --test goes with it.")
     return Command([experiment], run_flags)
 
 
-def _recorded(targets: Sequence[str], flags: list[str], name: str) -> Experiment:
+def recorded(targets: Sequence[str], flags: list[str], name: str) -> Experiment:
     """Return the experiment of the run that the flag names, with its fields; its file is imported if it is named."""
     at = flags.index(name)
     if at + 1 == len(flags):
@@ -239,7 +239,7 @@ def experiment_of(run: Path) -> Experiment:
         return load(record["experiment"]).from_json(record["fields"])
 
 
-def _listing() -> str:
+def listing() -> str:
     """Return a line for each experiment file: its docstring's first line, read without importing it."""
     lines = []
     for path in sorted((files.ROOT / "experiments").glob("*.py")):

@@ -33,6 +33,16 @@ class Domain:
         """Return values of the domain; where the field can have these, it can have all."""
         raise NotImplementedError
 
+    def text(self) -> str:
+        """Return the domain as --search takes it, and with which values of another field it is searched."""
+        if self.condition is None:
+            return self._values()
+        field, values = self.condition
+        return f"{self._values()}, where {field} is {' or '.join(map(str, values))}"
+
+    def _values(self) -> str:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Range(Domain):
@@ -52,6 +62,9 @@ class Range(Domain):
     def ends(self) -> tuple[Value, ...]:
         return self.low, self.high
 
+    def _values(self) -> str:
+        return f"{self.low:g}..{self.high:g}{':log' if self.log else ''}"
+
 
 @dataclass(frozen=True)
 class Choice(Domain):
@@ -65,6 +78,9 @@ class Choice(Domain):
 
     def ends(self) -> tuple[Value, ...]:
         return self.values
+
+    def _values(self) -> str:
+        return ",".join(map(str, self.values))
 
 
 def uniform(low: float, high: float) -> Range:
@@ -140,7 +156,9 @@ class Search:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Search:
-        return cls(**{**values, "space": {name: _domain(domain) for name, domain in values["space"].items()}})
+        """Return the search that `to_json` has returned; what stands beside it in a record is left out."""
+        space = {name: _domain(domain) for name, domain in values["space"].items()}
+        return cls(space, **{name: values[name] for name in ("trials", "sampler", "pruner")})
 
 
 def _checked(experiment: object, name: str, domain: Domain) -> Domain:

@@ -1,9 +1,11 @@
 from . import findings as findings
 from . import given_away as given_away
 from . import images as images
+from . import kept as kept
 from . import labels as labels
 from . import marks as marks
 from . import numbers as numbers
+from . import survey as survey
 from . import tables as tables
 from . import texts as texts
 from . import words as words

@@ -101,6 +101,8 @@ class Finding:
     """What it is about, the worst first."""
     leave_out: tuple[Entry, ...] = ()
     """What --fix puts on the list."""
+    about: tuple[Entry, ...] = ()
+    """Each example that is doubted, and why, where a finding is about single ones: for `explain.py`."""
 
 
 @dataclass
@@ -145,12 +147,14 @@ def across_splits(examples: Examples, pairs: Iterable[Pair], what: str) -> list[
     where = ", ".join(f"{count} of {split}" for split, count in late.items())
     shown = [f"{examples.name(p.late)} = {examples.name(p.early)} ({p.how}{_labels(examples, p)})" for p in of]
     reasons = {p.early: f"{p.how} as {examples.name(p.late)}" for p in reversed(of)}
+    doubted = tuple(examples.entry(position, why) for position, why in sorted(reasons.items()))
     return [
         Finding(
             f"{what} that an earlier split has too, the same or nearly, which flatters the score: {where}",
             wrong=True,
             examples=tuple(shown),
-            leave_out=tuple(examples.entry(position, why) for position, why in sorted(reasons.items())),
+            leave_out=doubted,
+            about=doubted,
         )
     ]
 

@@ -41,11 +41,17 @@ def thumbnails(datamodule: DataModule, split: str) -> tuple[np.ndarray, np.ndarr
     for start in range(0, size, CHUNK):
         images = datamodule.examples(split, range(start, min(start + CHUNK, size)))
         assert isinstance(images, torch.Tensor)
-        small = F.adaptive_avg_pool2d(images.float(), SIDE)
-        small = small if small.shape[1] == 3 else small[:, :1]
-        grey.append((rgb_to_grayscale(small) if small.shape[1] == 3 else small)[:, 0].numpy())
-        coloured.append(small.round().to(torch.uint8).numpy())
+        for all_images, found in zip((grey, coloured), small(images), strict=True):
+            all_images.append(found)
     return np.concatenate(grey), np.concatenate(coloured)
+
+
+def small(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return images, uint8 [images, channels, height, width], as `thumbnails` does."""
+    pixels = F.adaptive_avg_pool2d(images.float(), SIDE)
+    pixels = pixels if pixels.shape[1] == 3 else pixels[:, :1]
+    grey = rgb_to_grayscale(pixels) if pixels.shape[1] == 3 else pixels
+    return grey[:, 0].numpy(), pixels.round().to(torch.uint8).numpy()
 
 
 def hashes(images: np.ndarray) -> np.ndarray:

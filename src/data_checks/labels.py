@@ -82,18 +82,20 @@ def wrong_classes(examples: Examples, evidence: Evidence) -> tuple[str, list[Fin
     said = f"labels: {evidence.name}, fitted to four fifths at a time, is right for {right:.1%} of the rest"
     if not len(worst):
         return said, []
-    lines = [
-        f"{examples.name(int(rows[i]))} labelled {examples.label(int(rows[i]))}, "
+    reasons = {
+        int(rows[i]): f"labelled {examples.label(int(rows[i]))}, "
         f"looks like {examples.classes[kept[prob[i].argmax()]]} ({prob[i].max():.3f})"
         for i in worst
-    ]
+    }
     sure = [
         examples.entry(int(rows[i]), f"likely not {examples.label(int(rows[i]))} ({given[i]:.3f})")
         for i in worst
         if given[i] <= SURE and examples.split_of(int(rows[i])) == "train"
     ]
     title = f"labels that are likely wrong, or hard: {len(worst)} of {len(rows)}"
-    return said, [Finding(title, examples=tuple(lines), leave_out=tuple(sure))]
+    lines = tuple(f"{examples.name(position)} {why}" for position, why in reasons.items())
+    about = tuple(examples.entry(position, why) for position, why in reasons.items())
+    return said, [Finding(title, examples=lines, leave_out=tuple(sure), about=about)]
 
 
 def wrong_numbers(examples: Examples, evidence: Evidence) -> tuple[str, list[Finding]]:
@@ -117,12 +119,11 @@ def wrong_numbers(examples: Examples, evidence: Evidence) -> tuple[str, list[Fin
     predicted = (scaled - error) * deviation + mean
     predicted = np.exp(predicted) if log else predicted
     worst = odd[off[odd].argsort(kind="stable")[::-1]]
-    lines = [
-        "{}: {}, predicted {}".format(examples.name(int(i)), *shown.apart(float(values[i]), float(predicted[i])))
-        for i in worst
-    ]
+    reasons = {int(i): "{}, predicted {}".format(*shown.apart(float(values[i]), float(predicted[i]))) for i in worst}
     title = f"targets far from what the other rows let expect, slips or rare cases: {len(odd)}"
-    return said, [Finding(title, examples=tuple(lines))]
+    lines = tuple(f"{examples.name(position)}: {why}" for position, why in reasons.items())
+    about = tuple(examples.entry(position, f"target {why}") for position, why in reasons.items())
+    return said, [Finding(title, examples=lines, about=about)]
 
 
 def out_of_fold(evidence: Evidence, rows: np.ndarray, target: np.ndarray, folds: Any, method: str) -> np.ndarray:

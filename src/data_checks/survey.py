@@ -42,13 +42,13 @@ def check(experiment: Experiment, datamodule: DataModule, task: Task) -> Report:
         report.add("nothing else: these data show no examples", [])
         return report
     if isinstance(datamodule.examples("train", [0]), torch.Tensor):
-        _images(report, examples, datamodule, experiment, task, tiny=_side(datamodule) <= TINY)
+        _images(report, examples, datamodule, experiment, task, tiny=side(datamodule) <= TINY)
     else:
         _texts(report, examples, datamodule)
     return report
 
 
-def _side(datamodule: DataModule) -> int:
+def side(datamodule: DataModule) -> int:
     """Return the side of images in their files, where all are tiny; else that of what the model sees."""
     if isinstance(datamodule, ImageFiles):
         return TINY + 1  # files of any size

@@ -47,6 +47,7 @@ class Graph(Exportable):
         names: what a batch of one preparation has, in order, such as tokens and mask.
         calibration: of the run, as its record has it.
         longest: tokens of the longest text that the preparation leaves; 0 for other inputs.
+        shares: of the tasks in the mean; None: all the same.
     """
 
     thresholds: Tensor
@@ -58,9 +59,11 @@ class Graph(Exportable):
         names: Sequence[str],
         calibration: Mapping[str, Any],
         longest: int = 0,
+        shares: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.tasks = nn.ModuleList(tasks)
+        self.shares = shares or [1 / len(tasks)] * len(tasks)
         self.preparation_of, self.names, self.objective = preparation_of, names, tasks[0].objective
         places = [(name, at) for at in range(max(preparation_of) + 1) for name in names]
         self.input_names = [name_of(name, at) for name, at in places]
@@ -81,7 +84,8 @@ class Graph(Exportable):
         ]
         predicted = each[0]
         if len(each) > 1:
-            predicted = {name: torch.stack([one[name] for one in each]).mean(0) for name in predicted}
+            shared = list(zip(self.shares, each, strict=True))
+            predicted = {name: torch.stack([share * one[name] for share, one in shared]).sum(0) for name in predicted}
         match self.objective.spec.target.kind:
             case "single_label":
                 return self._classes(predicted["prob"])

@@ -79,13 +79,14 @@ def take_apart(run: Path, data_dir: Path | None = None) -> Parts:
         experiments.append(experiment)
     names = {"image": ("image",), "text": ("tokens", "mask"), "table": ("numbers", "categories")}[preparations[0].kind]
     longest = max(how.prep.max_length if isinstance(how, TextPreparation) else 0 for how in preparations)
-    graph = Graph(tasks, preparation_of, names, record.get("calibration", {}), longest)
+    graph = Graph(tasks, preparation_of, names, record.get("calibration", {}), longest, record.get("shares"))
     experiment = moved_to(experiments[0], data_dir)
     return Parts(run, record, members, experiment, preparations, graph)
 
 
 def require_done(run: Path, record: Mapping[str, Any]) -> None:
-    """Raise an InputError where a run is at work, has failed or was stopped."""
+    """Raise an InputError where a run is at work, has failed or was stopped, or is a search."""
+    records.refuse_study(run, record, "Export")
     if (now := state.state_of(run, record)) == "done":
         return
     way_out = "Wait for it" if now == "running" else f"Go on with it: run.py --resume {run}"

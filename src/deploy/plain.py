@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from typing_extensions import override
 
 from src.configs.errors import InputError
-from src.configs.spec import DataSpec
 from src.datamodules import DataModule
 from src.deploy import parity
 from src.deploy.certificate import NO_PREPARATION
@@ -27,8 +26,7 @@ from src.deploy.speed import in_turns
 from src.deploy.worked import FOLDER
 from src.experiment import Experiment
 from src.inference.own_data import moved_to, require_same_data
-from src.inference.predictor import load_best
-from src.loading import load
+from src.inference.predictor import load_module
 from src.runs import records, state
 from src.tasks import Task
 from src.terminal.progress import counted
@@ -109,10 +107,7 @@ class PlainSource(Source):
             raise InputError(
                 f"{run}: modules of your own are exported one by one. Name one of its children: {children[0]}"
             )
-        with records.explain_record_errors(run, record):
-            experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
-        module = experiment.task(records.spec_of(record) if "spec" in record else DataSpec())
-        load_best(run, record, module)
+        experiment, module = load_module(run)
         if not has(module, "forward"):
             raise InputError(
                 f"{run}: {type(module).__name__} has no forward(), which is what is exported. Write one that returns "

@@ -42,6 +42,11 @@ class Checks:
     """Agreement with the explanation of the same input, changed a little; None as for `cascade`."""
     completeness: float | None = None
     """Largest share by which the values miss what they have to add up to; None where the method promises nothing."""
+    enforced: bool = False
+    """Whether the method makes the values add up, whatever they are worth."""
+    drawn: float | None = None
+    """Largest Monte-Carlo standard error of a value, as a share of the spread of its example's values; None where
+    nothing was drawn at random."""
     empty: int = 0
     """Explanations whose values are all 0, so that nothing follows from them."""
     doubts: list[str] = field(default_factory=list)
@@ -90,7 +95,13 @@ class Checks:
         if self.stable is not None:
             lines["stable"] = f"after a small change of the input they agree {self.stable:.2f}"
         if self.completeness is not None:
-            lines["complete"] = f"the values add up to the answer's difference within {self.completeness:.2%}"
+            how = ", which this method enforces" if self.enforced else ""
+            lines["complete"] = f"the values add up to the answer's difference within {self.completeness:.2%}{how}"
+        if self.drawn is not None:
+            lines["drawn"] = (
+                f"a value's standard error, of the method's own random draws, is up to {self.drawn:.1%} of the spread "
+                "of its example's values"
+            )
         return lines
 
 
@@ -185,3 +196,14 @@ def completeness(found: Sequence[Attribution]) -> float | None:
         if one.sums_to is not None
     ]
     return float(max(shares)) if shares else None
+
+
+def drawn(found: Sequence[Attribution]) -> float | None:
+    """Return the largest Monte-Carlo standard error of a value as a share of the spread of its example's values, the
+    largest minus the smallest; None where nothing was drawn."""
+    shares = [
+        float(one.error.max() / np.ptp(one.values))
+        for one in found
+        if one.error is not None and one.error.any() and np.ptp(one.values)
+    ]
+    return max(shares, default=None)

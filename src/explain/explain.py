@@ -13,7 +13,7 @@ from src.configs.explain import MethodName
 from src.datamodules import DataModule, PredictionInput, Table
 from src.explain import images, tables, texts
 from src.explain.boosting import Boosted, Boosting
-from src.explain.checks import Checks, by_chance, can_be_compared, cascade, completeness, stability
+from src.explain.checks import Checks, by_chance, can_be_compared, cascade, completeness, drawn, stability
 from src.explain.clock import Clock
 from src.explain.doubts import doubts, read_predictions
 from src.explain.example import Example
@@ -21,7 +21,7 @@ from src.explain.explanation import Explanation, Explanations, Kind
 from src.explain.faithfulness import faithfulness
 from src.explain.images import ImageExample
 from src.explain.method import Attribution, Method
-from src.explain.methods import METHODS, UNSIGNED, WORDS, default_method, unit
+from src.explain.methods import METHODS, UNSIGNED, default_method, described, unit
 from src.explain.neighbours import TrainingFeatures, nearest, words_of
 from src.explain.overall import Overall, overall
 from src.explain.subject import Subject
@@ -74,15 +74,21 @@ class Explainer:
         budget: float | None = None,
     ) -> None:
         self.clock = Clock(budget)
+        records.refuse_study(run, records.load(run), "Explain")
         if children := state.children(run):
             raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
         self.run, self.data_dir, self.record = run, data_dir, records.load(run)
         try:
             self.experiment, self.spec, task = predictor.load_run(run)
+            datamodule: Any = predictor.restored(run, self.experiment)
         except predictor.OwnParts as error:
-            raise predictor.OwnParts(f"{error} captum.attr explains any module: see docs/explain.md.") from error
+            raise predictor.OwnParts(
+                f"{error} captum explains any module: "
+                f"captum.attr.IntegratedGradients(leyden.load({str(run)!r}).model()).attribute(inputs, target=1), with "
+                "inputs as its forward takes them; or FeatureAblation, Occlusion, Saliency, LayerGradCam. See "
+                "docs/explain.md."
+            ) from error
         self.subject = Subject(task, self.record.get("calibration", {}).get("temperature", 1.0))
-        datamodule: Any = predictor.restored(run, self.experiment)
         self.kind: Kind = datamodule.preparation(self.spec).kind
         there: list[MethodName] = [*METHODS[self.kind], *(["tree-shap"] if self.kind == "table" else [])]
         self.name: MethodName = method or default_method(self.kind, task.model)
@@ -163,11 +169,21 @@ class Explainer:
                 example.id, example.expected = id, target
         return read
 
-    def overall(self) -> Overall | None:
-        """Return what the run looks at over its validation split; None for images and texts."""
-        if self.kind != "table" or self.clock.is_up(0.9):
+    def overall(self, notes: list[str]) -> Overall | None:
+        """Return what the run looks at over its validation split; None for images and texts, or without time for it.
+
+        Args:
+            notes: gets what was left out.
+        """
+        if self.kind != "table":
             return None
-        return overall(self.subject, self.table, self.target)
+        left_out: Sequence[str] = ("permutation importance and partial dependence",)
+        found = None
+        if not self.clock.is_up(0.9):
+            found = overall(self.subject, self.table, self.target, enough=lambda: self.clock.is_up(1))
+            left_out = found.left_out
+        notes += [f"left out, {what}: the budget of {self.clock.budget:g} s was spent" for what in left_out]
+        return found
 
     def explain(self, read: Read) -> Explanations:
         """Explain inputs, and check the method.
@@ -202,24 +218,13 @@ class Explainer:
             explanations = [replace(one, neighbours=its) for one, its in zip(explanations, near, strict=True)]
         return Explanations(
             explanations,
-            self.described(examples[0]),
+            described(self.name, self.subject, examples[0], self.target),
             checks,
             read.errors,
             notes,
             signed=self.name not in UNSIGNED,
             unit=unit(self.name, classes=bool(self.subject.classes)),
         )
-
-    def described(self, example: Example) -> str:
-        """Return the method in words, with the layer that it looks at and what is explained."""
-        where = f", {self.subject.maps(example.tensors)}" if self.name == "grad-cam" else ""
-        what = ", for the number that is predicted"
-        if self.subject.classes:
-            what = ", for " + ("the likeliest class" if self.target is None else f"class {self._class(self.target)}")
-        return WORDS[self.name] + where + ("" if self.name == "attention-rollout" else what)
-
-    def _class(self, target: int) -> str:
-        return self.subject.classes[target]
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return what is explained of each example."""
@@ -244,7 +249,7 @@ class Explainer:
         elif isinstance(example, TableExample):
             given |= {"cells": example.cells, "quantiles": example.quantiles}
         answer = self.subject.answer(example, target)
-        name = self._class(target) if self.subject.classes else "prediction"
+        name = self.subject.classes[target] if self.subject.classes else "prediction"
         return Explanation(example.id, self.kind, name, answer, values, expected=example.expected, **given)
 
     def _checks(
@@ -272,6 +277,8 @@ class Explainer:
         checks = Checks(
             faithful,
             completeness=completeness([*shown, *found]),
+            enforced=any(one.enforced for one in found),
+            drawn=drawn([*shown, *found]),
             empty=sum(not one.values.any() for one in found),
             doubts=doubtful,
         )

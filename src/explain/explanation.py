@@ -31,7 +31,8 @@ class Neighbour:
     shown: np.ndarray | str
     """An image, uint8 [height, width, 3]; the text; or the row's cells, joined."""
     finding: str = ""
-    """What is odd about it: the same as the input, or of another class than the training examples nearest to it."""
+    """What is odd about it: the same as the input, of another class than the training examples nearest to it, or what
+    the data check said of it."""
 
 
 @dataclass(frozen=True, eq=False)

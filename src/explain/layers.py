@@ -84,7 +84,7 @@ def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
 
     For images of the size that a network is made for, that is the last convolution, with its norm and activation; of a
     transformer the tokens that go into the last attention: behind it, a network that reads the class token alone
-    depends on no other.
+    depends on no other. Layers within attention, such as queries, are taken only where there is nothing else.
 
     Args:
         network: to look at.
@@ -115,18 +115,26 @@ def last_maps(network: nn.Module, tensors: tuple[Tensor, ...]) -> Layer:
     finally:
         for hook in hooks:
             hook.remove()
-    candidates = [layer for layer in candidates if layer.layout == "tokens" or {*layer.side} - tokens]  # no attention
+    candidates = [one for one in candidates if one.layout == "tokens" or not tokens & {*one.side}]  # no attention map
     finest = max((min(layer.side) for layer in candidates), default=0)
     candidates = [layer for layer in candidates if min(layer.side) >= min(PLACES, finest)]
-    width = candidates[-1].channels if candidates else 0
-    for layer in reversed(candidates):
-        inner = layer.layout == "tokens" and layer.channels != width  # queries and keys, hidden units
-        if not inner and _matters(network, tensors, layer):
-            return layer
+    attentions = tuple(f"{name}." for name, module in network.named_modules() if name and _is_attention(module))
+    within = [layer for layer in candidates if layer.name.startswith(attentions)]  # queries, keys, values
+    for layers in ([layer for layer in candidates if layer not in within], within):
+        for layer in reversed(layers):
+            hidden = layer.layout == "tokens" and layer.channels != layers[-1].channels  # units of an MLP
+            if not hidden and _matters(network, tensors, layer):
+                return layer
     raise InputError(
         f"--method grad-cam: {type(network).__name__} has no convolution and no tokens, so no maps of the image. Take "
         "integrated-gradients, occlusion or saliency."
     )
+
+
+def _is_attention(module: nn.Module) -> bool:
+    """Return whether a module is attention, which timm and transformers have in the class's name."""
+    name = type(module).__name__.lower()
+    return "attn" in name or "attention" in name
 
 
 def _layout(output: Tensor, image: tuple[int, ...]) -> tuple[Layout, tuple[int, int], int] | None:

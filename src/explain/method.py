@@ -19,6 +19,8 @@ class Attribution(NamedTuple):
     """Monte-Carlo standard error of each value, where the method draws at random."""
     sums_to: float | None = None
     """What the values have to add up to, where the method promises that: the answer's difference from a baseline."""
+    enforced: bool = False
+    """Whether the method makes them add up, so that the sum shows no more than that the arithmetic is right."""
 
 
 class Method(Protocol):

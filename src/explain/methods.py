@@ -6,8 +6,10 @@ from torch import nn
 
 from src.configs.explain import MethodName
 from src.explain import images, perturbation, shapley, table_gradients, text_gradients, texts
+from src.explain.example import Example
 from src.explain.explanation import Kind
 from src.explain.method import Method
+from src.explain.subject import Subject
 
 METHODS: dict[Kind, dict[MethodName, Method]] = {
     "image": {
@@ -45,6 +47,22 @@ WORDS: dict[MethodName, str] = {
 """What the methods are called where people read of them."""
 UNSIGNED = ("saliency", "attention-rollout")
 """Methods that tell where a network looks, not what for."""
+
+
+def described(name: MethodName, subject: Subject, example: Example, target: int | None) -> str:
+    """Return a method in words, with the layer that it looks at and what is explained.
+
+    Args:
+        name: of the method.
+        subject: the network.
+        example: one that is explained.
+        target: class or label that is explained of all; None for the likeliest of each.
+    """
+    where = f", {subject.maps(example.tensors)}" if name == "grad-cam" else ""
+    what = ", for the number that is predicted"
+    if subject.classes:
+        what = ", for " + ("the likeliest class" if target is None else f"class {subject.classes[target]}")
+    return WORDS[name] + where + ("" if name == "attention-rollout" else what)
 
 
 def default_method(kind: Kind, network: nn.Module) -> MethodName:

@@ -11,9 +11,11 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from src import data_checks
 from src.datamodules import DataModule, Table
 from src.datamodules.capabilities import ShowsExamples
 from src.datamodules.tables.cells import words
+from src.explain.alike import nearly_alike
 from src.explain.example import Example
 from src.explain.explanation import Neighbour
 from src.explain.subject import AT_ONCE, Subject
@@ -50,6 +52,7 @@ class TrainingFeatures:
         enough: says whether the time is up; one batch at least is looked at.
 
     Attributes:
+        checked: id -> what the data check said of a training example; empty where it has not seen these data.
         positions: in the training split, int64 [points].
         points: float32 [points, features].
         notes: what was left out.
@@ -58,6 +61,7 @@ class TrainingFeatures:
     def __init__(self, subject: Subject, datamodule: DataModule, enough: Callable[[], bool] = lambda: False) -> None:
         self.datamodule = datamodule
         self.positions, self.points, self.notes = np.zeros(0, np.int64), np.zeros((0, 0), np.float32), list[str]()
+        self.checked: dict[str, str] = {}
         if not isinstance(subject.network, HasFeatures):
             name = type(subject.network).__name__
             self.notes.append(f"no training examples are shown: {name} has no `features` to compare them by")
@@ -74,6 +78,13 @@ class TrainingFeatures:
             found.append(_features(subject, _tensors(subject, batch)))
         self.points = np.concatenate(found)
         self.positions = order[: len(self.points)]
+        checked = data_checks.kept.of_training(datamodule)
+        self.checked |= checked or {}
+        if checked is None:
+            self.notes.append(
+                "scripts/check_data.py has not seen these data: what it finds wrong with a training example would "
+                "stand beside it"
+            )
         if len(self.points) < count:
             self.notes.append(f"neighbours are the nearest of {len(self.points):,} of {count:,} training examples")
 
@@ -153,16 +164,23 @@ def _described(
     data = train.datamodule
     positions = train.positions[rows].tolist()
     ids, targets = data.ids("train"), words_of(subject, data.targets("train")[positions])
+    shown = [train.shown(position) for position in positions]
+    nearly = nearly_alike(data, example, shown)
     found: list[Neighbour] = []
-    for row, position, target, similarity in zip(rows, positions, targets, similarities, strict=True):
+    for place, (row, position, similarity) in enumerate(zip(rows, positions, similarities, strict=True)):
         findings: list[str] = []
-        if similarity >= ALIKE:
-            same = _equal(example.tensors, train.tensors(subject, position))
-            findings.append("the same as the input" if same else "the network can hardly tell it from the input")
+        if similarity >= ALIKE and _equal(example.tensors, train.tensors(subject, position)):
+            findings.append("the same as the input")
+        elif place in nearly:
+            findings.append(f"nearly a copy of the input: {nearly[place]}")
+        elif similarity >= ALIKE:
+            findings.append("the network can hardly tell it from the input")
         if row in doubtful:
             findings.append(f"{doubtful[row]}: perhaps mislabelled")
+        if said := train.checked.get(str(ids[position])):
+            findings.append(f"data check: {said}")
         name = printable(str(ids[position]))
-        found.append(Neighbour(name, target, similarity, train.shown(position), "; ".join(findings)))
+        found.append(Neighbour(name, targets[place], similarity, shown[place], "; ".join(findings)))
     return tuple(found)
 
 

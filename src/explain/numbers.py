@@ -16,8 +16,9 @@ def write_numbers(explanations: Explanations, path_without_suffix: Path) -> list
     """Write the numbers, whole or not at all, and return the files.
 
     Of texts and tables it is a CSV with a row for each word or column: id, target and answer, then the columns of
-    `Explanation.table`. Of images it is an NPZ: 'ids', 'targets' and 'answers' [images], and 'map_0', 'map_1', ...,
-    float32 [height, width], in the same order. It loads with `allow_pickle=False`.
+    `Explanation.table` and the unit of its attributions, '' where their order alone means something. Of images it is an
+    NPZ: 'ids', 'targets' and 'answers' [images], and 'map_0', 'map_1', ..., float32 [height, width], in the same order,
+    and 'unit'. It loads with `allow_pickle=False`.
 
     Args:
         explanations: of inputs of one kind.
@@ -42,6 +43,7 @@ def _rows(explanations: Explanations) -> pd.DataFrame:
         table.insert(0, "answer", each.answer)
         table.insert(0, "target", each.target)
         table.insert(0, "id", printable(each.id))
+        table["unit"] = explanations.unit
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -54,6 +56,7 @@ def _maps(explanations: Explanations) -> bytes:
         ids=np.array([printable(each.id) for each in explanations]),
         targets=np.array([each.target for each in explanations]),
         answers=np.array([each.answer for each in explanations], np.float64),
+        unit=np.array(explanations.unit),
         **maps,  # pyright: ignore[reportArgumentType]
     )
     return file.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +78,21 @@ class Overall:
     target: str
     """The class or label whose probability the lines show; 'prediction' for a number."""
     importances: tuple[Importance, ...]
-    """Of all columns, those that are worth most first."""
+    """Of the columns that were shuffled, those that are worth most first."""
     dependences: tuple[Dependence, ...]
     """Of the columns that are worth most."""
+    left_out: tuple[str, ...] = ()
+    """What there was no time for."""
 
 
 def overall(
-    subject: Subject, datamodule: Table, target: int | None = None, *, repeats: int = REPEATS, seed: int = 0
+    subject: Subject,
+    datamodule: Table,
+    target: int | None = None,
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Overall:
     """Look at the validation split of a table's run, `MOST_ROWS` of it at the most.
 
@@ -95,6 +103,7 @@ def overall(
             commonest.
         repeats: times that each column is shuffled.
         seed: of the shuffling.
+        enough: says whether the time is up; one column at least is shuffled.
     """
     spec, count = subject.spec, len(datamodule.targets("val"))
     target = _asked(spec) if target is None else target
@@ -105,17 +114,27 @@ def overall(
     base = split.score(split.numbers, split.categories)
     importances: dict[str, Importance] = {}
     for place, column in enumerate(columns):
+        if importances and enough():
+            break
         shuffled = [split.with_cells_of(generator.permutation(len(rows)), place) for _ in range(repeats)]
         drops = [base - split.score(*tensors) for tensors in shuffled]
         importances[column.name] = Importance(column.name, float(np.mean(drops)), _interval(drops))
     ranked = sorted(importances.values(), key=lambda one: -one.drop)
     top = [next(i for i, column in enumerate(columns) if column.name == one.column) for one in ranked[:TOP]]
-    found = [split.dependence(columns[place], place, target) for place in top]
+    found: list[Dependence] = []
+    for place in top:
+        if enough():
+            break
+        found.append(split.dependence(columns[place], place, target))
     shown = spec.classes[target] if spec.classes else "prediction"
     metric = METRICS[spec.target.kind]
-    return Overall(
-        metric, base, len(rows), repeats, shown, tuple(ranked), tuple(one for one in found if len(one.grid) > 1)
-    )
+    left_out: list[str] = []
+    if len(ranked) < len(columns):
+        left_out.append(f"the importance of the last {len(columns) - len(ranked)} of {len(columns)} columns")
+    if len(found) < len(top):
+        left_out.append(f"the partial dependence of {len(top) - len(found)} of {len(top)} columns")
+    varied = tuple(one for one in found if len(one.grid) > 1)
+    return Overall(metric, base, len(rows), repeats, shown, tuple(ranked), varied, tuple(left_out))
 
 
 def _asked(spec: DataSpec) -> int:

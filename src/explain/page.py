@@ -204,7 +204,7 @@ def answer(explanation: Explanation, head: Head) -> dict[str, Any]:
         return {"said": number(said), "asked": False, "expected": shown, "right": None}
     shown = f"{explanation.target}, {percent(said)}"
     right: bool | None = None
-    if expected and head.predicts == "multi_label":
+    if expected and head.predicts == "multi_label":  # from 0.5 on, as the run's metrics and its mistakes have it
         right = (explanation.target in split_labels(expected)) == (said >= 0.5)
     elif expected and not head.asked:
         right = expected == explanation.target

@@ -133,7 +133,7 @@ def _values(
         if len(columns):
             values[columns], error[columns] = explain(_score_of(subject, example, target, columns), len(columns))
         hidden, shown = subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1))
-        found.append(Attribution(values, error, float(shown - hidden)))
+        found.append(Attribution(values, error, float(shown - hidden), enforced=True))
     return found
 
 

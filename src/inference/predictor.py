@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
 from src.configs.training import Accelerator
 from src.datamodules import DataModule, PredictionInput
-from src.datamodules.capabilities import PredictsFiles, require
+from src.datamodules.capabilities import PredictsFiles
 from src.experiment import Experiment
 from src.inference.predictions import DIGITS, Predictions
 from src.loading import load
@@ -32,17 +33,34 @@ def load_run(run: Path) -> tuple[Experiment, DataSpec, Task]:
     """Return a run's experiment, data spec and task with its best weights.
 
     Raises:
+        OwnParts: its module is one of the user's own.
         InputError: no run, no checkpoint in it, or one that is damaged or of other code.
     """
+    experiment, spec, task = _untrained(run)
+    if not isinstance(task, Task):
+        raise OwnParts(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
+    load_best(run, records.load(run), task)
+    return experiment, spec, task
+
+
+def load_module(run: Path) -> tuple[Experiment, LightningModule]:
+    """Return a run's experiment, and its task or the user's own module with its best weights.
+
+    Raises:
+        InputError: no run, no checkpoint in it, or one that is damaged or of other code.
+    """
+    experiment, _, module = _untrained(run)
+    load_best(run, records.load(run), module)
+    return experiment, module
+
+
+def _untrained(run: Path) -> tuple[Experiment, DataSpec, LightningModule]:
     record = records.load(run)
+    records.refuse_study(run, record)
     with records.explain_record_errors(run, record):
         experiment = load(record["experiment"]).from_json(record["fields"]).for_inference(run)
         spec = replace(records.spec_of(record), vectors="")  # the checkpoint has what became of them
-    task = experiment.task(spec)
-    if not isinstance(task, Task):
-        raise OwnParts(f"{run}: {type(task).__name__} is a module of your own, whose outputs are not known here.")
-    load_best(run, record, task)
-    return experiment, spec, task
+    return experiment, spec, experiment.task(spec)
 
 
 def load_best(run: Path, record: Mapping[str, Any], module: nn.Module) -> None:
@@ -70,7 +88,8 @@ def predict(
 ) -> Predictions:
     """Predict every input.
 
-    A run with children, an ensemble or a cross-validation, predicts the mean of what they predict.
+    A run with children, an ensemble or a cross-validation, predicts the mean of what they predict, weighted by their
+    shares where its record has such.
 
     Args:
         run: the run directory; nothing else of the run is needed, neither its data nor its first weights.
@@ -91,7 +110,8 @@ def predict(
     parts = [outputs(part, inputs, accelerator) for part in parts_of(run, record, inputs)]
     datamodule, objective, ids = parts[0].datamodule, parts[0].objective, parts[0].ids
     errors = [next(filter(None, each), "") for each in zip(*(part.errors for part in parts), strict=True)]
-    predicted = {name: np.mean([part.predicted[name] for part in parts], axis=0) for name in parts[0].predicted}
+    shares = record.get("shares")
+    predicted = {name: np.average([part.predicted[name] for part in parts], 0, shares) for name in parts[0].predicted}
     decided = objective.decide(predicted, calibration, threshold=threshold)
     notes = objective.agreement(predicted, decided, datamodule.prepared.expected, [not why for why in errors])
     shown = objective.calibrated(predicted, calibration) if calibrate else predicted
@@ -105,6 +125,7 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput
     Raises:
         InputError: the run's children are not all done, or the inputs can be read only once.
     """
+    records.refuse_study(run, record)
     count = record.get("ensemble") or record.get("folds")
     if not count:
         return [run]
@@ -144,11 +165,11 @@ def restored(run: Path, experiment: Experiment) -> DataModule:
     """Return a data module that can read inputs to predict as the run does; it has no data.
 
     Raises:
-        InputError: the run's data module reads none.
+        OwnParts: the run's data module reads none.
     """
     datamodule = experiment.datamodule()
-    require(datamodule, PredictsFiles, str(run), "cannot read inputs to predict.")
-    assert isinstance(datamodule, DataModule)
+    if not (isinstance(datamodule, DataModule) and isinstance(datamodule, PredictsFiles)):
+        raise OwnParts(f"{run}: {type(datamodule).__name__} cannot read inputs to predict.")
     datamodule.restore(run)
     return datamodule
 

@@ -20,6 +20,10 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What a file system without locks answers."""
 
 
+class AtWork(InputError):
+    """Another process is at work on the run."""
+
+
 @contextlib.contextmanager
 def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
     """Yield a run's record, and hold its lock, which ends with this process at the latest.
@@ -33,7 +37,8 @@ def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
         writes: whether this process does; the others of a distributed run only read.
 
     Raises:
-        InputError: another process works on the run, the run cannot be written, or a link leads out of it.
+        AtWork: another process works on the run.
+        InputError: the run cannot be written, or a link leads out of it.
     """
     if not writes:
         yield Record.read(run) if resumed else Record(run)
@@ -60,7 +65,7 @@ def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
 
 
 def refuse_running(record: Record, *, locked: bool) -> None:
-    """Raise an InputError where a process that the lock does not tell of is at work on a run."""
+    """Raise an `AtWork` where a process that the lock does not tell of is at work on a run."""
     here = record.get("host") == socket.gethostname()
     ours = all(record.get(name) == value for name, value in state.writer().items())
     if not (ours or (here and locked)) and state.state_of(record.folder, record) == "running":
@@ -81,7 +86,7 @@ def refuse_links(run: Path) -> None:
                 raise InputError(f"{path}: no file that can be written. Remove it.")
 
 
-def _at_work(record: Record) -> InputError:
+def _at_work(record: Record) -> AtWork:
     """Return the error that names the process that works on a run; its record may not be written yet."""
     other = f"process {record.get('pid')} on {record.get('host')}" if record else "another process"
-    return InputError(f"{record.folder}: {other} is at work on this run. Stop it first, or wait.")
+    return AtWork(f"{record.folder}: {other} is at work on this run. Stop it first, or wait.")

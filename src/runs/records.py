@@ -30,11 +30,11 @@ def runs_dir() -> Path:
     return Path(os.environ.get("LEYDEN_RUNS") or "runs")
 
 
-def create(experiment: type[Experiment]) -> Path:
-    """Make a new directory `runs/<Experiment>/<time>-<random>` that no other run can have, and return it."""
+def create(name: str) -> Path:
+    """Make a new directory `runs/<name>/<time>-<random>` that no other run can have, and return it."""
     while True:
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = runs_dir() / experiment.__name__ / stamp
+        run = runs_dir() / name / stamp
         try:
             run.parent.mkdir(parents=True, exist_ok=True)
             run.mkdir()
@@ -198,6 +198,23 @@ def load(run: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: damaged record ({error}).") from None
     return record
+
+
+def refuse_study(run: Path, record: Mapping[str, Any], what: str = "Name") -> None:
+    """Raise an InputError where a run is a search or an ablation, whose runs are of different settings.
+
+    Args:
+        run: its directory.
+        record: its record.
+        what: can be done with one of its runs instead.
+    """
+    if "search" in record:
+        best = record.get("best", {}).get("run")
+        one = f"its best run: {run / best}" if best else f"one of its trials: {run / 'trial-1'}"
+        raise InputError(f"{run}: a search, which has no weights of its own. {what} {one}.")
+    if "ablation" in record:
+        one = f"one of its runs: {run / 'full-seed-'}{record['ablation']['seeds'][0]}"
+        raise InputError(f"{run}: an ablation, which has no weights of its own. {what} {one}.")
 
 
 def _require_depth(value: Any, levels: int = 30) -> None:

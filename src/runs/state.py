@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,21 @@ def started(pid: int) -> float | None:
 
 
 @contextlib.contextmanager
-def heartbeat(run: Path, every: float = 60.0) -> Iterator[None]:
-    """Touch `heartbeat` in the run directory now and again, so that other hosts see that the run is alive."""
+def heartbeat(run: Path, also: Callable[[], object] = lambda: None, every: float = 60.0) -> Iterator[None]:
+    """Touch `heartbeat` in the run directory now and again, so that other hosts see that the run is alive.
+
+    Args:
+        run: the run directory.
+        also: called as often.
+        every: seconds.
+    """
     ended = threading.Event()
 
     def beat() -> None:
         while True:
             with contextlib.suppress(OSError):  # a full disk is the training's to report
                 (run / "heartbeat").touch()
+            also()
             if ended.wait(every):
                 return
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from src.configs import shown
-from src.runs import hints, records, result_tables, state
+from src.runs import hints, records, result_tables
 from src.terminal import console
 
 PARTS = {"data": "waiting for data", "checkpoint": "checkpoints"}
@@ -217,8 +217,9 @@ def after_seeds(found: Sequence[Mapping[str, Any]]) -> None:
 
 def interrupted(folder: Path) -> None:
     """Print how to go on with a run that was stopped, silent or not."""
-    if (folder / "checkpoints" / "last.ckpt").exists() or state.children(folder):
-        command = f"{installed('python')} scripts/run.py --resume {_quoted(folder)}"
+    script = "search" if (folder / "journal.log").is_file() else "run"
+    if (folder / "checkpoints" / "last.ckpt").exists() or script == "search" or any(folder.glob("*-*/run.json")):
+        command = f"{installed('python')} scripts/{script}.py --resume {_quoted(folder)}"
         console.command("stopped", f"saved; go on with: {command}")
     else:
         console.line("stopped", f"before the first step was saved; nothing to go on with in {folder}")

@@ -47,16 +47,33 @@ class Values(TypedDict, total=False):
     calibration: dict[str, Any]
     baselines: dict[str, dict[str, float]]
     samples_per_s: float | None
+    predicted_per_s: float
+    """Examples that the evaluation has read and predicted, of its last split."""
     time: dict[str, float]
     wall_s: float
+    peak_memory: dict[str, int]
+    """Bytes of the 'process' since it began, and of tensors on the 'gpu'."""
+    energy_j: dict[str, float]
+    """Joules of the 'processors', all programs of the machine included, and of the 'gpu'; what is told of them."""
     mlflow_run_id: str
     reproduction: dict[str, Any]
     folds: int
     """Of a parent run: this and what follows."""
     ensemble: int
+    ablation: dict[str, Any]
+    shares: list[float]
+    """Of the members in the average, where they do not all count the same."""
+    auto: dict[str, Any]
+    """What was tried, and for how long."""
     with_test: bool
     with_baselines: bool
     spread: dict[str, float]
     baselines_spread: dict[str, dict[str, float]]
     members: dict[str, dict[str, float]]
     gain: dict[str, float]
+    search: dict[str, Any]
+    """Space, trials, sampler, pruner, metric and mode of a search."""
+    setting: dict[str, Any]
+    """Values of the best trial: field -> value."""
+    confirmed: dict[str, Any]
+    """Means of the best setting and of the default over the seeds, and their paired differences."""

@@ -57,35 +57,50 @@ def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions
             for number in range(count)
         ]
         if is_rank_zero():
-            finish(requested.resolve(), record, children, ("val", "test") if test else ("val",))
+            evaluate_average(build_data(requested.resolve()), record, children, ("val", "test") if test else ("val",))
+            summary.after_ensemble(record, folder)
     return folder
 
 
-def finish(experiment: Experiment, record: Record, children: Sequence[Path], splits: Sequence[str]) -> None:
-    """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard."""
-    datamodule = build_data(experiment)
+def evaluate_average(
+    datamodule: DataModule,
+    record: Record,
+    children: Sequence[Path],
+    splits: Sequence[str],
+    shares: Sequence[float] | None = None,
+) -> None:
+    """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard.
+
+    Args:
+        datamodule: the data, set up.
+        record: of the parent.
+        children: the members.
+        splits: of 'val' and 'test', those that every member has predicted.
+        shares: of the members in the average; None: all the same.
+    """
     objective = default_objective(datamodule.spec)
-    tensorboard = TensorBoard(record.folder) if "tensorboard" in experiment.logger else None
+    tensorboard = TensorBoard(record.folder) if "tensorboard" in record["fields"]["logger"] else None
     evaluation = Evaluation(record, datamodule, objective, tensorboard)
     metrics: dict[str, float] = {}
     for split in splits:
-        columns = average([member_columns(one, split, datamodule, objective) for one in children])
+        columns = average([member_columns(one, split, datamodule, objective) for one in children], shares)
         predicted = {name: values for name, values in columns.items() if name not in ("index", "target")}
         metrics |= {f"{split}/{name}": value for name, value in objective.score(predicted, columns["target"]).items()}
         evaluation.leave(split, columns)
     found = [records.load(one) for one in children]
-    mean, spread = mean_and_spread([one["metrics"] for one in found])
     first, best = found[0], found[0]["best"]
     result: Any = {part: first[part] for part in ("data", "spec", "weights", "model", "device", "precision")}
     result |= {
         "state": "done",
         "reason": f"{len(children)} members done",
         "metrics": metrics,
-        "members": {"mean": mean, "spread": spread},
-        "gain": {name: value - mean[name] for name, value in metrics.items()},
         "wall_s": round(sum(one["wall_s"] for one in found), 1),
         "tests_read": max(one["tests_read"] for one in found),
     }
+    if shares is None:  # they differ in the seed alone
+        mean, spread = mean_and_spread([one["metrics"] for one in found])
+        gain = {name: value - mean[name] for name, value in metrics.items()}
+        result |= {"members": {"mean": mean, "spread": spread}, "gain": gain}
     if best["name"] in metrics:  # the average has no loss: every task has its own
         monitored = {name: best[name] for name in ("name", "mode") if name in best}
         result["best"] = monitored | {"value": metrics[best["name"]]}
@@ -95,22 +110,24 @@ def finish(experiment: Experiment, record: Record, children: Sequence[Path], spl
         result["per_class"] = per_class
     record.update(**result)
     if tensorboard:
-        tensorboard.log_table("ensemble", result_tables.of_ensemble(record))
+        if shares is None:
+            tensorboard.log_table("ensemble", result_tables.of_ensemble(record))
         tensorboard.log_run(*summary.comparable(record, record.folder))
         tensorboard.finalize("success")  # its thread would stay
-    summary.after_ensemble(record, record.folder)
 
 
 def member_columns(run: Path, split: str, datamodule: DataModule, objective: Objective) -> dict[str, np.ndarray]:
-    """Return a member's saved predictions of a split: 'index', 'target' and the objective's predictions."""
+    """Return a member's saved predictions of a split by position: 'index', 'target' and the objective's predictions."""
     rows = pd.read_csv(run / f"predictions_{split}.csv", dtype=str, keep_default_na=False)
     place = {str(name): position for position, name in enumerate(datamodule.ids(split))}
     predicted, target = objective.read(rows)
-    return {"index": np.array([place[name] for name in rows["id"]]), "target": target, **predicted}
+    index = np.array([place[name] for name in rows["id"]])
+    order = index.argsort()  # texts of like length come together
+    return {name: values[order] for name, values in {"index": index, "target": target, **predicted}.items()}
 
 
-def average(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the means of all members' columns; 'index' and 'target' are the same for all."""
+def average(members: Sequence[dict[str, np.ndarray]], shares: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+    """Return the means of all members' columns, weighted by their shares; 'index' and 'target' are the same for all."""
     fixed = {name: members[0][name] for name in ("index", "target")}
-    means = {name: np.stack([one[name] for one in members]).mean(0) for name in members[0] if name not in fixed}
+    means = {name: np.average([one[name] for one in members], 0, shares) for name in members[0] if name not in fixed}
     return fixed | means

@@ -1,4 +1,4 @@
-"""A parent run and its children: the folds of a cross-validation, the members of an ensemble."""
+"""A parent run and its children: folds of a cross-validation, members of an ensemble, variants of an ablation."""
 
 from __future__ import annotations
 
@@ -20,27 +20,33 @@ from src.training.options import RunOptions
 from src.training.ranks import is_rank_zero
 from src.training.runner import record_failure, run
 
+STUDIES = {"folds": "cross-validation", "ensemble": "ensemble", "ablation": "ablation"}
+"""What a parent's record says of its children -> what it is."""
+
 
 @contextlib.contextmanager
-def parent(requested: Experiment, resume: Path | None, *, again: bool = False, **kept: Any) -> Iterator[Record]:
+def parent(
+    requested: Experiment, resume: Path | None, *, again: bool = False, name: str = "", **kept: Any
+) -> Iterator[Record]:
     """Yield the record of a parent run, a new one or that to go on with, while its children run.
 
     Args:
         requested: as the user wants it.
         resume: the directory of a parent to go on with.
         again: whether it may be done already, and more is asked of it.
+        name: of the folder in `runs`, in place of the experiment's.
         kept: what the record says of the children.
 
     Raises:
         InputError: as for `run`, or all is done already.
     """
     main = is_rank_zero()
-    folder = resume or (records.create(type(requested)) if main else records.runs_dir() / "of-rank-0")
+    folder = resume or (records.create(name or type(requested).__name__) if main else records.runs_dir() / "of-rank-0")
     with only_writer(folder, resumed=resume is not None, writes=main) as record:
         before = dict(record)
         done = before.get("state") == "done"
         if done and not again:
-            what = "cross-validation" if "folds" in before else "ensemble"
+            what = next(what for name, what in STUDIES.items() if name in before)
             raise InputError(f"{resume}: the {what} is done. Start a new one.")
         if main and not resume:
             record.start(requested, **kept)

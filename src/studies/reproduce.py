@@ -44,6 +44,7 @@ def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunO
     before = records.load(original)
     if before["state"] != "done":
         raise InputError(f"--reproduce {original}: that run is {before['state']}. Name one that is done.")
+    records.refuse_study(original, before, "Reproduce")
     options = replace(options, same_data_as=original)
     if folds := before.get("folds"):
         folder = cross_validate(experiment, folds, options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,7 +123,7 @@ def require_space(folder: Path, task: LightningModule, *, averaged: bool = False
         raise InputError(
             f"{folder}: {free / 1e6:.0f} MB free, and the run's checkpoints take up to {need / 1e6:.0f} MB. Free "
             "some space, or set LEYDEN_RUNS to another folder."
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def check(checkpoint: Path) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.callbacks import Every
+from src.callbacks import AfterValidation, Every
 from src.datamodules import Fold
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to run an experiment; its fields say what. Parent runs set the last four for their children."""
+    """How to run an experiment; its fields say what. Parent runs set the last five for their children."""
 
     test: bool = False
     """Read the test set too."""
@@ -29,3 +29,5 @@ class RunOptions:
     """Whether the run's predictions are to be averaged with others'."""
     child: Path | None = None
     """The run directory, for a child of another run. None: a new one is made."""
+    after_validation: AfterValidation | None = None
+    """Called after each validation with its number, from 1, and the monitored value; returns why to stop, or ''."""

@@ -14,7 +14,7 @@ import lightning
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
-from src.callbacks import Interrupted
+from src.callbacks import Interrupted, Pruning
 from src.configs.errors import InputError
 from src.datamodules import DataModule, Fold
 from src.experiment import Experiment
@@ -44,6 +44,7 @@ from src.training.plain import SPLIT_SEED
 from src.training.precision import faster, measured_speeds
 from src.training.ranks import is_rank_zero
 from src.training.trainer import build_callbacks, build_trainer
+from src.training.used import Used
 
 
 def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
@@ -60,7 +61,7 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
     main = is_rank_zero()
     folder = options.resume or options.child
     if folder is None:
-        folder = records.create(type(requested)) if main else records.runs_dir() / "of-rank-0"
+        folder = records.create(type(requested).__name__) if main else records.runs_dir() / "of-rank-0"
     elif main and not options.resume:
         folder.mkdir(exist_ok=True)
     with only_writer(folder, resumed=options.resume is not None, writes=main) as record:
@@ -72,17 +73,17 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
             record.start(requested, **kept)
         elif main and record["state"] != "done":
             record.go_on()
-        started = time.monotonic()
-        peers = Peers(lambda error: record_failure(record, before, error, time.monotonic() - started))
+        started, used = time.monotonic(), Used()
+        peers = Peers(lambda error: record_failure(record, before, error, time.monotonic() - started, used))
         try:
-            with state.heartbeat(folder) if main else contextlib.nullcontext():
-                _run(requested, options, record, before, peers)
+            with state.heartbeat(folder, used.look) if main else contextlib.nullcontext():
+                _run(requested, options, record, before, peers, used)
                 peers.part()
         except BaseException as own:
             error = peers.cause(own)
             if main:
                 with contextlib.suppress(OSError):  # a full disk is so for the record too; `state_of` sees that it died
-                    record_failure(record, before, error, time.monotonic() - started)
+                    record_failure(record, before, error, time.monotonic() - started, used)
                 if isinstance(error, Interrupted) and options.child is None:
                     summary.interrupted(record.folder)
             if error is own:
@@ -93,7 +94,9 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
     return record.folder
 
 
-def record_failure(record: Record, before: Mapping[str, Any], error: BaseException, seconds: float) -> None:
+def record_failure(
+    record: Record, before: Mapping[str, Any], error: BaseException, seconds: float, used: Used | None = None
+) -> None:
     """Write why a run ended early. One that was to go on and did not come to train stays as it was `before`."""
     if isinstance(error, TakenOver) or before.get("state") == "done":
         return
@@ -102,10 +105,13 @@ def record_failure(record: Record, before: Mapping[str, Any], error: BaseExcepti
         return
     ended = "interrupted" if isinstance(error, Interrupted) else "failed"
     wall_s = round(record.get("wall_s", 0.0) + seconds, 1)
-    record.update(state=ended, reason=explain(error), wall_s=wall_s)
+    found: Values = {"state": ended, "reason": explain(error), "wall_s": wall_s}
+    record.update(**(found | (used.values(before) if used else Values())))
 
 
-def _run(requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers) -> None:
+def _run(
+    requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers, used: Used
+) -> None:
     started = time.monotonic()
     finished = before.get("state") == "done"
     if finished and not (options.test or options.baselines):
@@ -118,7 +124,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
     earlier = records.load(options.same_data_as) if options.same_data_as else before
     known = earlier.get("precision") if resolved.precision == "auto" else None
     with open_loggers(resolved, record, step) as loggers:
-        callbacks = build_callbacks(resolved, record, options.checkpoint_every)
+        callbacks = build_callbacks(resolved, record, options)
         datamodule = make_datamodule(resolved, options.fold)
         own = isinstance(datamodule, DataModule)
         build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own, folder=record.folder)
@@ -128,6 +134,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
             refuse_processes(resolved, trainer.world_size, before)
         peers.join(trainer)
         main = trainer.is_global_zero
+        used.begin_on(trainer.strategy.root_device)
         if main and not options.resume:
             record.update(**records.head(requested, resolved))
         unsized, resumed = resolved, record.folder if options.resume else None
@@ -137,7 +144,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
         if goes_on:
             refuse_changed(resolved, before)
         if resolved != unsized:
-            callbacks = build_callbacks(resolved, record, options.checkpoint_every)
+            callbacks = build_callbacks(resolved, record, options)
             trainer = build(resolved, callbacks, precision=known)
         task = build_task(resolved, datamodule)
         described = describe(resolved, datamodule, task, trainer)
@@ -182,7 +189,7 @@ def _run(requested: Experiment, options: RunOptions, record: Record, before: Map
                 result["per_class"] = per_class
             if not finished:
                 wall_s = round(before.get("wall_s", 0.0) + time.monotonic() - started, 1)
-                result |= {"state": "done", "reason": reason, "wall_s": wall_s}
+                result |= {"state": "done", "reason": reason, "wall_s": wall_s, **used.values(before)}
                 result |= training_figures(record.folder, resolved)
                 if reason.startswith("max_epochs"):
                     result |= improving(record.folder, resolved, record["data"]["sizes"].get("val", 0))
@@ -217,6 +224,9 @@ def fit(
 
 
 def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
+    callbacks: list[Any] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    if reason := next((callback.reason for callback in callbacks if isinstance(callback, Pruning)), ""):
+        return reason
     for callback in trainer.early_stopping_callbacks:
         if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
             return f"no better {callback.monitor} for {callback.patience} validations"
@@ -226,7 +236,7 @@ def why_stopped(trainer: Trainer, experiment: Experiment) -> str:
         return f"max_epochs {trainer.max_epochs} reached"
     if 0 <= trainer.max_steps <= trainer.global_step:
         return f"max_steps {trainer.max_steps} reached"
-    timers: list[Any] = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # pyright: ignore[reportAttributeAccessIssue]
+    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
     if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
         return f"max_time {experiment.max_time} is over"
     return "stopped by a callback"

@@ -24,12 +24,12 @@ from src.callbacks import (
     Averaging,
     Checkpoints,
     EpochLines,
-    Every,
     FiniteLoss,
     Forecast,
     GracefulStop,
     KnownMonitor,
     OnlyWriter,
+    Pruning,
     SamePrecision,
     StepSeeds,
     TerminalBar,
@@ -46,6 +46,7 @@ from src.experiment import Experiment
 from src.runs.records import Record
 from src.training.devices import accelerators, choose_precision, matmul_precision, on_tpu, refuse_strategy, slurm
 from src.training.half import HalfNetwork
+from src.training.options import RunOptions
 
 QUIET = (
     ".*does not have many workers.*",  # the data is in memory, or the CPU has no core to spare
@@ -97,7 +98,7 @@ def keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Every | None = None) -> list[Callback]:
+def build_callbacks(experiment: Experiment, record: Record, options: RunOptions = RunOptions()) -> list[Callback]:
     checkpoints = record.folder / "checkpoints"
     callbacks: list[Callback] = [
         OnlyWriter(record),
@@ -120,13 +121,15 @@ def build_callbacks(experiment: Experiment, record: Record, checkpoint_every: Ev
         callbacks.append(
             EarlyStopping(experiment.monitor, patience=experiment.patience, mode=experiment.mode, check_finite=finite)
         )
+    if options.after_validation is not None:
+        callbacks.append(Pruning(experiment.monitor, options.after_validation))
     if experiment.averaging != "none":
         callbacks.append(Averaging(experiment.averaging))
     callbacks += experiment.callbacks()
     return [
         *callbacks,
         GracefulStop(checkpoints / "last.ckpt"),  # after all that keeps a state
-        Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode, every=checkpoint_every),
+        Checkpoints(checkpoints, monitor=experiment.monitor, mode=experiment.mode, every=options.checkpoint_every),
     ]
 
 

@@ -322,14 +322,17 @@ def test_first_weights_and_their_licence(copied: Path, source: str, licence: str
 def test_explanations_checks_are_in_it(copied: Path) -> None:
     assert "Its answers were not explained" in section(write(copied)[0], "Model Examination")
     (copied / "explanations").mkdir()
-    found = {"method": "Kernel SHAP", "lines": ["faithful 0.4"], "warnings": ["do not trust these"]}
+    empty = {"lines": [], "warnings": ["do not trust these"]}
+    found = {"Kernel SHAP": {"lines": ["faithful 0.4"], "warnings": ["do not trust these"]}, "occlusion": empty}
     (copied / "explanations" / "checks.json").write_text(json.dumps(found))
     card, page = write(copied)
     text = section(card, "Model Examination")
-    assert "Kernel SHAP" in text
+    assert "Explained by Kernel SHAP" in text
+    assert "Explained by occlusion" in text
     assert "- faithful 0.4" in text
     assert "**do not trust these**" in text
-    assert page.read_text().index("Explanations: do not trust these") < page.read_text().index("<h2")
+    loud = "Explanations by Kernel SHAP; occlusion: do not trust these"
+    assert page.read_text().index(loud) < page.read_text().index("<h2")
     (copied / "explanations" / "checks.json").write_text("[]")
     with pytest.raises(InputError, match=r"checks.json: damaged"):
         write(copied)
@@ -337,14 +340,14 @@ def test_explanations_checks_are_in_it(copied: Path) -> None:
 
 def test_explanations_checks_say_of_what_when_and_how(copied: Path) -> None:
     (copied / "explanations").mkdir()
-    found: dict[str, Any] = {"method": "LIME", "lines": [], "warnings": [], "examples": 60}
+    found: dict[str, Any] = {"lines": [], "warnings": [], "examples": 60}
     found |= {"made": "2026-11-29T16:00:00Z", "command": "python scripts/explain.py runs/X/1 '/home/ada/my rows.csv'"}
-    (copied / "explanations" / "checks.json").write_text(json.dumps(found))
+    (copied / "explanations" / "checks.json").write_text(json.dumps({"LIME": found}))
     text = section(write(copied)[0], "Model Examination")
     assert "Explained by LIME, checked on 60 validation examples." in text
     assert "Made 2026-11-29T16:00:00Z by python scripts/explain.py runs/X/1 'my rows.csv'." in text
     found |= {"examples": 1, "command": "explain.py --out=/home/ada/why.html 'unfinished"}
-    (copied / "explanations" / "checks.json").write_text(json.dumps(found))
+    (copied / "explanations" / "checks.json").write_text(json.dumps({"LIME": found}))
     text = section(write(copied)[0], "Model Examination")
     assert "checked on 1 validation example." in text
     assert "Made 2026-11-29T16:00:00Z." in text
@@ -356,8 +359,8 @@ def test_no_folder_of_this_machine_is_in_it(copied: Path, people: Path) -> None:
     change(copied, fields=fields, weights={"source": f"file {people.with_name('start.pt')}"})
     (copied / "explanations").mkdir()
     command = f"python {people.with_name('explain.py')} {copied} {people} --out={people.with_suffix('.html')}"
-    found = {"method": "LIME", "lines": [], "warnings": [], "command": command}
-    (copied / "explanations" / "checks.json").write_text(json.dumps(found))
+    found = {"lines": [], "warnings": [], "command": command}
+    (copied / "explanations" / "checks.json").write_text(json.dumps({"LIME": found}))
     for path in write(copied):
         text = path.read_text()
         assert not [folder for folder in (people.parent, copied.parent) if str(folder) in text]
@@ -367,16 +370,17 @@ def test_no_folder_of_this_machine_is_in_it(copied: Path, people: Path) -> None:
     assert (result.dataset_name, result.dataset_type) == ("file people.csv", "file-people-csv")
 
 
-def test_energy_is_never_guessed(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.explain.card.sections.COUNTERS", tmp_path / "powercap")
-    change(copied, host=socket.gethostname())
-    assert energy(read(copied)) == "not measured: this machine does not tell its energy"
-    counter = tmp_path / "powercap" / "intel-rapl:0" / "energy_uj"
-    counter.parent.mkdir(parents=True)
-    counter.write_text("12345")
-    assert f"this machine counts it ({counter})" in energy(read(copied))
-    assert "another machine" in energy(read(change(copied, host="elsewhere")))
-    assert "GPU's counter" in energy(read(change(copied, device="cuda x 1")))
+def test_energy_and_memory_are_those_that_were_told(copied: Path) -> None:
+    change(copied, energy_j={}, peak_memory={"process": 1_234_000_000})
+    assert energy(read(copied)).startswith("not measured: the machine did not tell")
+    assert "1.23 GB of the main process" in section(write(copied)[0], "Speeds, Sizes, Times")
+    change(copied, energy_j={"processors": 1800.0})
+    assert energy(read(copied)) == "0.5 Wh by the machine's processors, all its programs included"
+    change(copied, device="cuda x 1", peak_memory={"process": 5, "gpu": 3_000_000_000})
+    assert "; by the GPU not measured: it tells where nvidia-ml-py is installed" in energy(read(copied))
+    change(copied, energy_j={"gpu": 36_000.0})
+    assert energy(read(copied)) == "10 Wh by the first GPU"
+    assert "3.00 GB of tensors on the first GPU" in section(write(copied)[0], "Speeds, Sizes, Times")
 
 
 def test_what_users_named_is_escaped(copied: Path) -> None:

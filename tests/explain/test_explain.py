@@ -22,6 +22,7 @@ from experiments.tables import TableLogistic, TableRegression
 from experiments.texts import TextsLstm
 from src.cli.explain import ExplainFlags, explain
 from src.configs.errors import InputError
+from src.explain import kept
 from src.explain.doubts import doubts
 from src.training import runner
 
@@ -62,9 +63,11 @@ def test_a_network_of_shuffled_labels_is_not_to_be_trusted_and_its_page_says_so_
     assert "Do not trust these explanations" in pages[1]
     said = pages[1].index("no better than one constant answer")
     assert said < pages[1].index("insertion minus deletion"), "before anything else"
-    checks = json.loads((shuffled.path / "explanations" / "checks.json").read_text())
-    assert checks["warnings"]
-    assert checks["method"].startswith("KernelSHAP")
+    assert explain(ExplainFlags(run=shuffled.path, inputs=(houses,), method="occlusion", target="small")) == 0
+    found = kept.read(shuffled.path)
+    assert [*found] == ["KernelSHAP, for the likeliest class", "occlusion, for class small"]
+    assert all("no better than one constant answer" in one.warnings[0] for one in found.values())
+    assert any("which this method enforces" in line for line in found["KernelSHAP, for the likeliest class"].lines)
 
 
 @pytest.mark.parametrize("shape", ["classes", "labels", "number"])
@@ -151,6 +154,16 @@ def test_what_a_budget_leaves_out_is_said(digits: leyden.Run) -> None:
     assert "left out, randomised weights and changed inputs: the budget was spent" in found.notes
     assert found.checks.faithful
     assert found.checks.faithful.examples == 1
+
+
+def test_a_spent_budget_leaves_out_the_view_of_the_whole_and_the_page_says_so(
+    sizes: leyden.Run, houses: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "why.html"
+    assert explain(ExplainFlags(run=sizes.path, inputs=(houses,), out=out, budget=0.001)) == 0
+    page = out.read_text()
+    assert "left out, permutation importance and partial dependence: the budget of 0.001 s was spent" in page
+    assert "The network as a whole" not in page
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,9 @@ def test_grad_cam_and_integrated_gradients_are_captums(subject: Subject) -> None
         ("convnext_atto", 224, "norm_pre", (7, 7)),
         ("vit_tiny_patch16_224", 224, "blocks.11.norm1", (14, 14)),
         ("swin_tiny_patch4_window7_224", 224, "norm", (7, 7)),
+        ("efficientnet_b0", 224, "bn2", (7, 7)),
+        ("levit_128s", 224, "stages.1", (7, 7)),  # its attention that halves the maps has keys and values of 7 x 7
+        ("coat_lite_tiny", 224, "serial_blocks4.1.norm1", (7, 7)),  # its queries, 50 tokens x 40, are no maps
     ],
 )
 def test_the_layer_of_a_backbone_is_found_and_named(backbone: str, side: int, name: str, maps: tuple[int, int]) -> None:

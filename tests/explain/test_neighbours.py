@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,31 @@ import pandas as pd
 import pytest
 import torch
 from kills import SmallBackbone
+from PIL import Image
 from table_runs import FIELDS, MLP, built
 from torch import Tensor, nn
 
 from experiments.images import Images
 from experiments.tables import TableClassification
 from experiments.texts import TextsLstm
+from src.cli.data_check import check_data
+from src.cli.parser import CheckFlags
 from src.configs.spec import DataSpec, Target
 from src.datamodules import DataModule, Tensors
 from src.experiment import Recurrent, TextPrep, Vocabulary
 from src.explain.example import Example
+from src.explain.images import ImageExample
 from src.explain.neighbours import TrainingFeatures, nearest
 from src.explain.subject import Subject
+from src.explain.texts import read as read_texts
 from src.tasks import Task
 from src.tasks.inputs import TableInput
 from src.tasks.objectives import Regression, SingleLabel
 from src.training.build import build_parts
 
+UNCHECKED = (
+    "scripts/check_data.py has not seen these data: what it finds wrong with a training example would stand beside it"
+)
 pytestmark = pytest.mark.usefixtures("quiet")
 
 
@@ -60,6 +69,35 @@ def test_a_copy_of_an_image_in_the_training_split_is_found(images: Path, tmp_pat
     assert isinstance(shown, np.ndarray)
     assert (shown.shape, shown.dtype) == ((32, 32, 3), np.uint8)
     assert [each.similarity for each in found] == sorted((each.similarity for each in found), reverse=True)
+
+
+def test_a_mirrored_copy_and_a_text_with_a_word_changed_are_found_as_the_data_check_finds_them(
+    images: Path, texts: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(images, tmp_path / "images")
+    clouds = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((160, 120))
+    clouds.save(folder / "val" / "cat" / "clouds.jpg")
+    clouds.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "train" / "cat" / "turned.jpg")
+    datamodule, task = build_parts(SmallImages(data_dir=folder, source="folder", num_workers=0, image_size=64))
+    subject = Subject(task)
+    position = [Path(id).name for id in datamodule.ids("val")].index("clouds.jpg")
+    example = ImageExample("asked", example_of(subject, datamodule, "val", position).tensors[0])
+    train = TrainingFeatures(subject, datamodule)
+    (found,) = nearest(subject, train, [example], count=len(train))
+    assert [(Path(one.id).name, one.finding) for one in found if one.finding.startswith("nearly")] == [
+        ("turned.jpg", "nearly a copy of the input: mirrored")
+    ]
+    reviews = TextsLstm(data_dir=texts, vocabulary=Vocabulary(size=100, width=8), lstm=Recurrent(hidden=4))
+    datamodule, task = build_parts(reviews)
+    subject = Subject(task)
+    everything = datamodule.raw_inputs("train", range(datamodule.sizes()["train"]))  # pyright: ignore[reportAttributeAccessIssue]
+    longest = max(everything, key=len)
+    asked_for = " ".join([*longest.split()[:-1], "superb" if longest.endswith("dull") else "dull"])
+    (example,), _, _ = read_texts(datamodule, datamodule.spec, [asked_for])
+    train = TrainingFeatures(subject, datamodule)
+    (found,) = nearest(subject, train, [example], count=len(train))
+    (odd,) = [one for one in found if one.shown == longest]
+    assert re.search(r"nearly a copy of the input: 9\d% of the words", odd.finding)
 
 
 def test_a_text_of_the_training_split_is_found_and_shown(texts: Path) -> None:
@@ -120,6 +158,7 @@ def made(spec: DataSpec, targets: Tensor, network: nn.Module, objective: Any) ->
     none = torch.zeros(len(numbers), 0, dtype=torch.long)
     train = {"numbers": numbers, "categories": none, "target": targets}
     datamodule = Tensors({"train": train, "val": {name: column[:1] for name, column in train.items()}}, spec)
+    datamodule.fingerprint = "made"
     return Subject(Task(network, objective(spec), TableInput())), datamodule
 
 
@@ -158,6 +197,7 @@ def test_two_neighbours_are_too_few_to_doubt_a_label() -> None:
         "target": torch.tensor([0, 0, 1]),
     }
     datamodule = Tensors({"train": columns, "val": columns}, spec)
+    datamodule.fingerprint = "made"
     subject = Subject(Task(Points(2), SingleLabel(spec), TableInput()))
     (found,) = nearest(subject, TrainingFeatures(subject, datamodule), [at(45)])
     assert [each.finding for each in found] == [""] * 3
@@ -180,6 +220,37 @@ def test_numbers_of_a_row_are_shortened(tmp_path: Path) -> None:
     assert [cells[name] for name in ("year", "code", "kind")] == [exact[name] for name in ("year", "code", "kind")]
 
 
+def test_what_the_data_check_said_stands_beside_a_neighbour(tmp_path: Path) -> None:
+    """A wrong label, and a row that the validation split has too."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["x", "y", "z"])
+    frame["kind"] = np.where(frame["x"] + frame["y"] > 0, "one", "two")
+    frame["split"] = np.where(frame.index < 200, "train", "val")
+    wrong = int((frame["x"] + frame["y"])[:200].argmax())
+    frame.loc[wrong, "kind"] = "two"
+    frame.loc[250, ["x", "y", "z", "kind"]] = frame.loc[(wrong + 1) % 200, ["x", "y", "z", "kind"]]
+    for split, rows in frame.groupby("split"):
+        rows.drop(columns="split").to_csv(tmp_path / f"{split}.csv", index=False)
+    experiment = TableClassification(data_dir=tmp_path, target="kind", mlp=MLP, **FIELDS)
+    rows = built(experiment)
+    names = [*rows.datamodule.ids("train")]
+    examples = [example_of(rows.subject, rows.datamodule, "train", place) for place in (wrong, (wrong + 1) % 200)]
+    before = TrainingFeatures(rows.subject, rows.datamodule)
+    assert any("scripts/check_data.py has not seen these data" in note for note in before.notes)
+    assert not any("data check" in each.finding for near in nearest(rows.subject, before, examples) for each in near)
+    check_data(experiment, CheckFlags(), "experiments/tables.py")
+    after = TrainingFeatures(rows.subject, rows.datamodule)
+    assert after.notes == []
+    for near, name, said in zip(
+        nearest(rows.subject, after, examples),
+        (names[wrong], names[(wrong + 1) % 200]),
+        (r"data check: labelled two, looks like one \([01]\.\d+\)", r"data check: the same as val \d+"),
+        strict=True,
+    ):
+        (finding,) = [each.finding for each in near if each.id == name]
+        assert re.search(said, finding)
+
+
 def test_numbers_are_no_wrong_labels() -> None:
     spec = DataSpec(target=Target(kind="regression", name="price"))
     subject, datamodule = made(spec, torch.tensor([1.5] * 19 + [7.0]).double(), Points(1), Regression)
@@ -197,12 +268,12 @@ def test_what_is_only_nearly_the_same_is_not_called_the_same() -> None:
 def test_few_training_examples_and_little_time() -> None:
     subject, datamodule = made(CLASSES, torch.tensor([0, 0, 1, 1]), Points(2), SingleLabel)
     few = TrainingFeatures(subject, datamodule)
-    assert (len(few), few.notes) == (4, [])
+    assert (len(few), few.notes) == (4, [UNCHECKED])
     assert [len(near) for near in nearest(subject, few, [at(20), at(70)])] == [4, 4]
     assert nearest(subject, few, []) == []
     subject, datamodule = made(CLASSES, torch.tensor([0] * 100 + [1] * 100), Points(2), SingleLabel)
     part = TrainingFeatures(subject, datamodule, lambda: True)
-    assert part.notes == ["neighbours are the nearest of 64 of 200 training examples"]
+    assert part.notes == [UNCHECKED, "neighbours are the nearest of 64 of 200 training examples"]
     assert 16 < (part.positions < 100).sum() < 48, "the part stands for all"
 
 

@@ -19,7 +19,7 @@ def test_words_are_rows_of_a_csv(tmp_path: Path) -> None:
     (path,) = write_numbers(explanations, tmp_path / "why.v2")
     assert path == tmp_path / "why.v2.numbers.csv"
     read = pd.read_csv(path, dtype={"id": str})
-    assert list(read) == ["id", "target", "answer", "position", "word", "attribution", "error"]
+    assert list(read) == ["id", "target", "answer", "position", "word", "attribution", "error", "unit"]
     assert len(read) == 2 * len(made.REVIEW.split())
     first = read.iloc[0]
     assert (first["id"], first["target"], first["word"]) == ("0", "pos", "superb,")
@@ -28,9 +28,12 @@ def test_words_are_rows_of_a_csv(tmp_path: Path) -> None:
 
 
 def test_columns_are_rows_of_a_csv(tmp_path: Path) -> None:
-    (path,) = write_numbers(made.explanations(made.row()), tmp_path / "why")
+    explanations = made.explanations(made.row())
+    explanations.unit = "the number's own unit"
+    (path,) = write_numbers(explanations, tmp_path / "why")
     read = pd.read_csv(path, dtype={"value": str}, keep_default_na=False)
-    assert list(read) == ["id", "target", "answer", "column", "value", "attribution", "error"]
+    assert list(read) == ["id", "target", "answer", "column", "value", "attribution", "error", "unit"]
+    assert set(read["unit"]) == {"the number's own unit"}
     assert read[["column", "value", "attribution"]].to_numpy()[2].tolist() == ["Neighborhood", "NridgHt", 15_950]
 
 
@@ -39,7 +42,7 @@ def test_maps_are_arrays_that_load_without_pickle(tmp_path: Path) -> None:
     (path,) = write_numbers(explanations, tmp_path / "new" / "why")
     assert path == tmp_path / "new" / "why.numbers.npz"
     with np.load(path, allow_pickle=False) as arrays:
-        assert set(arrays) == {"ids", "targets", "answers", "map_0", "map_1"}
+        assert set(arrays) == {"ids", "targets", "answers", "unit", "map_0", "map_1"}
         assert arrays["ids"].tolist() == ["../a\\xff.jpg", "photos/holiday/1.jpg"]
         assert arrays["targets"].tolist() == ["cat", "cat"]
         assert arrays["answers"].tolist() == [each.answer for each in explanations]

@@ -95,3 +95,18 @@ def test_each_kind_of_target_has_the_score_of_its_run(houses: Path, tagged: Path
         second = overall(network.subject, network.datamodule, 0, repeats=2)
         assert second.importances == found.importances
         assert second.target == (network.subject.classes or ("prediction",))[0]
+
+
+def test_what_there_is_no_time_for_is_left_out_and_said(houses: Path) -> None:
+    prices = number(houses)
+    whole = overall(prices.subject, prices.datamodule, repeats=2)
+    assert whole.left_out == ()
+    answers = iter([False, True, True])
+    found = overall(prices.subject, prices.datamodule, repeats=2, enough=lambda: next(answers))
+    assert sorted(one.column for one in found.importances) == ["area", "rooms"], "the first two of the table"
+    assert {one.column: one for one in whole.importances}["rooms"] in found.importances
+    assert found.dependences == ()
+    assert found.left_out == (
+        "the importance of the last 3 of 5 columns",
+        "the partial dependence of 2 of 2 columns",
+    )

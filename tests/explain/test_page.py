@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from browser import Chromium, chromium_or_skip
 from made_runs import record_of
 from markupsafe import escape
 from matplotlib.figure import Figure
-from typing_extensions import override
+from parsed import Parsed
 
 from src.configs.errors import InputError
 from src.explain.checks import Checks
@@ -28,8 +27,6 @@ from src.explain.page import Head, page, write
 from src.explain.wording import cell, number, percent, signed
 
 EVIL = "<script>alert('x')</script>"
-VOID = ("meta", "img", "br", "input", "path", "polyline", "use", "rect", "image")
-BLOCKS = ("li", "td", "th", "dt", "dd", "p", "h3", "small", "strong")
 HEAD = Head(
     run=Path("runs/Cats/20261129T120000Z-1a2b"),
     experiment="Cats",
@@ -39,43 +36,6 @@ HEAD = Head(
     command="scripts/explain.py runs/Cats/20261129T120000Z-1a2b photos",
 )
 PRICES = replace(HEAD, predicts="regression")
-
-
-class Parsed(HTMLParser):
-    """A page's tags and attributes, the text that it shows, and the tags that are left open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.open: list[str] = []
-        self.shown = ""
-        self.feed(text)
-        self.close()
-        self.shown = re.sub(r"\s+", " ", self.shown)
-
-    @override
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    @override
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-        self.shown += " " if tag in BLOCKS else ""
-
-    @override
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    @override
-    def handle_data(self, data: str) -> None:
-        if not {"style", "script", "title"} & set(self.open):
-            self.shown += data
 
 
 def figure() -> Figure:

@@ -12,6 +12,7 @@ import torch
 from table_runs import built, labels, linear_values, number, one_class, wide
 
 from experiments.tables import TableLinear, TableRegression
+from src.explain.checks import Checks, drawn
 from src.explain.method import Attribution
 from src.explain.shapley import kernel_shap, load_shap, permutation
 from src.explain.table_gradients import integrated_gradients
@@ -84,6 +85,10 @@ def test_what_is_drawn_errs_as_far_as_it_says(many: Path) -> None:
         assert 0.5 * said < rms([one.values - true for one, true in zip(found, exact, strict=True)]) < 2 * said
         assert rms([one.values - other for one, other in zip(found, own, strict=True)]) < 3 * said
         assert 0 < said < 0.05 * np.abs(exact).max()
+        share: Any = drawn(found)
+        assert share == pytest.approx(max(np.asarray(one.error).max() / np.ptp(one.values) for one in found))
+        assert f"up to {share:.1%} of the spread" in Checks(None, drawn=share).lines()["drawn"]
+        assert drawn([one._replace(error=np.zeros(12)) for one in found]) is None, "nothing was drawn"
         again = method(network.subject, chosen, [0] * 3, evaluations=1024)
         assert all((one.values == other.values).all() for one, other in zip(found, again, strict=True)), "seeded"
 

@@ -101,19 +101,22 @@ def _children(reported: Reported) -> list[Block]:
     record, found = reported.record, list[Block]()
     if len(reported.members) < 2:
         return found
-    if record.get("ensemble"):
+    if "members" in record:
         header, *rows = result_tables.of_ensemble(record)
         found.append(Table([header[0] or "metric", *header[1:]], rows))
     children = [(path, records.load(path)) for path in reported.members]
+    shares = record.get("shares", [1 / len(children)] * len(children))
     rows = [
         [
             path.name,
+            child["experiment"].rpartition(".")[2],
             str(child["seed"]),
+            f"{share:.2g}",
             f"{best['name']} {number(best['value'])}" if (best := child.get("best")) else "",
         ]
-        for path, child in children
+        for (path, child), share in zip(children, shares, strict=True)
     ]
-    return [*found, Text("Its children:"), Table(["run", "seed", "best"], rows)]
+    return [*found, Text("Its children:"), Table(["run", "experiment", "seed", "share", "best"], rows)]
 
 
 def _baselines(reported: Reported) -> list[Block]:

@@ -41,8 +41,10 @@ def warnings(reported: Reported) -> list[str]:
         found.append(
             f"The saved predictions have {name} {shown.metric(own)}, the record {then}: one of them was changed since."
         )
-    if reported.checked:
-        found += [f"Explanations: {warning}" for warning in reported.checked.warnings]
+    said = [(warning, method) for method, checks in reported.checked.items() for warning in checks.warnings]
+    for warning in dict.fromkeys(warning for warning, _ in said):
+        of = [method for each, method in said if each == warning]
+        found.append(f"Explanations by {'; '.join(of)}: {warning}")
     return found
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,9 @@ import pandas as pd
 from src.answers import Predicted
 from src.configs.errors import InputError
 from src.configs.spec import DataSpec
+from src.explain import kept
 from src.explain.card.intervals import Scores, scores_of
+from src.explain.kept import Kept
 from src.inference.predictor import parts_of
 from src.runs import records, state
 from src.runs.compare import groups, runs
@@ -25,9 +26,6 @@ from src.tasks.objectives import Objective, default_objective
 SPLITS = ("test", "folds", "val")
 """Whose predictions are looked for: what the training has seen least comes first."""
 NAMES = {"folds": "out of fold", "val": "validation", "test": "test"}
-CHECKS = Path("explanations") / "checks.json"
-"""What `explain.py` leaves in a run: method, lines, warnings, how many examples, when it was made and by what."""
-
 Kind = Literal["image", "text", "table", "example"]
 
 
@@ -50,17 +48,6 @@ class Evaluated:
         return scores_of(self.objective.spec.target.kind, self.predicted, self.target)
 
 
-class Checked(NamedTuple):
-    """What the checks of the run's explanations said."""
-
-    method: str
-    lines: list[str]
-    warnings: list[str]
-    examples: int = 0
-    made: str = ""
-    command: str = ""
-
-
 @dataclass(frozen=True, eq=False)
 class Reported:
     """A finished run.
@@ -73,7 +60,7 @@ class Reported:
         spec: of the data.
         evaluated: saved predictions, in the order of `SPLITS`.
         seeds: all finished runs with the same settings, its own included; empty for children and parents.
-        checked: of its explanations.
+        checked: method -> what the checks of its explanations said, the latest last.
     """
 
     run: Path
@@ -83,7 +70,7 @@ class Reported:
     spec: DataSpec
     evaluated: list[Evaluated]
     seeds: list[runs.Run]
-    checked: Checked | None
+    checked: dict[str, Kept]
 
     @property
     def name(self) -> str:
@@ -184,7 +171,7 @@ def read(run: Path) -> Reported:
             record[name]
         for name in ("model", "weights", "device", "precision", "steps"):
             first[name]
-    return Reported(run, record, members, first, spec, _evaluated(run, spec), _seeds(run, record), _checked(run))
+    return Reported(run, record, members, first, spec, _evaluated(run, spec), _seeds(run, record), kept.read(run))
 
 
 def _evaluated(run: Path, spec: DataSpec) -> list[Evaluated]:
@@ -222,26 +209,3 @@ def _seeds(run: Path, record: dict[str, Any]) -> list[runs.Run]:
             if any(one.path == run.resolve() for one in group.runs):
                 return group.counted
     return []
-
-
-def _checked(run: Path) -> Checked | None:
-    """Return what `explain.py` has left in a run; None where it has not been used.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    path = run / CHECKS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Checked(
-            str(found["method"]),
-            [*map(str, found["lines"])],
-            [*map(str, found["warnings"])],
-            int(found.get("examples", 0)),
-            str(found.get("made", "")),
-            command_shown(str(found.get("command", ""))),
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}). Remove it, or run scripts/explain.py again.") from error

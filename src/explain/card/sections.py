@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from src.configs.errors import InputError
@@ -18,7 +16,8 @@ from src.explain.card.blocks import Block, Bullets, Code, Section, Table, Text
 from src.explain.card.by_group import Grouped
 from src.explain.card.evaluation import best_of, evaluation
 from src.explain.card.limits import limits
-from src.explain.card.reported import Reported, own_name, source_shown
+from src.explain.card.reported import Reported, command_shown, own_name, source_shown
+from src.explain.kept import Kept
 from src.loading import load
 from src.runs import summary
 from src.runs.compare.groups import flat, shown_value
@@ -27,8 +26,6 @@ from src.runs.exports import exports_of
 MOST_CLASSES = 50
 """Classes whose counts are shown."""
 ARTICLES = {"image": "an image", "text": "a text", "table": "a row of a table", "example": "an example"}
-COUNTERS = Path("/sys/class/powercap")
-"""Where Linux shows the energy counters of processors (RAPL)."""
 
 
 def sections(reported: Reported, grouped: Sequence[Grouped]) -> list[Section]:
@@ -209,7 +206,7 @@ def _speed(reported: Reported) -> Section:
     rows = [
         ["wall time", f"{record['wall_s']:.1f} s"],
         ["examples a second", f"{speed:,.{0 if speed >= 100 else 1}f} while training" if speed else "not measured"],
-        ["peak memory", "not recorded"],
+        ["peak memory", _memory(reported)],
     ]
     if spent := first.get("time"):
         parts = ", ".join(f"{summary.PARTS.get(part, part)} {share:.0%}" for part, share in spent.items())
@@ -219,34 +216,44 @@ def _speed(reported: Reported) -> Section:
 
 # ----------------------------------------------------------------------------------------------------------------- rest
 def _examined(reported: Reported) -> list[Block]:
-    if reported.checked is None:
+    if not reported.checked:
         command = f"python scripts/explain.py {shlex.quote(str(reported.where))} FILE"
         return [Text(f"Its answers were not explained ({command}).")]
-    found = reported.checked
+    return [block for method, checks in reported.checked.items() for block in _checked(method, checks)]
+
+
+def _checked(method: str, found: Kept) -> list[Block]:
+    """Return what the checks said of the explanations by one method."""
     of = f", checked on {found.examples:,} validation example{'s' * (found.examples > 1)}" if found.examples else ""
-    made = " ".join(["Made", *([found.made] if found.made else []), *(["by", found.command] if found.command else [])])
+    command = command_shown(found.command)
+    made = " ".join(["Made", *([found.made] if found.made else []), *(["by", command] if command else [])])
     return [
         *(Text(warning, loud=True) for warning in found.warnings),
-        Text(f"Explained by {found.method}{of}."),
-        *([Text(f"{made}.")] if found.made or found.command else []),
+        Text(f"Explained by {method}{of}."),
+        *([Text(f"{made}.")] if found.made or command else []),
         *([Bullets(found.lines)] if found.lines else []),
     ]
 
 
 def energy(reported: Reported) -> str:
-    """Return why the training's energy is not known: no run measures it."""
-    if reported.first["device"].startswith("cuda"):
-        return "not measured: a training does not read the GPU's counter"
-    if reported.record.get("host") != socket.gethostname():
-        return "not measured: a training reads no counter, and it ran on another machine"
-    if COUNTERS.is_dir():
-        for path in sorted(COUNTERS.glob("*/energy_uj")):
-            try:
-                path.read_text(encoding="ascii")
-            except OSError:
-                continue  # only root may read it
-            return f"not measured: this machine counts it ({path}), but a training does not read the counter"
-    return "not measured: this machine does not tell its energy"
+    """Return what the training took, as far as its machine told it."""
+    told, on_gpu = reported.first.get("energy_j", {}), reported.first["device"].startswith("cuda")
+    of = "" if len(reported.members) == 1 else f"; the first of {len(reported.members)} networks"
+    whose = {"processors": "the machine's processors, all its programs included", "gpu": "the first GPU"}
+    if not on_gpu and "processors" not in told:
+        return "not measured: the machine did not tell (Linux does in /sys/class/powercap, mostly to root alone)"
+    said = [f"{told[name] / 3600:.3g} Wh by {who}" for name, who in whose.items() if name in told]
+    if on_gpu and "gpu" not in told:
+        said.append("by the GPU not measured: it tells where nvidia-ml-py is installed")
+    return "; ".join(said) + of
+
+
+def _memory(reported: Reported) -> str:
+    peak = reported.first.get("peak_memory", {})
+    whose = {"process": "of the main process since it began", "gpu": "of tensors on the first GPU"}
+    return (
+        "; ".join(f"{peak[name] / 1e9:.2f} GB {who}" for name, who in whose.items() if name in peak) or "not recorded"
+    )
 
 
 def _hours(reported: Reported) -> str:

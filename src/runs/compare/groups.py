@@ -211,7 +211,8 @@ def settings(run: Run) -> dict[str, Any]:
 
     The metric that chose the best checkpoint, and which way it is better, are read from there: `monitor` was not always
     a field. The precision is the one that was used, which `--precision auto` leaves to the machine; folds are those of
-    a cross-validation, whose numbers are means over them; of an ensemble's members those of their average.
+    a cross-validation, whose numbers are means over them; of an ensemble's members those of their average; of an
+    ablation the means of its full recipe. A search is a group of its own, and has the fields of the default.
     """
     record, data = run.record, run.data
     found = {
@@ -222,6 +223,8 @@ def settings(run: Run) -> dict[str, Any]:
         "precision_used": record.get("precision"),
         "folds": record.get("folds"),
         "ensemble": record.get("ensemble"),
+        "search": f"best of {record['reason']}" if "search" in record and run.best else None,
+        "ablation": record.get("ablation", {}).get("without"),
         "monitor": run.best.get("name"),
         "mode": run.mode if run.best else None,
     }

@@ -97,7 +97,8 @@ class Run:
 def find(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """Return the runs at or below `places`, and a line for each that cannot be read.
 
-    A run's children, the folds of a cross-validation, belong to it and are found only where they are named themselves.
+    A run's children, the folds of a cross-validation, belong to it and are found only where they are named themselves;
+    those of a search or an ablation where that is named.
 
     Raises:
         InputError: a place is not there, or no run was found.
@@ -153,6 +154,10 @@ def _below(place: Path, skipped: list[str]) -> Iterator[Path]:
     """Yield the run directories at or below a folder."""
     for folder, below, files in os.walk(place, onerror=lambda error: skipped.append(str(error))):
         if "run.json" in files:
-            yield Path(folder)
+            children = "*-*" if "journal.log" in files else "*-seed-*"  # of a search, of an ablation
+            if Path(folder) == place and (found := sorted(place.glob(f"{children}/run.json"))):
+                yield from (one.parent for one in found)
+            else:
+                yield Path(folder)
             below.clear()
         below[:] = sorted(name for name in below if not name.startswith("."))
