@@ -41,8 +41,9 @@ class ImagesNeighbours(NearestImages, Images):
     """Tell which class an image has by the images that are nearest to a frozen ImageNet backbone.
 
     python scripts/run.py experiments/neighbours.py:ImagesNeighbours --data-dir my_pictures
-    Expected with the offline fallback backbone, --image-size 96, drawn cats and dogs 800/200/400: test/acc 0.853,
-    val/acc 0.840 (nothing depends on the seed), 28 s on 1 core
+    Expected with the offline fallback backbone (nothing depends on the seed): on Dogs-vs-Cats photographs 2400/400/800
+    test/acc 0.993, val/acc 0.993, where a linear head on the same features has 0.994 and 0.998; on drawn cats and dogs
+    800/200/400, --image-size 96, test/acc 0.853, val/acc 0.840, 28 s on 1 core
     """
 
 

@@ -11,7 +11,7 @@ class TextsTfIdf(LabelledTexts, TfIdfTexts):
     """Tell which label a text has by logistic regression on TF-IDF.
 
     python scripts/run.py experiments/texts_tf_idf.py --data-dir tickets.csv --text-column body --label-column team
-    Expected without --data-dir, on the packaged 17 474 / 2 499 / 5 000 reviews of IMDb, held out as blocks, with --test:
+    Expected without --data-dir, on the packaged 17 474 / 2 499 / 5 000 reviews of IMDb, held out as blocks:
     test/acc 0.900, val/acc 0.893 (nothing depends on the seed), 2 min on 1 busy core; the baseline, which counts other
     words (two letters at least, no signs), has 0.898. On 300 of 2 000 sentences of Rotten Tomatoes 0.683 and 0.697
     """

@@ -20,6 +20,7 @@ from src.cli import commands
 from src.cli.parser import RunFlags
 from src.configs.errors import InputError
 from src.deploy.export import export
+from src.experiment import Optim
 from src.inference.batch import predict
 from src.resources.weights_files import load_weights
 from src.runs import records
@@ -105,3 +106,10 @@ def test_it_is_explained_and_gradients_are_refused(done: tuple[Mortal, Path]) ->
     way_out = "Choose occlusion or lime" if texts else "Take --method kernel-shap"
     with pytest.raises(InputError, match=rf"--method integrated-gradients: .*{way_out}\."):
         run.explain(table, method="integrated-gradients")
+
+
+def test_trees_refuse_half_precision_and_a_penalty_on_weights(houses: Path) -> None:
+    with pytest.raises(InputError, match="--precision: trees compare numbers in float32"):
+        commands.run(Number(data_dir=houses, accelerator="cpu", precision="bf16-true"))
+    with pytest.raises(InputError, match=r"--optim\.l1: trees have no weights"):
+        Number(optim=Optim(l1=0.1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.bases.tables import TableData
 from src import models, tasks
-from src.experiment import Boosting, DataSpec, Optim, Search, log, uniform
+from src.experiment import Boosting, DataSpec, InputError, Optim, Search, log, uniform
 
 
 class SolvedTable(TableData):
@@ -45,10 +45,16 @@ class BoostedTable(TableData):
     boosting: Boosting = Boosting()
     """How the trees grow."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optim.l1:
+            raise InputError("--optim.l1: trees have no weights to shrink. Choose --boosting.l2.")
+
     def task(self, spec: DataSpec) -> tasks.Task:
         objective = self.objective(spec)
         model = self.network(spec, objective.num_outputs)
-        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features="start")
+        cached = "start" if self.weights == "none" else "no"  # trees of a file stay
+        return tasks.Task(model, objective, tasks.inputs.TableInput(), self.optim, cached_features=cached)
 
     def network(self, spec: DataSpec, num_outputs: int) -> models.BoostedTrees:
         return models.BoostedTrees(spec, num_outputs, self.boosting, seed=self.seed, weights=self.weights)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 from experiments.bases.texts import TextData
 from src import models, tasks
 from src.experiment import DataSpec, Optim, Terms, TextPrep, Vocabulary
@@ -11,8 +9,6 @@ from src.experiment import DataSpec, Optim, Terms, TextPrep, Vocabulary
 
 class TfIdfTexts(TextData):
     """Fitted, then an epoch that changes nothing and measures it on the training."""
-
-    cached_features: ClassVar[Literal["no", "start", "probe"]] = "start"
 
     max_epochs = 1
     batch_size = 64
@@ -31,4 +27,6 @@ class TfIdfTexts(TextData):
 
     def task(self, spec: DataSpec) -> tasks.Task:
         objective = self.objective(spec)
-        return self.trained(models.TfIdf(spec, objective.num_outputs, self.terms, weights=self.weights), objective)
+        model = models.TfIdf(spec, objective.num_outputs, self.terms, weights=self.weights)
+        cached = "start" if self.weights == "none" else "no"  # weights of a file stay
+        return tasks.Task(model, objective, tasks.inputs.TextInput(), self.optim, cached_features=cached)

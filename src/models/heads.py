@@ -50,12 +50,14 @@ class Head(nn.Module):
 
     def fit(self, features: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> str:
         """Solve for targets of any kind and return a line for the summary: see `solve` and `solve_labels`."""
+        shape = list(features.shape)
         if targets.ndim == 2:
-            l2, how = self.solve_labels(features, targets), "chosen by cross-validation"
+            l2 = self.solve_labels(features, targets)
         else:
             l2 = self.solve(features, targets, class_weights)
-            how = "by leave-one-out" if targets.is_floating_point() else "chosen by cross-validation"
-        return f"solved on cached features {list(features.shape)}, L2 {l2:g} {how}"
+            if targets.is_floating_point():
+                return f"solved in closed form on {shape}, L2 {l2:g} by leave-one-out"
+        return f"solved on cached features {shape}, L2 {l2:g} chosen by cross-validation"
 
     @torch.no_grad()
     def solve(self, features: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> float:

@@ -67,8 +67,7 @@ class Booster:
         bias = np.zeros(count)
         scored = there[-1:] if len(there) == 2 else there  # the score of the first of two classes is 0
         if len(there) > 1:
-            model: Any = HistGradientBoostingClassifier(**self.settings)
-            model.fit(self.cells, target, sample_weight=None if class_weights is None else class_weights[target])
+            model = self._classifier(target, None if class_weights is None else class_weights[target])
             trees, bias[scored] = trees_of(model), bias_of(model)
         score_of = np.full(count, len(trees))
         score_of[scored[: len(trees)]] = np.arange(len(trees))
@@ -83,12 +82,18 @@ class Booster:
         score_of, bias = np.zeros(target.shape[1], np.int64), np.log(shares / (1 - shares))
         varying = np.flatnonzero(target.any(0) & ~target.all(0))
         for label in varying:
-            model: Any = HistGradientBoostingClassifier(**self.settings).fit(self.cells, target[:, label])
+            model = self._classifier(target[:, label])
             trees += trees_of(model)
             bias[label] = bias_of(model).item()
         score_of[:] = len(trees)
         score_of[varying] = np.arange(len(trees))
         return Boosted(trees, score_of, bias)
+
+    def _classifier(self, target: np.ndarray, weights: np.ndarray | None = None) -> Any:
+        alone = np.unique(target, return_counts=True)[1].min() < 2  # cannot be on both sides of what is held out
+        stop: Any = False if alone else "auto"
+        model = HistGradientBoostingClassifier(early_stopping=stop, **self.settings)
+        return model.fit(self.cells, target, sample_weight=weights)
 
 
 def trees_of(model: Any) -> list[list[Tree]]:

@@ -164,8 +164,14 @@ class Trees(nn.Module):
         return F.pad(scores, (0, 1))[:, self.score_of] + self.bias
 
     def _cells(self, features: Tensor) -> Tensor:
-        """Return numbers, NaN where they are missing, and categories [batch, columns]."""
-        features = features.to(self.threshold.dtype)
+        """Return numbers, NaN where they are missing, and categories [batch, columns].
+
+        Raises:
+            InputError: the network is in half precision.
+        """
+        if self.threshold.dtype != torch.float32:
+            raise InputError("--precision: trees compare numbers in float32. Choose 32-true.")
+        features = features.float()
         numbers = features[:, : self.numbers]
         if self.can_be_missing:
             absent = F.pad(features, (0, 1))[:, self.flag_of] > 0.5
@@ -182,13 +188,11 @@ class Trees(nn.Module):
             class_weights: [classes], of the examples of each.
 
         Raises:
-            InputError: a feature is NaN or infinite, or the network is in half precision.
+            InputError: a feature is NaN or infinite.
         """
         from src.models.tables import boosting  # imports scikit-learn, which takes seconds
 
         require_finite(features)
-        if self.threshold.dtype != torch.float32:
-            raise InputError("--precision: trees compare numbers in float32. Choose 32-true.")
         cells = self._cells(features.to(self.threshold.device)).cpu().double().numpy()
         known = {column: np.unique(cells[:, column]).astype(np.int64) for column in self.sizes}
         for column, codes in known.items():
