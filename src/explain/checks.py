@@ -14,15 +14,13 @@ from torch import nn
 
 from src.explain.example import Example
 from src.explain.faithfulness import Faithfulness
-from src.explain.method import Attribution, Method
+from src.explain.method import INCOMPLETE, Attribution, Method, missed
 from src.explain.subject import Subject
 
 FEW_PARTS = 5
 """Parts of an example below which two orders agree by chance."""
 CASCADE = (0.0, 0.5, 1.0)
 """Shares of the layers that are randomised one after the other; the head is the first."""
-INCOMPLETE = 0.01
-"""Share beyond which values do not add up."""
 INSENSITIVE = 0.5
 """Agreement with a randomised network beyond which explanations are not about the network."""
 
@@ -185,17 +183,8 @@ def stability(
 
 
 def completeness(found: Sequence[Attribution]) -> float | None:
-    """Return the largest share by which values miss what they have to add up to, None where nothing is promised.
-
-    Where large values of both signs cancel out, it is a share of a tenth of their sizes: one of a sum near 0 means
-    nothing.
-    """
-    shares = [
-        abs(one.values.sum() - one.sums_to) / max(abs(one.sums_to), 0.1 * np.abs(one.values).sum(), 1e-9)
-        for one in found
-        if one.sums_to is not None
-    ]
-    return float(max(shares)) if shares else None
+    """Return the largest share by which values miss their sum, None where nothing is promised; see `missed`."""
+    return max((missed(one.values, one.sums_to) for one in found if one.sums_to is not None), default=None)
 
 
 def drawn(found: Sequence[Attribution]) -> float | None:

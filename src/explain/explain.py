@@ -222,7 +222,7 @@ class Explainer:
             read.errors,
             notes,
             signed=self.name not in UNSIGNED,
-            unit=unit(self.name, classes=bool(self.subject.classes)),
+            unit=unit(self.name, self.spec),
         )
 
     def targets(self, examples: Sequence[Example]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from src.configs.explain import MethodName
+from src.configs.spec import DataSpec
 from src.explain import images, perturbation, shapley, table_gradients, text_gradients, texts
 from src.explain.example import Example
 from src.explain.explanation import Kind
@@ -63,15 +64,18 @@ def described(name: MethodName, subject: Subject, example: Example, target: int 
     return WORDS[name] + where + ("" if name == "attention-rollout" else what)
 
 
-def unit(name: MethodName, *, classes: bool) -> str:
+def unit(name: MethodName, spec: DataSpec) -> str:
     """Return what the values of a method are measured in; '' where their order alone means something.
 
     Args:
         name: of the method.
-        classes: whether the run predicts classes or labels, not a number.
+        spec: says what the run predicts.
     """
+    classes = bool(spec.classes)
     if name in ("grad-cam", *UNSIGNED):
         return ""
+    if name == "tree-shap" and spec.target.kind == "single_label" and spec.num_classes > 2:
+        return "raw score of the class"
     if name in ("integrated-gradients", "tree-shap") and classes:
         return "log-odds"
     if name == "integrated-gradients":

@@ -50,6 +50,6 @@ def effect(unit: str) -> str:
     """Return what a value is, such as 'effect on the probability', by the unit of `Explanations`; '' for none."""
     if not unit:
         return ""
-    if unit in ("probability", "log-odds"):
+    if unit in ("probability", "log-odds", "raw score of the class"):
         return f"effect on the {unit}"
     return f"effect in {unit}"

@@ -56,6 +56,11 @@ def subject() -> Subject:
     return Subject(task)
 
 
+def log_odds(network: nn.Module) -> Any:
+    """Return what scores one of two classes."""
+    return lambda images, target: network(images).mul(2 * F.one_hot(target, 2) - 1).sum(1)
+
+
 def examples(subject: Subject, pixels: torch.Tensor) -> list[ImageExample]:
     read = subject.task.input.tensors
     return [
@@ -125,8 +130,8 @@ def test_grad_cam_and_integrated_gradients_are_captums(subject: Subject) -> None
     pooled = Subject(tasks.ImageClassification(models.ResNet("resnet18", 2), spec, Optim()))
     large = F.interpolate(batch, (224, 224))
     layer = last_maps(pooled.network, (large[:1],))
-    expected: Any = captum.attr.LayerGradCam(pooled.network, layer.module).attribute(
-        large.clone().requires_grad_(), target=target, relu_attributions=True
+    expected: Any = captum.attr.LayerGradCam(log_odds(pooled.network), layer.module).attribute(
+        large.clone().requires_grad_(), additional_forward_args=(target,), relu_attributions=True
     )
     expected = F.interpolate(expected.detach(), (224, 224), mode="bilinear")[:, 0].numpy()
     found = images.grad_cam(pooled, [ImageExample("", image[None]) for image in large], targets)
@@ -134,8 +139,10 @@ def test_grad_cam_and_integrated_gradients_are_captums(subject: Subject) -> None
     for own, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(own.values, other, rtol=1e-3, atol=1e-4 * expected.max())
     (own,) = images.integrated_gradients(subject, given[:1], targets[:1])
-    gradients = captum.attr.IntegratedGradients(subject.network)
-    fine: Any = gradients.attribute(batch[:1], given[0].blurred, target=1, n_steps=1000, internal_batch_size=100)
+    gradients = captum.attr.IntegratedGradients(log_odds(subject.network))
+    fine: Any = gradients.attribute(
+        batch[:1], given[0].blurred, additional_forward_args=(target[:1],), n_steps=1000, internal_batch_size=100
+    )
     np.testing.assert_allclose(own.values, fine.detach().sum(1)[0].numpy(), atol=0.02 * np.abs(own.values).max())
     assert completeness([own]) is not None
     assert (completeness([own]) or 0) <= 0.01
