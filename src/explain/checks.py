@@ -19,6 +19,8 @@ from src.explain.subject import Subject
 
 FEW_PARTS = 5
 """Parts of an example below which two orders agree by chance."""
+MANY_EMPTY = 0.1
+"""Share of explanations that are all 0 beyond which the method does not fit the network."""
 CASCADE = (0.0, 0.5, 1.0)
 """Shares of the layers that are randomised one after the other; the head is the first."""
 INSENSITIVE = 0.5
@@ -46,7 +48,9 @@ class Checks:
     """Largest Monte-Carlo standard error of a value, as a share of the spread of its example's values; None where
     nothing was drawn at random."""
     empty: int = 0
-    """Explanations whose values are all 0, so that nothing follows from them."""
+    """Checked explanations whose values are all 0, so that nothing follows from them."""
+    checked: int = 0
+    """Explanations that were checked."""
     doubts: list[str] = field(default_factory=list)
     """Why the answers themselves are not to be trusted, such as a run no better than guessing."""
 
@@ -64,8 +68,10 @@ class Checks:
     def warnings(self) -> list[str]:
         """Why the explanations are not to be trusted; empty where they may be."""
         found = [*self.doubts]
-        if self.empty:
-            found.append(f"{self.empty} of the explanations that were checked are empty; try another --method")
+        if self.empty > MANY_EMPTY * self.checked:
+            found.append(
+                f"{self.empty} of the {self.checked} explanations that were checked are empty; try another --method"
+            )
         if self.faithful and self.faithful.beats_chance is False:
             found.append("the order of the parts is no better than a random one")
         if self.completeness is not None and self.completeness > INCOMPLETE:

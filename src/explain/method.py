@@ -9,7 +9,6 @@ import numpy as np
 
 from src.explain.subject import Subject
 
-
 INCOMPLETE = 0.01
 """Share beyond which values do not add up; integrated gradients take more gradients until they do."""
 
@@ -34,6 +33,8 @@ class Attribution(NamedTuple):
     """What the values have to add up to, where the method promises that: the answer's difference from a baseline."""
     enforced: bool = False
     """Whether the method makes them add up, so that the sum shows no more than that the arithmetic is right."""
+    freedom: int = 0
+    """Degrees of freedom of the error: it is that of the mean of few estimates, so that its interval is Student's."""
 
 
 class Method(Protocol):

@@ -48,7 +48,9 @@ UNSIGNED = ("saliency", "attention-rollout")
 """Methods that tell where a network looks, not what for."""
 
 
-def described(name: MethodName, subject: Subject, example: Example, target: int | None) -> str:
+def described(
+    name: MethodName, subject: Subject, example: Example, target: int | None, *, mistakes: bool = False
+) -> str:
     """Return a method in words, with the layer that it looks at and what is explained.
 
     Args:
@@ -56,11 +58,14 @@ def described(name: MethodName, subject: Subject, example: Example, target: int 
         subject: the network.
         example: one that is explained.
         target: class or label that is explained of all; None for the likeliest of each.
+        mistakes: of several labels, the one that was decided worst is explained of each.
     """
     where = f", {subject.maps(example.tensors)}" if name == "grad-cam" else ""
     what = ", for the number that is predicted"
     if subject.classes:
-        what = ", for " + ("the likeliest class" if target is None else f"class {subject.classes[target]}")
+        labels = subject.spec.target.kind == "multi_label"
+        which, kind = "most wrong" if labels and mistakes else "likeliest", "label" if labels else "class"
+        what = f", for the {which} {kind}" if target is None else f", for {kind} {subject.classes[target]}"
     return WORDS[name] + where + ("" if name == "attention-rollout" else what)
 
 

@@ -234,9 +234,7 @@ def test_integrated_gradients_are_captums_for_a_recurrent_network(tiny: Tiny, mo
     for attribution, example, target in zip(found, examples, targets, strict=True):
         tokens, mask = example.tensors
         captum = LayerIntegratedGradients(partial(log_odds, network, target), network.embedding)
-        own: Any = captum.attribute(
-            tokens, torch.ones_like(tokens), additional_forward_args=(mask,), n_steps=32
-        )
+        own: Any = captum.attribute(tokens, torch.ones_like(tokens), additional_forward_args=(mask,), n_steps=32)
         words = np.bincount(example.part_of, own[0].sum(-1).detach().numpy())
         np.testing.assert_allclose(attribution.values, words, atol=1e-6)
 
