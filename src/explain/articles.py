@@ -31,7 +31,8 @@ def article(explanation: Explanation, head: Head, place: int) -> dict[str, Any]:
     """
     shown = {"image": image_card, "text": text_card, "table": table_card}[explanation.kind](explanation)
     said = answer(explanation, head)
-    return {"it": explanation, "anchor": f"explanation-{place + 1}", "answer": said} | {
+    name = explanation.id.strip() or f"input {place + 1}"
+    return {"it": explanation, "name": name, "anchor": f"explanation-{place + 1}", "answer": said} | {
         "neighbours": [neighbour(each) for each in explanation.neighbours],
         "is_random": bool(explanation.margin.any()),
         "is_empty": not explanation.values.any(),

@@ -16,6 +16,7 @@ from src.explain.example import Example
 from src.explain.faithfulness import Faithfulness
 from src.explain.method import INCOMPLETE, Attribution, Method, missed
 from src.explain.subject import Subject
+from src.explain.wording import alike
 
 FEW_PARTS = 5
 """Parts of an example below which two orders agree by chance."""
@@ -84,11 +85,12 @@ class Checks:
         """Return the checks in words: name -> what it found."""
         lines: dict[str, str] = {}
         if (faithful := self.faithful) is not None:
-            of = f" (95 % {faithful.interval[0]:.2f} to {faithful.interval[1]:.2f})" if faithful.interval else ""
+            gain, random, *ends = alike(faithful.gain, faithful.random, *(faithful.interval or ()))
+            of = f" (95 % {ends[0]} to {ends[1]})" if ends else ""
             verdict = {True: "beats chance", False: "does not beat chance", None: "too few examples to say more"}
             lines["faithful"] = (
-                f"insertion minus deletion {faithful.gain:.2f}{of} on {faithful.examples} "
-                f"example{'s' * (faithful.examples > 1)}, random order {faithful.random + 0.0:.2f}: "
+                f"insertion minus deletion {gain}{of} on {faithful.examples} "
+                f"example{'s' * (faithful.examples > 1)}, random order {random}: "
                 f"{verdict[faithful.beats_chance]}"
             )
         if self.sanity is not None:

@@ -79,13 +79,15 @@ class Explainer:
         if children := state.children(run):
             raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
         self.run, self.data_dir, self.record = run, data_dir, records.load(run)
+        module = f"leyden.load({str(run)!r}).model()"
         try:
             self.experiment, self.spec, task = predictor.load_run(run)
+            module += ".model"  # a task takes batches, its network tensors
             datamodule: Any = predictor.restored(run, self.experiment)
         except predictor.OwnParts as error:
             raise predictor.OwnParts(
                 f"{error} captum explains any module: "
-                f"captum.attr.IntegratedGradients(leyden.load({str(run)!r}).model()).attribute(inputs, target=1), with "
+                f"captum.attr.IntegratedGradients({module}).attribute(inputs, target=1), with "
                 "inputs as its forward takes them; or FeatureAblation, Occlusion, Saliency, LayerGradCam. See "
                 "docs/explain.md."
             ) from error

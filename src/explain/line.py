@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.configs.errors import InputError
+from src.explain.extra import library
 from src.explain.method import INCOMPLETE, missed
 from src.explain.subject import AT_ONCE
 
@@ -32,13 +32,11 @@ def along_line(
         start: vectors of the baseline, [1, places, width]: those of the tokens of a text, or of the pixels of an image.
         end: those of the input.
         most: gradients after which no piece is halved again.
-    """
-    try:
-        from captum.attr import IntegratedGradients
-    except ImportError as error:
-        raise InputError("--method integrated-gradients: needs captum: pip install -e '.[explain]'.") from error
 
-    captum = IntegratedGradients(score)
+    Raises:
+        InputError: captum is not installed.
+    """
+    captum = library("captum.attr").IntegratedGradients(score)
 
     def measured(first: Tensor, last: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Ends of pieces, 0 to 1 each -> values [pieces, places], and by how much their sums miss [pieces]."""

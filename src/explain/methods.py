@@ -33,7 +33,7 @@ METHODS: dict[Kind, dict[MethodName, Method]] = {
 }
 """Kind of input -> its methods, the default first. Tables have `tree-shap` too, which asks no network."""
 WORDS: dict[MethodName, str] = {
-    "grad-cam": "Grad-CAM",
+    "grad-cam": "Grad-CAM, place by place (HiResCAM)",
     "integrated-gradients": "integrated gradients",
     "saliency": "saliency with SmoothGrad",
     "occlusion": "occlusion",

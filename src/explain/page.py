@@ -13,12 +13,14 @@ from typing import Any, Self
 
 from matplotlib.figure import Figure
 
+from src.configs.shown import metric
 from src.configs.spec import TargetKind
 from src.explain import drawings
 from src.explain.articles import article
 from src.explain.checks import Checks
 from src.explain.drawings import Scale
 from src.explain.explanation import Explanations
+from src.explain.places import command_shown, place_of, source_shown
 from src.explain.wording import effect, number, percent, signed
 from src.resources.files import atomic_write, printable
 from src.resources.templates import environment
@@ -81,14 +83,14 @@ class Head:
         data = record.get("data", {})
         with records.explain_record_errors(run, record):
             return cls(
-                run=run,
+                run=place_of(run),
                 experiment=record["experiment"].rpartition(".")[2],
                 trained=record.get("started", ""),
                 scores={k: float(value) for k, value in record.get("metrics", {}).items() if math.isfinite(value)},
-                data=data.get("source", ""),
+                data=source_shown(data.get("source", "")),
                 stand_in=data.get("stand_in", False),
-                weights=record.get("weights", {}).get("source", ""),
-                command=command,
+                weights=source_shown(record.get("weights", {}).get("source", "")),
+                command=command_shown(command, run),
                 predicts=records.spec_of(record).target.kind if "spec" in record else "single_label",
                 asked=asked,
                 mistakes=mistakes,
@@ -110,7 +112,13 @@ def write(explanations: Explanations, head: Head, path: Path, overall: Sequence[
 def page(explanations: Explanations, head: Head, overall: Sequence[tuple[str, Figure | str]] = ()) -> str:
     """Return the page; see `write`."""
     templates = environment(Path(__file__).parent)
-    templates.filters |= {"number": number, "signed": signed, "sha256": sha256, "printable": printable}
+    templates.filters |= {
+        "number": number,
+        "signed": signed,
+        "metric": metric,
+        "sha256": sha256,
+        "printable": printable,
+    }
     templates.globals |= {"percent": percent}
     checks = explanations.checks
     return templates.get_template("page.html").render(

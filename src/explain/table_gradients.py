@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from src.configs.errors import InputError
+from src.explain.extra import library
 from src.explain.method import INCOMPLETE, Attribution, missed
 from src.explain.subject import Subject
 from src.explain.tables import TableExample
@@ -60,15 +61,12 @@ def integrated_gradients(
     Raises:
         InputError: a network whose categories have no embeddings that are known, or captum is not there.
     """
-    try:
-        from captum.attr import LayerIntegratedGradients
-    except ImportError as error:
-        raise InputError(f"captum cannot be imported ({error}). Install it: pip install -e '.[explain]'") from error
+    captum = library("captum.attr")
     scored = _Scored(subject)
     layers, into = scored.layers()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Multiple layers provided")  # none depends on another
-        gradients = LayerIntegratedGradients(scored, layers)
+        gradients = captum.LayerIntegratedGradients(scored, layers)
     found: list[Attribution] = []
     for example, target in zip(examples, targets, strict=True):
         rows = example.background

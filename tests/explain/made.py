@@ -118,8 +118,8 @@ def row(number: int = 0) -> Explanation:
         for k in range(3)
     )
     return Explanation(
-        f"house {number}", "table", "prediction", 287_400.0, scores, tuple(ROW), error=np.abs(scores) * 0.04 + 300, freedom=3,
-        cells=cells, quantiles=quantiles, expected="301500", neighbours=near,
+        f"house {number}", "table", "prediction", 287_400.0, scores, tuple(ROW), error=np.abs(scores) * 0.04 + 300,
+        freedom=3, cells=cells, quantiles=quantiles, expected="301500", neighbours=near,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import captum.attr
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -189,6 +190,32 @@ def test_attention_rollout_reads_the_attention_and_leaves_it_as_it_was() -> None
     assert found.values.min() >= 0
     assert torch.equal(subject.outputs(given[0].tensors), before)
     assert all(module.fused_attn for module in subject.network.modules() if hasattr(module, "fused_attn"))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "side", "fits"),
+    [
+        ("swin_tiny_patch4_window7_224", 224, False),  # within windows
+        ("pit_ti_224", 224, False),  # pools its tokens
+        ("cait_xxs24_224", 224, False),  # tells the rows of the class token alone
+        ("vit_small_patch14_reg4_dinov2", 28, True),  # 2 x 2 patches, a class token and 4 registers: 9 tokens, no 3 x 3
+        ("vit_base_patch16_siglip_224", 32, True),  # no class token
+    ],
+)
+def test_attention_is_rolled_out_where_all_layers_have_the_same_tokens(backbone: str, side: int, fits: bool) -> None:
+    spec = DataSpec(classes=("a", "b"), input_shape=(3, side, side))
+    sized: dict[str, Any] = {"img_size": side, "depth": 2} if fits else {}
+    network = timm.create_model(backbone, num_classes=2, **sized)
+    subject = Subject(tasks.ImageClassification(network, spec, Optim()))
+    given = [ImageExample("0", torch.rand(1, 3, side, side))]
+    if not fits:
+        with pytest.raises(InputError, match=r"within windows, pools its tokens.*Take grad-cam"):
+            images.attention_rollout(subject, given, [0])
+        return
+    (found,) = images.attention_rollout(subject, given, [0])
+    half = found.values[side // 4 :: side // 2, side // 4 :: side // 2]
+    assert half.shape == (2, 2)
+    assert len(np.unique(half.round(9))) == 4
 
 
 def test_a_convolution_has_no_attention_to_roll_out(subject: Subject) -> None:

@@ -382,9 +382,33 @@ def test_head_is_read_off_the_record(tmp_path: Path) -> None:
     head = Head.of_run(tmp_path, command="explain.py x", asked="film")
     assert (head.experiment, head.predicts, head.stand_in, head.asked) == ("Cats", "multi_label", True, "film")
     assert head.scores == {"val/loss": 0.5, "val/acc": 0.9}
-    assert (head.data, head.weights, head.command) == ("folder /data/cats", "imagenet", "explain.py x")
+    assert (head.data, head.weights, head.command) == ("folder cats", "imagenet", "explain.py x")
+    command = (
+        f"python {tmp_path / 'scripts' / 'explain.py'} {tmp_path} {tmp_path / 'a.png'} --out={tmp_path / 'why.html'}"
+    )
+    place = "/".join(tmp_path.parts[-3:])
+    assert (head.run, Head.of_run(tmp_path, command=command).command) == (
+        Path(place),
+        f"python scripts/explain.py {place} a.png --out=why.html",
+    ), "the folders of this machine are nobody's business"
     with pytest.raises(InputError, match=r"no run \(it has no run.json\)"):
         Head.of_run(tmp_path / "elsewhere")
+
+
+def test_small_and_great_numbers_are_not_rounded_away() -> None:
+    head = replace(HEAD, scores={"val/auroc": 0.9999})
+    explanations = made.explanations(replace(made.text(), id=" "), replace(made.text(), id="second"))
+    assert explanations.checks.faithful
+    tiny = replace(explanations.checks.faithful, gain=4.4e-5, interval=(1.2e-5, 7.6e-5), random=-3e-7)
+    explanations.checks = replace(explanations.checks, faithful=tiny)
+    shown = Parsed(page(explanations, head)).shown
+    assert "val/auroc 0.9999" in shown
+    assert "minus deletion 0.000044 (95 % 0.000012 to 0.000076) on 60 examples, random order 0.000000: beats" in shown
+    assert "input 1" in shown, "a name for what has an empty one"
+    again = replace(tiny, gain=-0.001, interval=(-0.31, 0.2), random=-0.004)
+    line = replace(explanations.checks, faithful=again).lines()["faithful"]
+    assert "deletion 0.00 (95 % -0.31 to 0.20) on 60 examples, random order 0.00:" in line
+    assert (number(0.9999), number(0.5), number(1.0)) == ("0.9999", "0.5", "1")
 
 
 def test_write_replaces_the_file_whole(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_a_text_of_ten_thousand_words_is_explained_by_those_that_are_read(tiny: 
     assert [len(example) for example in examples] == [16, 2]
     assert not errors
     assert "1 of 2 texts are longer than the 16 tokens" in notes[-1]
-    assert "did not read 9984 of 10000 words" in notes[-1]
+    assert "text 0: 9984 of 10000 words and signs were not read" in notes[-1]
     subject = Subject(task)
     asked = list[int]()
     subject.task.model.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))

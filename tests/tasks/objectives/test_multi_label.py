@@ -344,10 +344,10 @@ def test_the_worst_mistake_is_the_surest_one(objective: MultiLabel) -> None:
     found = objective.mistakes({"prob": prob}, target, 16, chosen)
     assert found.positions.tolist()[:2] == [3, 4], "the bug of 4 was at 0.8, and is not given"
     assert dict(zip(found.positions.tolist(), found.titles, strict=True)) == {
-        4: "bug; billing, not billing",
+        4: "bug;billing, not billing",
         0: "no label, not billing",
         2: "no label, not billing",
-        3: 'no label, not billing; very "odd"',
+        3: 'no label, not billing;very "odd"',
     }, "as the thresholds decide"
     assert found.targets.tolist()[:2] == [odd, bug]
     assert len(objective.mistakes({"prob": prob}, target, 2).positions) == 2
