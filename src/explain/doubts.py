@@ -45,8 +45,7 @@ def doubts_of(run: Path, record: Mapping[str, Any], objective: Objective) -> tup
     """Return why the answers of a run explain nothing, and why that is not known; see `doubts`."""
     now = state.state_of(run, record)
     if now != "done":
-        has = "has died" if now == "died" else f"is {now}"
-        return [], [f"the run {has}, so that nothing tells whether its answers are better than a guess"]
+        return [], [f"the run {state.in_words(now)}, so that nothing tells whether its answers are better than a guess"]
     try:
         _, predicted, target = read_predictions(run, objective)
     except InputError as error:

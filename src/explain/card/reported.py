@@ -133,10 +133,9 @@ def read(run: Path) -> Reported:
     if now == "running":
         raise InputError(f"{run}: the run is at work, and a card is of one that is done. Wait for it.")
     if now != "done":
-        now = "has died" if now == "died" else f"is {now}"
         reason = f" ({record['reason']})" if record.get("reason") else ""
         raise InputError(
-            f"{run}: the run {now}{reason}, and a card is of one that is done. Go on with it: "
+            f"{run}: the run {state.in_words(now)}{reason}, and a card is of one that is done. Go on with it: "
             f"python scripts/run.py --resume {run}"
         )
     members = parts_of(run, record, [])
