@@ -303,6 +303,13 @@ def test_the_recipe_says_who_set_what(copied: Path) -> None:
     assert recipe(record | {"experiment": "gone.Gone"})[0][-1] == ""
 
 
+def test_of_calibration_no_heading_is_empty_and_no_sentence_says_not(copied: Path) -> None:
+    assert section(write(change(copied, calibration={}))[0], "Calibration").strip().endswith("card.html.")
+    tried = {"temperature": 1.0, "temperature_tried": 1.37, "ece_before": 0.02, "ece_tried": 0.03, "threshold": None}
+    text = section(write(change(copied, calibration=tried))[0], "Calibration")
+    assert "On validation: the temperature stays 1, since 1.370 makes it worse" in text
+
+
 def test_front_matter_is_hugging_faces(copied: Path) -> None:
     card, _ = write(copied)
     data = front_of(card)

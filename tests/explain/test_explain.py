@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import own_home
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import leyden
 from experiments.digits import DigitsCNN
@@ -111,12 +113,20 @@ def test_labels_are_given_as_a_prediction_gives_them(tagged: Path, tmp_path: Pat
         assert one.given == (one.target in labels.split(";"))
     assert any(one.given != (one.answer >= 0.5) for one in found), "the thresholds are others"
     rows = pd.read_csv(run.path / "predictions_val.csv", dtype=str, keep_default_na=False).set_index("id")
+    true = {str(id): cell.split(";") for id, cell in rows["target"].items()}
     mistakes = run.explain(mistakes=10, method="occlusion")
     assert "for the most wrong label" in mistakes.method
     limits = run.record["calibration"]["thresholds"]
     for one in mistakes:
         assert one.given == (one.answer >= limits[one.target])
-        assert one.given != (one.target in rows.loc[one.id, "target"].split(";")), "a mistake"
+        assert one.given != (one.target in true[one.id]), "a mistake"
+    assert explain(ExplainFlags(run=run.path, mistakes=10, method="occlusion")) == 0
+    events = EventAccumulator(str(run.path), size_guidance={"tensors": 0}).Reload()
+    (shown,) = events.Tensors("val/worst, explained/text_summary")
+    text = shown.tensor_proto.string_val[0].decode()
+    for one in mistakes:
+        (given,) = re.findall(rf"^\| ?{one.id} ?\| ?(.*?), not ", text, re.MULTILINE)
+        assert given.split(";") == true[one.id], "as the run's own evaluation has it"
 
 
 @pytest.mark.parametrize("died", [True, False])
@@ -267,7 +277,7 @@ def test_the_boosting_is_explained_beside_the_network(houses: Path, tmp_path: Pa
     assert kept.read(run.path) == {}, "they are no checks of the run's network"
     views = [Explainer(run.path, method=method).overall([]) for method in ("tree-shap", "occlusion")]
     lines = [one.dependences[0].lines for one in views if one]
-    np.testing.assert_allclose(*lines, err_msg="the network is shown, calibrated")
+    np.testing.assert_allclose(lines[0], lines[1], err_msg="the network is shown, calibrated")
     found = run.explain(houses, method="tree-shap")
     assert "not of the network" in found.method
     assert found.checks.faithful
@@ -288,7 +298,7 @@ def test_answers_are_those_of_a_prediction(digits: leyden.Run) -> None:
     images = [np.random.default_rng(seed).integers(0, 255, (8, 8), np.uint8) for seed in range(3)]
     assert digits.record["calibration"]["temperature"] != 1
     predicted = digits.predict(images, accelerator="cpu")
-    for one, (_, row) in zip(digits.explain(images, method="saliency", budget=0.1), predicted.iterrows(), strict=True):
+    for one, (_, row) in zip(digits.explain(images, method="saliency", budget=9), predicted.iterrows(), strict=True):
         assert one.target == row["label"]
         assert one.answer == pytest.approx(row[f"prob_{one.target}"], abs=0.01)  # predicted in bfloat16
 
