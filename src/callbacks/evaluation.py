@@ -123,7 +123,7 @@ class Evaluation(Callback):
         objective = self.objective
         for name, figure in objective.figures(columns, target, calibration):
             writer.add_figure(f"{VISUALS}/{split}/{name}", figure)
-        worst, titles = objective.mistakes(columns, target, MOST_MISTAKES)
+        worst, titles, _ = objective.mistakes(columns, target, MOST_MISTAKES, calibration)
         if len(worst) and isinstance(self.datamodule, ShowsExamples):
             examples = self.datamodule.examples(split, [index[i] for i in worst])
             if isinstance(examples, Tensor):

@@ -70,20 +70,20 @@ def explain(flags: ExplainFlags) -> int:
     quieten()
     began = time.monotonic()
     out = flags.out or flags.run / FOLDER / "explanations.html"
-    make_folder(out)
     explainer = Explainer(
         flags.run, method=flags.method, target=flags.target, data_dir=flags.data_dir, budget=flags.budget
     )
+    make_folder(out)
     read = explainer.worst(flags.mistakes) if flags.mistakes else explainer.read(flags.inputs)
     found = explainer.explain(read)
     try:
-        written = write(found, explainer, out, flags.target)
+        written = write(found, explainer, out, flags)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written ({error.strerror or error}).") from error
     try:
         keep(found, explainer)
         if flags.mistakes:
-            board.show(flags.run, found)
+            board.show(flags.run, found, read.titles[: len(found)])
     except InputError as error:
         found.notes.append(f"{error} The run's card and TensorBoard know nothing of this")
     except OSError as error:
@@ -109,23 +109,23 @@ def make_folder(out: Path) -> None:
         raise InputError(f"--out {out}: cannot be written ({error.strerror or error}). Name another place.") from error
 
 
-def write(found: Explanations, explainer: Explainer, out: Path, asked: str) -> list[Path]:
+def write(found: Explanations, explainer: Explainer, out: Path, flags: ExplainFlags) -> list[Path]:
     """Write the page and its numbers beside it; return their paths."""
     from src.explain import page
     from src.explain.global_view import figures
     from src.explain.numbers import write_numbers
 
     overall = explainer.overall(found.notes)
-    head = page.Head.of_run(explainer.run, command=COMMAND, asked=asked)
+    head = page.Head.of_run(explainer.run, command=COMMAND, asked=flags.target, mistakes=bool(flags.mistakes))
     page.write(found, head, out, [] if overall is None else figures(overall))
     return [out, *write_numbers(found, out.with_suffix(""))]
 
 
 def keep(found: Explanations, explainer: Explainer) -> None:
-    """Keep the checks for the run's model card, where they are of its validation split."""
+    """Keep the checks for the run's model card, where they are of its network and its validation split."""
     from src.explain import kept
 
-    if explainer.own is None:
+    if explainer.own is None or explainer.name == "tree-shap":
         return
     checks = found.checks
     said = kept.Kept(

@@ -43,7 +43,8 @@ class Boosting:
     https://doi.org/10.1038/s42256-019-0138-9), path-dependent: a hidden column goes both ways at a split, in the shares
     of the training rows. It is a `Method` that explains the baseline in place of the network.
 
-    The values add up to the boosting's raw score, a log-odds or the number itself, minus its mean.
+    The values add up to the boosting's raw score minus its mean: the log-odds of one of two classes or of a label, a
+    score of one of more classes whose softmax is the probability, or the number itself.
 
     Args:
         datamodule: the run's data, set up as recorded; the boosting is fitted to its training split.

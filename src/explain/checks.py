@@ -14,15 +14,16 @@ from torch import nn
 
 from src.explain.example import Example
 from src.explain.faithfulness import Faithfulness
-from src.explain.method import Attribution, Method
+from src.explain.method import INCOMPLETE, Attribution, Method, missed
 from src.explain.subject import Subject
+from src.explain.wording import alike
 
 FEW_PARTS = 5
 """Parts of an example below which two orders agree by chance."""
+MANY_EMPTY = 0.1
+"""Share of explanations that are all 0 beyond which the method does not fit the network."""
 CASCADE = (0.0, 0.5, 1.0)
 """Shares of the layers that are randomised one after the other; the head is the first."""
-INCOMPLETE = 0.01
-"""Share beyond which values do not add up."""
 INSENSITIVE = 0.5
 """Agreement with a randomised network beyond which explanations are not about the network."""
 
@@ -48,7 +49,9 @@ class Checks:
     """Largest Monte-Carlo standard error of a value, as a share of the spread of its example's values; None where
     nothing was drawn at random."""
     empty: int = 0
-    """Explanations whose values are all 0, so that nothing follows from them."""
+    """Checked explanations whose values are all 0, so that nothing follows from them."""
+    checked: int = 0
+    """Explanations that were checked."""
     doubts: list[str] = field(default_factory=list)
     """Why the answers themselves are not to be trusted, such as a run no better than guessing."""
 
@@ -66,8 +69,10 @@ class Checks:
     def warnings(self) -> list[str]:
         """Why the explanations are not to be trusted; empty where they may be."""
         found = [*self.doubts]
-        if self.empty:
-            found.append(f"{self.empty} of the explanations that were checked are empty; try another --method")
+        if self.empty > MANY_EMPTY * self.checked:
+            found.append(
+                f"{self.empty} of the {self.checked} explanations that were checked are empty; try another --method"
+            )
         if self.faithful and self.faithful.beats_chance is False:
             found.append("the order of the parts is no better than a random one")
         if self.completeness is not None and self.completeness > INCOMPLETE:
@@ -80,11 +85,12 @@ class Checks:
         """Return the checks in words: name -> what it found."""
         lines: dict[str, str] = {}
         if (faithful := self.faithful) is not None:
-            of = f" (95 % {faithful.interval[0]:.2f} to {faithful.interval[1]:.2f})" if faithful.interval else ""
+            gain, random, *ends = alike(faithful.gain, faithful.random, *(faithful.interval or ()))
+            of = f" (95 % {ends[0]} to {ends[1]})" if ends else ""
             verdict = {True: "beats chance", False: "does not beat chance", None: "too few examples to say more"}
             lines["faithful"] = (
-                f"insertion minus deletion {faithful.gain:.2f}{of} on {faithful.examples} "
-                f"example{'s' * (faithful.examples > 1)}, random order {faithful.random + 0.0:.2f}: "
+                f"insertion minus deletion {gain}{of} on {faithful.examples} "
+                f"example{'s' * (faithful.examples > 1)}, random order {random}: "
                 f"{verdict[faithful.beats_chance]}"
             )
         if self.sanity is not None:
@@ -185,17 +191,8 @@ def stability(
 
 
 def completeness(found: Sequence[Attribution]) -> float | None:
-    """Return the largest share by which values miss what they have to add up to, None where nothing is promised.
-
-    Where large values of both signs cancel out, it is a share of a tenth of their sizes: one of a sum near 0 means
-    nothing.
-    """
-    shares = [
-        abs(one.values.sum() - one.sums_to) / max(abs(one.sums_to), 0.1 * np.abs(one.values).sum(), 1e-9)
-        for one in found
-        if one.sums_to is not None
-    ]
-    return float(max(shares)) if shares else None
+    """Return the largest share by which values miss their sum, None where nothing is promised; see `missed`."""
+    return max((missed(one.values, one.sums_to) for one in found if one.sums_to is not None), default=None)
 
 
 def drawn(found: Sequence[Attribution]) -> float | None:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from src.configs.errors import InputError
 from src.configs.explain import MethodName
 from src.datamodules import DataModule, PredictionInput, Table
 from src.explain import images, tables, texts
 from src.explain.boosting import Boosted, Boosting
-from src.explain.checks import Checks, by_chance, can_be_compared, cascade, completeness, drawn, stability
+from src.explain.checking import attributions, check
+from src.explain.checks import Checks
 from src.explain.clock import Clock
-from src.explain.doubts import doubts, read_predictions
+from src.explain.doubts import doubts_of, read_predictions
 from src.explain.example import Example
 from src.explain.explanation import Explanation, Explanations, Kind
-from src.explain.faithfulness import faithfulness
 from src.explain.images import ImageExample
 from src.explain.method import Attribution, Method
 from src.explain.methods import METHODS, UNSIGNED, default_method, described, unit
@@ -31,13 +33,9 @@ from src.inference.own_data import data_of, examples_of, moved_to
 from src.runs import records, state
 
 CHECKED = 60
-"""Validation examples whose explanations are compared with random orders."""
-REPEATED = 4
-"""Of them, those that are explained again with randomised weights, and after a small change."""
+"""Validation examples whose explanations are checked."""
 MOST = 500
 """Inputs of a call that are explained."""
-AT_ONCE = 16
-"""Examples that are explained between two looks at the clock."""
 
 
 class Read(NamedTuple):
@@ -47,6 +45,10 @@ class Read(NamedTuple):
     errors: dict[str, str]
     """Id -> why an input cannot be read."""
     notes: list[str]
+    titles: Sequence[str] = ()
+    """Of the run's own mistakes, what was wrong; '' where that is not known."""
+    targets: Sequence[int] = ()
+    """Of the run's own mistakes, the class that was predicted, or the label that was decided worst."""
 
 
 class Explainer:
@@ -78,17 +80,20 @@ class Explainer:
         if children := state.children(run):
             raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
         self.run, self.data_dir, self.record = run, data_dir, records.load(run)
+        module = f"leyden.load({str(run)!r}).model()"
         try:
             self.experiment, self.spec, task = predictor.load_run(run)
+            module += ".model"  # a task takes batches, its network tensors
             datamodule: Any = predictor.restored(run, self.experiment)
         except predictor.OwnParts as error:
             raise predictor.OwnParts(
                 f"{error} captum explains any module: "
-                f"captum.attr.IntegratedGradients(leyden.load({str(run)!r}).model()).attribute(inputs, target=1), with "
+                f"captum.attr.IntegratedGradients({module}).attribute(inputs, target=1), with "
                 "inputs as its forward takes them; or FeatureAblation, Occlusion, Saliency, LayerGradCam. See "
                 "docs/explain.md."
             ) from error
-        self.subject = Subject(task, self.record.get("calibration", {}).get("temperature", 1.0))
+        self.calibration: dict[str, Any] = self.record.get("calibration", {})
+        self.network = self.subject = Subject(task, self.calibration.get("temperature", 1.0))
         self.kind: Kind = datamodule.preparation(self.spec).kind
         there: list[MethodName] = [*METHODS[self.kind], *(["tree-shap"] if self.kind == "table" else [])]
         self.name: MethodName = method or default_method(self.kind, task.model)
@@ -148,15 +153,22 @@ class Explainer:
         if self.own is None:
             raise InputError(f"--mistakes: needs the run's data. {self.why_not}")
         objective = self.subject.task.objective
-        ids, predicted, target = read_predictions(self.run, objective)
-        rows = objective.mistakes(predicted, target, count).positions.tolist()
+        try:
+            ids, predicted, target = read_predictions(self.run, objective)
+        except InputError as error:
+            raise InputError(f"--mistakes: {error} Name inputs.") from error
+        mistakes = objective.mistakes(predicted, target, count, self.calibration)
+        rows = mistakes.positions.tolist()
         if not rows:
             raise InputError(f"--mistakes: {self.run} makes none on its validation split. Name inputs.")
         there = [str(name) for name in self.own.ids("val")]
         if ids != there:  # the run has looked at a part of the split alone
             place = {name: position for position, name in enumerate(there)}
             rows = [place[ids[row]] for row in rows]
-        return self.own_examples(rows)
+        read = self.own_examples(rows)
+        if len(read.examples) < len(rows):
+            return read._replace(titles=[""] * len(read.examples))
+        return read._replace(titles=mistakes.titles, targets=mistakes.targets.tolist())
 
     def own_examples(self, wanted: int | Sequence[int]) -> Read:
         """Return examples of the run's own validation split; see `examples_of`."""
@@ -180,9 +192,9 @@ class Explainer:
         left_out: Sequence[str] = ("permutation importance and partial dependence",)
         found = None
         if not self.clock.is_up(0.9):
-            found = overall(self.subject, self.table, self.target, enough=lambda: self.clock.is_up(1))
+            found = overall(self.network, self.table, self.target, enough=lambda: self.clock.is_up(1))
             left_out = found.left_out
-        notes += [f"left out, {what}: the budget of {self.clock.budget:g} s was spent" for what in left_out]
+        notes += [f"left out, {what}: {self.clock.over}" for what in left_out]
         return found
 
     def explain(self, read: Read) -> Explanations:
@@ -202,12 +214,10 @@ class Explainer:
         examples = read.examples[:MOST]
         if len(read.examples) > MOST:
             notes.append(f"the first {MOST} inputs are explained, and no more at a time")
-        targets = self.targets(examples)
-        found = self._attributions(examples, targets, 0.5)
+        targets = self.targets(examples, read.targets)
+        found = attributions(self.subject, self.method, examples, targets, lambda: self.clock.is_up(0.4))
         if left := len(examples) - len(found):
-            notes.append(
-                f"{left} of {len(examples)} inputs were left out: the budget of {self.clock.budget:g} s was spent"
-            )
+            notes.append(f"{left} of {len(examples)} inputs were left out: {self.clock.over}")
         examples = examples[: len(found)]
         explanations = [self._explanation(*each) for each in zip(examples, targets, found, strict=False)]
         checks = self._checks(examples, targets[: len(found)], found, notes)
@@ -218,30 +228,22 @@ class Explainer:
             explanations = [replace(one, neighbours=its) for one, its in zip(explanations, near, strict=True)]
         return Explanations(
             explanations,
-            described(self.name, self.subject, examples[0], self.target),
+            described(self.name, self.subject, examples[0], self.target, mistakes=bool(read.targets)),
             checks,
             read.errors,
             notes,
             signed=self.name not in UNSIGNED,
-            unit=unit(self.name, classes=bool(self.subject.classes)),
+            unit=unit(self.name, self.spec),
         )
 
-    def targets(self, examples: Sequence[Example]) -> list[int]:
-        """Return what is explained of each example."""
+    def targets(self, examples: Sequence[Example], mistaken: Sequence[int] = ()) -> list[int]:
+        """Return what is explained of each example; of mistakes the network's, unless another answer is explained."""
+        if self.target is None and mistaken and not isinstance(self.subject, Boosted):
+            return [*mistaken[: len(examples)]]
         return self.subject.likeliest(examples) if self.target is None else [self.target] * len(examples)
 
-    def _attributions(self, examples: Sequence[Example], targets: Sequence[int], share: float) -> list[Attribution]:
-        """Explain examples, at least the first few, until a share of the budget is spent."""
-        found: list[Attribution] = []
-        for start in range(0, len(examples), AT_ONCE):
-            if found and self.clock.is_up(share):
-                break
-            part = slice(start, start + AT_ONCE)
-            found += self.method(self.subject, examples[part], targets[part])
-        return found
-
     def _explanation(self, example: Example, target: int, found: Attribution) -> Explanation:
-        given: dict[str, Any] = {"names": example.names, "error": found.error}
+        given: dict[str, Any] = {"names": example.names, "error": found.error, "freedom": found.freedom}
         values = found.values
         if isinstance(example, ImageExample):
             values = example.of_pixels(values) if values.ndim == 1 else values
@@ -249,50 +251,41 @@ class Explainer:
         elif isinstance(example, TableExample):
             given |= {"cells": example.cells, "quantiles": example.quantiles}
         answer = self.subject.answer(example, target)
+        given["given"] = self._given(answer, target)
         name = self.subject.classes[target] if self.subject.classes else "prediction"
         return Explanation(example.id, self.kind, name, answer, values, expected=example.expected, **given)
 
+    def _given(self, answer: float, target: int) -> bool | None:
+        """Return whether a label is given, as `predict` decides; None where one class or a number is predicted."""
+        if self.spec.target.kind != "multi_label":
+            return None
+        prob = np.zeros((1, self.spec.num_classes))
+        prob[0, target] = answer
+        calibration = {} if isinstance(self.subject, Boosted) else self.calibration
+        decided: Any = self.subject.task.objective.decide({"prob": prob}, calibration)
+        return bool(decided[0, target])
+
     def _checks(
-        self, examples: Sequence[Example], targets: Sequence[int], found: Sequence[Attribution], notes: list[str]
+        self, examples: Sequence[Example], targets: Sequence[int], shown: Sequence[Attribution], notes: list[str]
     ) -> Checks:
         """Return what the checks say; what could not be checked is added to `notes`."""
-        shown = found
         doubtful: list[str] = []
         if self.own is None:
-            notes.append(f"checked on these inputs alone, since the run's data are not there: {self.why_not}")
+            notes.append(f"checked on these inputs alone: {self.why_not}")
         else:
-            if self.record["state"] == "done":
-                _, predicted, target = read_predictions(self.run, self.subject.task.objective)
-                doubtful = doubts(predicted, target)
-            else:
-                now = self.record["state"]
-                notes.append(f"the run is {now}, so that nothing tells whether its answers are better than a guess")
+            doubtful, unknown = doubts_of(self.run, self.record, self.subject.task.objective)
+            notes += unknown
             examples = self.own_examples(CHECKED).examples
             targets = self.targets(examples)
-            found = self._attributions(examples, targets, 0.6)
-        count = len(found)
-        faithful = faithfulness(self.subject, examples[:count], targets[:count], found, lambda: self.clock.is_up(0.8))
-        if faithful is None:
-            notes.append("an input has one part, so that the order of the parts cannot be checked")
-        checks = Checks(
-            faithful,
-            completeness=completeness([*shown, *found]),
-            enforced=any(one.enforced for one in found),
-            drawn=drawn([*shown, *found]),
-            empty=sum(not one.values.any() for one in found),
-            doubts=doubtful,
+        checks, left_out = check(
+            self.subject,
+            self.method,
+            examples,
+            targets,
+            self.clock,
+            shown=shown,
+            of_validation=self.own is not None,
+            of_network=not isinstance(self.subject, Boosted),
         )
-        again = [row for row in range(count) if can_be_compared(examples[row], found[row])][:REPEATED]
-        if isinstance(self.subject, Boosted) or self.clock.is_up(0.8) or not again:
-            why = "the budget was spent" if self.clock.is_up(0.8) else "the explanations have too few parts to tell"
-            why = "they are of a network" if isinstance(self.subject, Boosted) else why
-            notes.append(f"left out, randomised weights and changed inputs: {why}")
-            return checks
-        few, their = [examples[row] for row in again], [targets[row] for row in again]
-        first = [found[row] for row in again]
-        return replace(
-            checks,
-            cascade=cascade(self.subject, self.method, few, their, first),
-            by_chance=by_chance(few),
-            stable=stability(self.subject, self.method, few, their, first),
-        )
+        notes += left_out
+        return replace(checks, doubts=doubtful)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from PIL import Image
+from scipy.stats import t as student
 
 if TYPE_CHECKING:
     from src.explain.checks import Checks
@@ -48,12 +49,14 @@ class Explanation:
             [columns].
         names: words of the text, or columns; () for an image.
         error: Monte-Carlo standard error of each value, None where the method draws nothing at random.
+        freedom: degrees of freedom of the error.
         image: the image as the network saw it, uint8 [height, width, 3]; None for texts and tables.
         cells: what the row has in each column; () for images and texts.
         quantiles: for each column the share of training rows with a smaller number, or with the same category; NaN
             where there is none.
         expected: the answer that the input came with, '' where there is none.
         neighbours: the training examples that are nearest in the network's features.
+        given: of several labels, whether the run gives this one, as `predict` decides; None for one class or a number.
     """
 
     id: str
@@ -68,6 +71,16 @@ class Explanation:
     quantiles: tuple[float, ...] = ()
     expected: str = ""
     neighbours: tuple[Neighbour, ...] = ()
+    freedom: int = 0
+    given: bool | None = None
+
+    @property
+    def margin(self) -> np.ndarray:
+        """How far each value may be off by the method's own random draws, to each side, with 95 %; 0 where it drew
+        nothing. The error is that of few estimates, so the interval is Student's."""
+        if self.error is None or not self.freedom:
+            return np.zeros(self.values.shape)
+        return student.ppf(0.975, self.freedom) * np.nan_to_num(self.error, nan=0, posinf=0, neginf=0)
 
     def picture(self, share: float = 0.5) -> Image.Image:
         """Return the image under its map, which is opaque by `share`, 0 to 1.

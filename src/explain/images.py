@@ -16,6 +16,7 @@ from typing_extensions import override
 from src.configs.errors import InputError
 from src.datamodules import DataModule, PredictionInput
 from src.explain.example import Example
+from src.explain.extra import library
 from src.explain.line import along_line
 from src.explain.method import Attribution
 from src.explain.subject import AT_ONCE, Subject
@@ -110,21 +111,21 @@ def grad_cam(subject: Subject, examples: Sequence[ImageExample], targets: Sequen
     """
     layer = subject.maps(examples[0].tensors)
     found: list[Attribution] = []
-    for part, images, target in _batches(examples, targets):
+    for _, images, target in _batches(examples, targets):
         with layer.watched() as maps:
             score = subject.raw_score((images,), target).sum()
         (gradient,) = torch.autograd.grad(score, maps.output)
         activations, gradients = layer.as_maps(maps.output.detach()), layer.as_maps(gradient)
         cam = (gradients * activations).sum(1, keepdim=True).relu()
         cam = F.interpolate(cam.float(), images.shape[-2:], mode="bilinear")[:, 0]
-        found += [Attribution(values) for values in cam.double().numpy()[: len(part)]]
+        found += [Attribution(values) for values in cam.double().numpy()]
     return found
 
 
 def saliency(subject: Subject, examples: Sequence[ImageExample], targets: Sequence[int]) -> list[Attribution]:
     """Gradients of the pixels (Simonyan et al. 2014, arXiv 1312.6034), over noisy copies (SmoothGrad, Smilkov et al.
     2017, arXiv 1706.03825). They have no sign."""
-    captum = _captum()
+    captum = library("captum.attr")
     tunnel = captum.NoiseTunnel(captum.Saliency(_raw(subject)))
     found: list[Attribution] = []
     with torch.random.fork_rng(devices=[]):
@@ -180,16 +181,45 @@ def attention_rollout(subject: Subject, examples: Sequence[ImageExample], target
     for _, images, _ in _batches(examples, targets):
         weights = _attentions(subject, layers, images)
         size = weights[0].shape[-1]
+        height, width, first = _grid(subject, size, images)
+        if first < 0 or any(one.shape != (len(images), size, size) for one in weights):
+            raise InputError(
+                f"--method attention-rollout: {type(subject.network).__name__} attends within windows, pools its "
+                "tokens or has more than one grid of them, so what reaches the answer is not known. Take grad-cam, "
+                "integrated-gradients, occlusion or saliency."
+            )
         rollout = torch.eye(size).expand(len(images), size, size)
         for one in weights:
             rollout = (0.5 * one + 0.5 * torch.eye(size)) @ rollout
-        prefix = size - int(size**0.5) ** 2 if int(size**0.5) ** 2 != size else 0
-        side = int((size - prefix) ** 0.5)
-        reader = rollout[:, 0] if prefix else rollout.mean(1)  # the class token's, or all where they are averaged
-        maps = reader[:, prefix:].reshape(-1, 1, side, side)
-        maps = F.interpolate(maps, images.shape[-2:], mode="bilinear")[:, 0]
+        reads_first = first and _of_tokens(subject, "global_pool", "token") == "token"  # else all are averaged
+        reader = rollout[:, 0] if reads_first else rollout[:, first:].mean(1)
+        maps = F.interpolate(reader[:, first:].reshape(-1, 1, height, width), images.shape[-2:], mode="bilinear")[:, 0]
         found += [Attribution(values) for values in maps.double().numpy()]
     return found
+
+
+def _grid(subject: Subject, size: int, images: Tensor) -> tuple[int, int, int]:
+    """Return height and width of the grid of patches, and how many class and register tokens come before it, which is
+    below 0 where so many tokens are no grid.
+
+    timm's networks say how many come first. Elsewhere it is one, unless all are a grid.
+    """
+    ratio = images.shape[-2] / images.shape[-1]
+    first = _of_tokens(subject, "num_prefix_tokens", None)
+    for prefix in (0, 1) if first is None else (first,):
+        width = round(((size - prefix) / ratio) ** 0.5)
+        height = (size - prefix) // max(width, 1)
+        if width and height * width == size - prefix and round(width * ratio) == height:
+            return height, width, prefix
+    return 0, 0, -1
+
+
+def _of_tokens(subject: Subject, name: str, default: Any) -> Any:
+    """Return an attribute of the network of timm's that knows its class and register tokens."""
+    for module in subject.network.modules():
+        if hasattr(module, "num_prefix_tokens"):
+            return getattr(module, name, default)
+    return default
 
 
 def _attends(module: Any) -> bool:
@@ -233,14 +263,6 @@ def _batches(examples: Sequence[ImageExample], targets: Sequence[int], size: int
 def _format_of(images: Tensor) -> Any:
     last = images.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
-
-
-def _captum() -> Any:
-    try:
-        import captum.attr
-    except ImportError as error:
-        raise InputError(f"--method: this one needs captum ({error}). pip install -e '.[explain]'") from error
-    return captum.attr
 
 
 def read(

@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.configs.errors import InputError
+from src.explain.extra import library
+from src.explain.method import INCOMPLETE, missed
 from src.explain.subject import AT_ONCE
 
 STEPS, STEPS_OF_HALVES = 32, 8
 """Gradients taken on the whole line, and on each piece of it after it was halved."""
 MOST_STEPS = 4096
 """Gradients of a text, at the most."""
-MISS = 0.01
-"""Share of the score's difference by which the sum of the values may miss it."""
 
 
 def along_line(
@@ -33,13 +32,11 @@ def along_line(
         start: vectors of the baseline, [1, places, width]: those of the tokens of a text, or of the pixels of an image.
         end: those of the input.
         most: gradients after which no piece is halved again.
-    """
-    try:
-        from captum.attr import IntegratedGradients
-    except ImportError as error:
-        raise InputError("--method integrated-gradients: needs captum: pip install -e '.[explain]'.") from error
 
-    captum = IntegratedGradients(score)
+    Raises:
+        InputError: captum is not installed.
+    """
+    captum = library("captum.attr").IntegratedGradients(score)
 
     def measured(first: Tensor, last: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Ends of pieces, 0 to 1 each -> values [pieces, places], and by how much their sums miss [pieces]."""
@@ -52,12 +49,12 @@ def along_line(
     with torch.no_grad():
         difference = float(score(end).double() - score(start).double())
     first, last, steps = torch.zeros(1), torch.ones(1), STEPS
-    values, missed = measured(first, last, steps)
-    while abs(float(missed.sum())) > MISS * abs(difference) and steps < most:
-        bad = missed.abs() >= missed.abs().mean()
+    values, misses = measured(first, last, steps)
+    while missed(values.sum(0).numpy(), difference) > INCOMPLETE and steps < most:
+        bad = misses.abs() >= misses.abs().mean()
         middle = (first[bad] + last[bad]) / 2
         halves = torch.cat([first[bad], middle]), torch.cat([middle, last[bad]])
         steps += STEPS_OF_HALVES * len(halves[0])
-        renewed = zip((first, last, values, missed), (*halves, *measured(*halves, STEPS_OF_HALVES)), strict=True)
-        first, last, values, missed = (torch.cat([old[~bad], new]) for old, new in renewed)
+        renewed = zip((first, last, values, misses), (*halves, *measured(*halves, STEPS_OF_HALVES)), strict=True)
+        first, last, values, misses = (torch.cat([old[~bad], new]) for old, new in renewed)
     return values.sum(0).numpy(), difference

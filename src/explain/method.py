@@ -9,6 +9,18 @@ import numpy as np
 
 from src.explain.subject import Subject
 
+INCOMPLETE = 0.01
+"""Share beyond which values do not add up; integrated gradients take more gradients until they do."""
+
+
+def missed(values: np.ndarray, sums_to: float) -> float:
+    """Return the share by which values miss what they have to add up to.
+
+    Where large values of both signs cancel out, it is a share of a tenth of their sizes: one of a sum near 0 means
+    nothing.
+    """
+    return float(abs(values.sum() - sums_to) / max(abs(sums_to), 0.1 * np.abs(values).sum(), 1e-9))
+
 
 class Attribution(NamedTuple):
     """How much each part of an input speaks for the answer."""
@@ -21,6 +33,8 @@ class Attribution(NamedTuple):
     """What the values have to add up to, where the method promises that: the answer's difference from a baseline."""
     enforced: bool = False
     """Whether the method makes them add up, so that the sum shows no more than that the arithmetic is right."""
+    freedom: int = 0
+    """Degrees of freedom of the error: it is that of the mean of few estimates, so that its interval is Student's."""
 
 
 class Method(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from src.configs.explain import MethodName
+from src.configs.spec import DataSpec
 from src.explain import images, perturbation, shapley, table_gradients, text_gradients, texts
 from src.explain.example import Example
 from src.explain.explanation import Kind
@@ -34,7 +35,7 @@ METHODS: dict[Kind, dict[MethodName, Method]] = {
 }
 """Kind of input -> its methods, the default first. Tables have `tree-shap` too, which asks no network."""
 WORDS: dict[MethodName, str] = {
-    "grad-cam": "Grad-CAM",
+    "grad-cam": "Grad-CAM, place by place (HiResCAM)",
     "integrated-gradients": "integrated gradients",
     "saliency": "saliency with SmoothGrad",
     "occlusion": "occlusion",
@@ -49,7 +50,9 @@ UNSIGNED = ("saliency", "attention-rollout")
 """Methods that tell where a network looks, not what for."""
 
 
-def described(name: MethodName, subject: Subject, example: Example, target: int | None) -> str:
+def described(
+    name: MethodName, subject: Subject, example: Example, target: int | None, *, mistakes: bool = False
+) -> str:
     """Return a method in words, with the layer that it looks at and what is explained.
 
     Args:
@@ -57,11 +60,14 @@ def described(name: MethodName, subject: Subject, example: Example, target: int 
         subject: the network.
         example: one that is explained.
         target: class or label that is explained of all; None for the likeliest of each.
+        mistakes: of several labels, the one that was decided worst is explained of each.
     """
     where = f", {subject.maps(example.tensors)}" if name == "grad-cam" else ""
     what = ", for the number that is predicted"
     if subject.classes:
-        what = ", for " + ("the likeliest class" if target is None else f"class {subject.classes[target]}")
+        labels = subject.spec.target.kind == "multi_label"
+        which, kind = "most wrong" if labels and mistakes else "likeliest", "label" if labels else "class"
+        what = f", for the {which} {kind}" if target is None else f", for {kind} {subject.classes[target]}"
     return WORDS[name] + where + ("" if name == "attention-rollout" else what)
 
 
@@ -73,15 +79,18 @@ def default_method(kind: Kind, network: nn.Module) -> MethodName:
     return next(iter(METHODS[kind]))
 
 
-def unit(name: MethodName, *, classes: bool) -> str:
+def unit(name: MethodName, spec: DataSpec) -> str:
     """Return what the values of a method are measured in; '' where their order alone means something.
 
     Args:
         name: of the method.
-        classes: whether the run predicts classes or labels, not a number.
+        spec: says what the run predicts.
     """
+    classes = bool(spec.classes)
     if name in ("grad-cam", *UNSIGNED):
         return ""
+    if name == "tree-shap" and spec.target.kind == "single_label" and spec.num_classes > 2:
+        return "raw score of the class"
     if name in ("integrated-gradients", "tree-shap") and classes:
         return "log-odds"
     if name == "integrated-gradients":

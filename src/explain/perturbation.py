@@ -55,4 +55,5 @@ def _lime(subject: Subject, example: Example, target: int) -> Attribution:
 
     groups = np.r_[-1, np.arange(draws) % LIME_GROUPS]
     without = [fit(groups != group) for group in range(LIME_GROUPS)]
-    return Attribution(fit(groups < LIME_GROUPS), np.sqrt((LIME_GROUPS - 1) * np.var(without, 0)))
+    error = np.sqrt((LIME_GROUPS - 1) * np.var(without, 0))
+    return Attribution(fit(groups < LIME_GROUPS), error, freedom=LIME_GROUPS - 1)

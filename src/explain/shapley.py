@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,14 @@ LEAST = 4
 """Masks of an estimate for each column, below which the regression has hardly more masks than unknowns."""
 Score = Callable[[np.ndarray], np.ndarray]
 """Masks [masks, columns] of 0s and 1s -> scores [masks]."""
+
+
+class Estimate(NamedTuple):
+    """Shapley values, their standard error, each [columns], and its degrees of freedom; 0 where they are exact."""
+
+    values: np.ndarray
+    error: np.ndarray
+    freedom: int = 0
 
 
 def load_shap() -> Any:
@@ -72,14 +80,14 @@ def kernel_shap(
         explainer = shap.KernelExplainer(score, np.zeros((1, count)))
         return explainer.shap_values(np.ones((1, count)), nsamples=masks, l1_reg=False, silent=True)[0]
 
-    def explain(score: Score, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def explain(score: Score, count: int) -> Estimate:
         if 2**count - 2 <= evaluations:
-            return estimate(score, count, evaluations), np.zeros(count)
+            return Estimate(estimate(score, count, evaluations), np.zeros(count))
         found: list[np.ndarray] = []
         for number in range(repeats):
             with seeded(seed + number):
                 found.append(estimate(score, count, max(evaluations // repeats, LEAST * count)))
-        return np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(repeats)
+        return Estimate(np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(repeats), repeats - 1)
 
     return _values(subject, examples, targets, explain)
 
@@ -106,7 +114,7 @@ def permutation(
         seed: of the orders.
     """
 
-    def explain(score: Score, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def explain(score: Score, count: int) -> Estimate:
         orders = max(2, evaluations // (2 * count))
         places = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (orders, 1)), axis=1)
         shown = places[:, None] < np.arange(count + 1)[:, None]  # [orders, steps, columns]
@@ -114,7 +122,7 @@ def permutation(
         scores = score(masks)[places_of].reshape(2, orders, count + 1)
         forwards, backwards = np.diff(scores[0], axis=1), -np.diff(scores[1], axis=1)
         gains = np.take_along_axis((forwards + backwards) / 2, places, axis=1)
-        return gains.mean(0), gains.std(0, ddof=1) / np.sqrt(orders)
+        return Estimate(gains.mean(0), gains.std(0, ddof=1) / np.sqrt(orders), orders - 1)
 
     return _values(subject, examples, targets, explain)
 
@@ -123,17 +131,18 @@ def _values(
     subject: Subject,
     examples: Sequence[TableExample],
     targets: Sequence[int],
-    explain: Callable[[Score, int], tuple[np.ndarray, np.ndarray]],
+    explain: Callable[[Score, int], Estimate],
 ) -> list[Attribution]:
     """Return what `explain` finds for the columns that vary; the others have exactly 0."""
     found: list[Attribution] = []
     for example, target in zip(examples, targets, strict=True):
         columns = example.varying
-        values, error = np.zeros(len(example)), np.zeros(len(example))
+        values, error, freedom = np.zeros(len(example)), np.zeros(len(example)), 0
         if len(columns):
-            values[columns], error[columns] = explain(_score_of(subject, example, target, columns), len(columns))
+            score = _score_of(subject, example, target, columns)
+            values[columns], error[columns], freedom = explain(score, len(columns))
         hidden, shown = subject.scores(example, target, np.array([[False], [True]]).repeat(len(example), 1))
-        found.append(Attribution(values, error, float(shown - hidden), enforced=True))
+        found.append(Attribution(values, error, float(shown - hidden), enforced=True, freedom=freedom))
     return found
 
 

@@ -69,7 +69,10 @@ class Subject:
         return outputs[:, None] if outputs.ndim == 1 else outputs
 
     def raw_score(self, tensors: tuple[Tensor, ...], target: Tensor) -> Tensor:
-        """Return what gradients are taken of: the logit of the target [examples], or the number in the target's scale.
+        """Return what gradients are taken of [examples]: the log-odds of `score`, or the number in the target's scale.
+
+        Of one class the log-odds are its logit less the logarithm of the summed exponentials of all others: a logit
+        alone means nothing, for adding the same to all of them changes no probability.
 
         Args:
             tensors: as the network takes them.
@@ -77,7 +80,11 @@ class Subject:
         """
         outputs = self.outputs(tensors)
         if self.classes:
-            return outputs.gather(1, target[:, None])[:, 0]
+            outputs = outputs / self.temperature
+            logit = outputs.gather(1, target[:, None])[:, 0]
+            if self.spec.target.kind == "multi_label":
+                return logit
+            return logit - outputs.scatter(1, target[:, None], -torch.inf).logsumexp(1)
         return outputs.sort(dim=1).values[:, 1] if outputs.shape[1] == 3 else outputs[:, 0]  # three are quantiles
 
     def score(self, tensors: tuple[Tensor, ...], target: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from src.configs.errors import InputError
-from src.explain.method import Attribution
+from src.explain.extra import library
+from src.explain.method import INCOMPLETE, Attribution, missed
 from src.explain.subject import Subject
 from src.explain.tables import TableExample
 from src.models.tables.linear import Linear
@@ -20,9 +21,7 @@ from src.models.tables.mlp import MLP
 from src.models.tables.trees import BoostedTrees
 
 STEPS = (32, 64, 128, 256, 512, 1024)
-"""Steps of the integral; more are taken while the values miss their sum by more than `MISSED`."""
-MISSED = 0.005
-"""Share of the sum, or of a tenth of the values' sizes where they cancel out."""
+"""Steps of the integral; more are taken while the values miss their sum by more than `INCOMPLETE`."""
 
 
 class _Scored(nn.Module):
@@ -68,15 +67,12 @@ def integrated_gradients(
     Raises:
         InputError: a network whose categories have no embeddings that are known, or captum is not there.
     """
-    try:
-        from captum.attr import LayerIntegratedGradients
-    except ImportError as error:
-        raise InputError(f"captum cannot be imported ({error}). Install it: pip install -e '.[explain]'") from error
+    captum = library("captum.attr")
     scored = _Scored(subject)
     layers, into = scored.layers()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Multiple layers provided")  # none depends on another
-        gradients = LayerIntegratedGradients(scored, layers)
+        gradients = captum.LayerIntegratedGradients(scored, layers)
     found: list[Attribution] = []
     for example, target in zip(examples, targets, strict=True):
         rows = example.background
@@ -84,7 +80,7 @@ def integrated_gradients(
         wanted = torch.full((len(rows),), target)
         kept = np.array([[False], [True]]).repeat(len(example), 1)
         hidden, shown = subject.scores(example, target, kept, raw=True)
-        values, missed = np.zeros(len(example)), np.inf
+        values = np.zeros(len(example))
         for steps in STEPS:
             parts: Any = gradients.attribute(
                 own,
@@ -96,8 +92,7 @@ def integrated_gradients(
                 internal_batch_size=example.at_once,
             )
             values = example.of_columns(_features(parts, subject, example))
-            missed = abs(values.sum() - (shown - hidden))
-            if missed <= MISSED * max(abs(shown - hidden), np.abs(values).sum() / 10):
+            if missed(values, shown - hidden) <= INCOMPLETE:
                 break
         found.append(Attribution(values, None, float(shown - hidden)))
     return found

@@ -137,7 +137,7 @@ def _unread(examples: Sequence[TextExample], max_length: int) -> list[str]:
         return []
     worst = max(cut, key=lambda example: example.unread)
     longer = f"{len(cut)} of {len(examples)} texts are longer than the {max_length} tokens that the network reads"
-    return [f"{longer}; of {worst.id} it did not read {worst.unread} of {worst.unread + len(worst)} words and signs"]
+    return [f"{longer}; text {worst.id}: {worst.unread} of {worst.unread + len(worst)} words and signs were not read"]
 
 
 def attention_rollout(subject: Subject, examples: Sequence[TextExample], targets: Sequence[int]) -> list[Attribution]:

@@ -15,7 +15,15 @@ def number(value: float) -> str:
     """Return a number with as many digits as a person reads; whole thousands are set apart."""
     if not math.isfinite(value):
         return "not known"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    digits = 6 if 0.999 <= abs(value) < 1 else 3  # 0.9999 is not 1
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def alike(*values: float) -> list[str]:
+    """Return numbers with the same decimals: two, and more where the largest would have less than two digits."""
+    largest = max(map(abs, values))
+    decimals = max(2, 1 - math.floor(math.log10(largest))) if 0 < largest < math.inf else 2
+    return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]  # + 0.0: no minus before 0
 
 
 def signed(value: float) -> str:
@@ -50,6 +58,6 @@ def effect(unit: str) -> str:
     """Return what a value is, such as 'effect on the probability', by the unit of `Explanations`; '' for none."""
     if not unit:
         return ""
-    if unit in ("probability", "log-odds"):
+    if unit in ("probability", "log-odds", "raw score of the class"):
         return f"effect on the {unit}"
     return f"effect in {unit}"

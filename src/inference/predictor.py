@@ -71,11 +71,15 @@ def load_best(run: Path, record: Mapping[str, Any], module: nn.Module) -> None:
     """
     path = run / "checkpoints" / "best.ckpt"
     if not path.is_file():
-        raise InputError(f"{path}: not there; the run is {record['state']} and has saved no best checkpoint.")
+        raise InputError(f"{path}: not there; the run {_now(run, record)} and has saved no best checkpoint.")
     try:
         module.load_state_dict(load_weights(path)["state_dict"])
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise InputError(f"{path}: cannot be loaded: {str(error).strip()[:300]}") from error
+
+
+def _now(run: Path, record: Mapping[str, Any]) -> str:
+    return state.in_words(state.state_of(run, record))
 
 
 def predict(
@@ -132,7 +136,7 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput
     children = state.children(run)
     if record["state"] != "done" or len(children) != count:
         raise InputError(
-            f"{run}: the run is {record['state']}. Go on with it (run.py --resume {run}), or name one of its children."
+            f"{run}: the run {_now(run, record)}. Go on with it (run.py --resume {run}), or name one of its children."
         )
     if any(isinstance(one, Path) and one == Path("-") for one in inputs):
         raise InputError("-: a run with children reads its inputs once a child. Name a file, or one of its children.")

@@ -87,6 +87,11 @@ def state_of(run: Path, record: Mapping[str, Any]) -> str:
     return "died" if silent > SILENT else "running"
 
 
+def in_words(now: str) -> str:
+    """Return a state as a predicate: 'is running', 'has died'."""
+    return "has died" if now == "died" else f"is {now}"
+
+
 def children(run: Path) -> list[Path]:
     """Return the directories of a run's children in order: folds of a cross-validation, members of an ensemble."""
     found = (path.parent for path in run.glob("*-*/run.json") if CHILD.fullmatch(path.parent.name))

@@ -165,7 +165,8 @@ def reproducible(trainer: Trainer) -> str:
     kind = trainer.strategy.root_device.type
     if kind != "cpu" and not torch.are_deterministic_algorithms_enabled():
         return f"up to rounding: {kind} adds in any order, unless --deterministic True"
-    return f"to the bit with these versions, on this kind of processor, with {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"to the bit with these versions, on this kind of processor, with {count} thread{'s' * (count > 1)}"
 
 
 def planned_steps(experiment: Experiment, batches: int) -> int:

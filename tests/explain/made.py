@@ -99,6 +99,7 @@ def text(row: int = 0, *, expected: str = "pos") -> Explanation:
         values,
         words,
         error=np.full(len(words), 0.012),
+        freedom=9,
         neighbours=near,
         expected=expected,
     )
@@ -118,7 +119,7 @@ def row(number: int = 0) -> Explanation:
     )
     return Explanation(
         f"house {number}", "table", "prediction", 287_400.0, scores, tuple(ROW), error=np.abs(scores) * 0.04 + 300,
-        cells=cells, quantiles=quantiles, expected="301500", neighbours=near,
+        freedom=3, cells=cells, quantiles=quantiles, expected="301500", neighbours=near,
     )  # fmt: skip
 
 

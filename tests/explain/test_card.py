@@ -23,6 +23,8 @@ from experiments.texts import TextsLstm
 from scripts import card as command
 from src import cli
 from src.experiment import Columns, InputError, Perceptron, Vocabulary
+from src.explain import kept
+from src.explain.card.by_group import grouped
 from src.explain.card.evaluation import number
 from src.explain.card.metadata import base_of
 from src.explain.card.reported import read
@@ -83,7 +85,7 @@ class Ages(SmallBackbone, ImagesRegression):
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the figures, most of a card's time, but where a browser looks at them; `test_cells` draws them too."""
     if "slow" not in request.keywords:
-        monkeypatch.setattr("src.explain.card.evaluation.svg_of", lambda figure, unique: "<svg></svg>")
+        monkeypatch.setattr("src.explain.drawings.svg_of", lambda figure, unique: "<svg></svg>")
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +164,37 @@ def test_the_worst_group_is_named(copied: Path, people: Path) -> None:
     for town in ("Delft", "Leyden"):
         assert f"| {town} | {(counts == town).sum()} | 1.0000 |" in towns
     assert f"| Ghent | {(counts == 'Ghent').sum()} | 0.0000 | 0.0000 to " in towns
-    assert "Worst: Ghent, acc 0.0000" in towns
+    assert "Worst: town Ghent, acc 0.0000" in towns
     assert "more than chance" in towns
     quartiles = shown_groups(section(card, "Groups of age"))
     assert [name.split()[0] for name in quartiles][::3] == ["up", "above"]
     assert sum(quartiles.values()) == len(counts)
     assert max(quartiles.values()) - min(quartiles.values()) <= 1
-    assert "Worst: Ghent" in page.read_text()
+    assert "Worst: town Ghent" in page.read_text()
+
+
+def test_the_worst_of_four_groups_is_worse_than_chance_only_beyond_what_picking_it_explains(
+    copied: Path, people: Path
+) -> None:
+    """Its 95 % interval leaves out the score of all, but not that of 98.75 %."""
+    rows = pd.read_csv(copied / "predictions_val.csv", dtype=str)
+    order = np.argsort(validated(copied, people)["age"].astype(float).to_numpy())
+    youngest = order[: len(order) // 4]
+    said: list[tuple[bool, bool]] = []
+    for count in range(1, 9):
+        right = np.ones(len(rows), bool)
+        right[youngest[:count]] = False
+        for name in ("large", "small"):
+            rows[f"prob_{name}"] = np.where((rows["target"] == name) == right, 0.9, 0.1)
+        rows.to_csv(copied / "predictions_val.csv", index=False)
+        (one,) = grouped(read(copied), ["age"])
+        assert one.worst
+        assert one.worst.score
+        low, high = one.worst.score.interval or (0, 1)
+        said.append((one.stands_out, not low <= one.overall.value <= high))
+    assert (False, True) in said
+    assert said[-1] == (True, True)
+    assert (True, False) not in said
 
 
 def test_few_examples_say_nothing_and_the_experiments_groups_come_unasked(
@@ -275,6 +301,13 @@ def test_the_recipe_says_who_set_what(copied: Path) -> None:
     assert "seed" not in rows
     assert "accumulate" not in rows
     assert recipe(record | {"experiment": "gone.Gone"})[0][-1] == ""
+
+
+def test_of_calibration_no_heading_is_empty_and_no_sentence_says_not(copied: Path) -> None:
+    assert section(write(change(copied, calibration={}))[0], "Calibration").strip().endswith("card.html.")
+    tried = {"temperature": 1.0, "temperature_tried": 1.37, "ece_before": 0.02, "ece_tried": 0.03, "threshold": None}
+    text = section(write(change(copied, calibration=tried))[0], "Calibration")
+    assert "On validation: the temperature stays 1, since 1.370 makes it worse" in text
 
 
 def test_front_matter_is_hugging_faces(copied: Path) -> None:
@@ -432,6 +465,11 @@ def test_a_cross_validation(people: Path) -> None:
     text = section(card, "Bias, Risks, and Limitations")
     assert "cross-validated" not in text
     assert "the mean of 2 networks" in page.read_text()
+    assert f"{run.name}/fold-1 FILE" in section(card, "Model Examination"), "the parent has no weights"
+    kept.keep(run / "fold-1", "LIME", kept.Kept(["faithful: 0.4"], []))
+    text = section(write(run)[0], "Model Examination")
+    assert "Of 2 networks, the first:" in text
+    assert "Explained by LIME" in text
     one, _ = write(run / "fold-1")
     assert "| fold | 1 of 2 of a cross-validation |" in section(one, "Model Details")
 
@@ -469,7 +507,7 @@ def test_a_module_of_ones_own() -> None:
         ({"state": "failed", "reason": "loss is NaN"}, r"is failed \(loss is NaN\), and a card.*--resume"),
         ({"state": "interrupted", "reason": "SIGTERM"}, "is interrupted"),
         ({"state": "running", "host": "elsewhere"}, "is at work, .* Wait for it"),
-        ({"state": "running", "host": socket.gethostname(), "pid": 2**22 + 1}, "is died"),
+        ({"state": "running", "host": socket.gethostname(), "pid": 2**22 + 1}, "has died"),
         ({"metrics": None}, "damaged record"),
         ({"spec": {}}, "damaged record"),
     ],
@@ -540,7 +578,7 @@ def test_chromium_shows_the_page(copied: Path, people: Path, tmp_path: Path, wid
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=7000, deviceScaleFactor=1, mobile=False)
         browser.open(page.as_uri())
         text = browser.text()
-        assert "Worst: Ghent" in text
+        assert "Worst: town Ghent" in text
         assert "STAND-IN data" in text
         widths = "[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width)"
         drawn = browser.evaluate(widths)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,16 +16,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import own_home
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import leyden
 from experiments.digits import DigitsCNN
 from experiments.images import Images
-from experiments.tables import TableLogistic, TableRegression
+from experiments.tables import TableLogistic, TableMultiLabel, TableRegression
 from experiments.texts import TextsLstm
 from src.cli.explain import ExplainFlags, explain
 from src.configs.errors import InputError
 from src.explain import kept
+from src.explain.checks import Checks
 from src.explain.doubts import doubts
+from src.explain.explain import Explainer
 from src.training import runner
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -98,6 +103,55 @@ def test_few_examples_and_rare_classes_raise_no_doubt_that_is_not_there() -> Non
     assert doubts({"prob": np.eye(2)[answer]}, rare) == []
 
 
+def test_labels_are_given_as_a_prediction_gives_them(tagged: Path, tmp_path: Path) -> None:
+    with own_home(tmp_path):
+        run = leyden.Run(runner.run(TableMultiLabel(data_dir=tagged, target=("extras",), max_epochs=2, logger=())))
+    predicted = run.predict(tagged)
+    found = run.explain(tagged, method="occlusion")
+    assert "for the likeliest label" in found.method
+    for one, labels in zip(found, predicted["labels"], strict=True):
+        assert one.given == (one.target in labels.split(";"))
+    assert any(one.given != (one.answer >= 0.5) for one in found), "the thresholds are others"
+    rows = pd.read_csv(run.path / "predictions_val.csv", dtype=str, keep_default_na=False).set_index("id")
+    true = {str(id): cell.split(";") for id, cell in rows["target"].items()}
+    mistakes = run.explain(mistakes=10, method="occlusion")
+    assert "for the most wrong label" in mistakes.method
+    limits = run.record["calibration"]["thresholds"]
+    for one in mistakes:
+        assert one.given == (one.answer >= limits[one.target])
+        assert one.given != (one.target in true[one.id]), "a mistake"
+    assert explain(ExplainFlags(run=run.path, mistakes=10, method="occlusion")) == 0
+    events = EventAccumulator(str(run.path), size_guidance={"tensors": 0}).Reload()
+    (shown,) = events.Tensors("val/worst, explained/text_summary")
+    text = shown.tensor_proto.string_val[0].decode()
+    for one in mistakes:
+        (given,) = re.findall(rf"^\| ?{one.id} ?\| ?(.*?), not ", text, re.MULTILINE)
+        assert given.split(";") == true[one.id], "as the run's own evaluation has it"
+
+
+@pytest.mark.parametrize("died", [True, False])
+def test_what_is_not_known_of_a_run_is_noted(digits: leyden.Run, tmp_path: Path, died: bool) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits.path, run)
+    if died:
+        changed = {"state": "running", "host": socket.gethostname(), "pid": 2**22 + 1}
+        (run / "run.json").write_text(json.dumps(digits.record | changed))
+    else:
+        (run / "predictions_val.csv").unlink()
+        with pytest.raises(InputError, match=r"--mistakes: .*predictions_val\.csv: not there.* Name inputs"):
+            leyden.Run(run).explain(mistakes=1)
+    found = leyden.Run(run).explain(np.zeros((8, 8), np.uint8), method="saliency", budget=0.1)
+    said = "the run has died, so that nothing tells" if died else "nothing tells whether the run's answers are better"
+    assert [note for note in found.notes if said in note]
+
+
+def test_few_empty_explanations_do_not_speak_against_the_others() -> None:
+    assert Checks(None, empty=5, checked=60).warnings == []
+    assert Checks(None, empty=7, checked=60).warnings == [
+        "7 of the 60 explanations that were checked are empty; try another --method"
+    ]
+
+
 def test_images_in_memory_are_explained_and_the_class_is_asked_for_by_name(digits: leyden.Run) -> None:
     images = np.zeros((2, 8, 8), np.uint8)
     images[:, 2:6, 3:5] = 255
@@ -149,8 +203,9 @@ def test_of_one_input_without_data_no_interval_is_invented(images: Path, tmp_pat
 
 def test_what_a_budget_leaves_out_is_said(digits: leyden.Run) -> None:
     found = digits.explain([np.full((8, 8), shade, np.uint8) for shade in range(40)], budget=0.001)
-    assert len(found) == 16
-    assert "24 of 40 inputs were left out: the budget of 0.001 s was spent" in found.notes
+    assert len(found) == 1
+    assert "39 of 40 inputs were left out: the budget of 0.001 s was spent" in found.notes
+    assert "1 of 60 validation examples were checked: the budget of 0.001 s was spent" in found.notes
     assert "left out, randomised weights and changed inputs: the budget was spent" in found.notes
     assert found.checks.faithful
     assert found.checks.faithful.examples == 1
@@ -202,6 +257,9 @@ def test_a_run_without_a_checkpoint_and_unreadable_inputs_are_told(digits: leyde
     (run / "checkpoints" / "best.ckpt").unlink()
     with pytest.raises(InputError, match=r"best\.ckpt: not there"):
         leyden.Run(run).explain(mistakes=1)
+    with pytest.raises(InputError, match="no run"):
+        explain(ExplainFlags(run=tmp_path / "typo", mistakes=1))
+    assert not (tmp_path / "typo").exists()
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"bad\.png: not an image"):
         digits.explain(tmp_path / "bad.png")
@@ -212,6 +270,14 @@ def test_the_boosting_is_explained_beside_the_network(houses: Path, tmp_path: Pa
     kind = TableLogistic if target == "size" else TableRegression
     with own_home(tmp_path):
         run = leyden.Run(runner.run(kind(data_dir=houses, target=target, max_epochs=1, logger=())))
+    record = json.loads((run.path / "run.json").read_text())
+    record["calibration"] = record.get("calibration", {}) | {"temperature": 3.0}
+    (run.path / "run.json").write_text(json.dumps(record))
+    assert explain(ExplainFlags(run=run.path, inputs=(houses,), method="tree-shap", budget=20)) == 0
+    assert kept.read(run.path) == {}, "they are no checks of the run's network"
+    views = [Explainer(run.path, method=method).overall([]) for method in ("tree-shap", "occlusion")]
+    lines = [one.dependences[0].lines for one in views if one]
+    np.testing.assert_allclose(lines[0], lines[1], err_msg="the network is shown, calibrated")
     found = run.explain(houses, method="tree-shap")
     assert "not of the network" in found.method
     assert found.checks.faithful
@@ -232,7 +298,7 @@ def test_answers_are_those_of_a_prediction(digits: leyden.Run) -> None:
     images = [np.random.default_rng(seed).integers(0, 255, (8, 8), np.uint8) for seed in range(3)]
     assert digits.record["calibration"]["temperature"] != 1
     predicted = digits.predict(images, accelerator="cpu")
-    for one, (_, row) in zip(digits.explain(images, method="saliency", budget=0.1), predicted.iterrows(), strict=True):
+    for one, (_, row) in zip(digits.explain(images, method="saliency", budget=9), predicted.iterrows(), strict=True):
         assert one.target == row["label"]
         assert one.answer == pytest.approx(row[f"prob_{one.target}"], abs=0.01)  # predicted in bfloat16
 

@@ -7,6 +7,7 @@ from typing import Any
 import captum.attr
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -54,6 +55,11 @@ def subject() -> Subject:
             loss.backward()
             optimizer.step()
     return Subject(task)
+
+
+def log_odds(network: nn.Module) -> Any:
+    """Return what scores one of two classes."""
+    return lambda images, target: network(images).mul(2 * F.one_hot(target, 2) - 1).sum(1)
 
 
 def examples(subject: Subject, pixels: torch.Tensor) -> list[ImageExample]:
@@ -125,8 +131,8 @@ def test_grad_cam_and_integrated_gradients_are_captums(subject: Subject) -> None
     pooled = Subject(tasks.ImageClassification(models.ResNet("resnet18", 2), spec, Optim()))
     large = F.interpolate(batch, (224, 224))
     layer = last_maps(pooled.network, (large[:1],))
-    expected: Any = captum.attr.LayerGradCam(pooled.network, layer.module).attribute(
-        large.clone().requires_grad_(), target=target, relu_attributions=True
+    expected: Any = captum.attr.LayerGradCam(log_odds(pooled.network), layer.module).attribute(
+        large.clone().requires_grad_(), additional_forward_args=(target,), relu_attributions=True
     )
     expected = F.interpolate(expected.detach(), (224, 224), mode="bilinear")[:, 0].numpy()
     found = images.grad_cam(pooled, [ImageExample("", image[None]) for image in large], targets)
@@ -134,8 +140,10 @@ def test_grad_cam_and_integrated_gradients_are_captums(subject: Subject) -> None
     for own, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(own.values, other, rtol=1e-3, atol=1e-4 * expected.max())
     (own,) = images.integrated_gradients(subject, given[:1], targets[:1])
-    gradients = captum.attr.IntegratedGradients(subject.network)
-    fine: Any = gradients.attribute(batch[:1], given[0].blurred, target=1, n_steps=1000, internal_batch_size=100)
+    gradients = captum.attr.IntegratedGradients(log_odds(subject.network))
+    fine: Any = gradients.attribute(
+        batch[:1], given[0].blurred, additional_forward_args=(target[:1],), n_steps=1000, internal_batch_size=100
+    )
     np.testing.assert_allclose(own.values, fine.detach().sum(1)[0].numpy(), atol=0.02 * np.abs(own.values).max())
     assert completeness([own]) is not None
     assert (completeness([own]) or 0) <= 0.01
@@ -182,6 +190,32 @@ def test_attention_rollout_reads_the_attention_and_leaves_it_as_it_was() -> None
     assert found.values.min() >= 0
     assert torch.equal(subject.outputs(given[0].tensors), before)
     assert all(module.fused_attn for module in subject.network.modules() if hasattr(module, "fused_attn"))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "side", "fits"),
+    [
+        ("swin_tiny_patch4_window7_224", 224, False),  # within windows
+        ("pit_ti_224", 224, False),  # pools its tokens
+        ("cait_xxs24_224", 224, False),  # tells the rows of the class token alone
+        ("vit_small_patch14_reg4_dinov2", 28, True),  # 2 x 2 patches, a class token and 4 registers: 9 tokens, no 3 x 3
+        ("vit_base_patch16_siglip_224", 32, True),  # no class token
+    ],
+)
+def test_attention_is_rolled_out_where_all_layers_have_the_same_tokens(backbone: str, side: int, fits: bool) -> None:
+    spec = DataSpec(classes=("a", "b"), input_shape=(3, side, side))
+    sized: dict[str, Any] = {"img_size": side, "depth": 2} if fits else {}
+    network = timm.create_model(backbone, num_classes=2, **sized)
+    subject = Subject(tasks.ImageClassification(network, spec, Optim()))
+    given = [ImageExample("0", torch.rand(1, 3, side, side))]
+    if not fits:
+        with pytest.raises(InputError, match=r"within windows, pools its tokens.*Take grad-cam"):
+            images.attention_rollout(subject, given, [0])
+        return
+    (found,) = images.attention_rollout(subject, given, [0])
+    half = found.values[side // 4 :: side // 2, side // 4 :: side // 2]
+    assert half.shape == (2, 2)
+    assert len(np.unique(half.round(9))) == 4
 
 
 def test_a_convolution_has_no_attention_to_roll_out(subject: Subject) -> None:

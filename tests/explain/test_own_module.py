@@ -10,18 +10,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import captum.attr
 import pytest
 import torch
 from conftest import ROOT
 from test_readme import definitions
 
 import leyden
+from src import datamodules, tasks
 from src.configs.errors import InputError
+from src.experiment import ClassificationExperiment, DataSpec
 from src.loading import load
 from src.resources.weights_files import load_weights
 from src.training import runner
 
+
+class OnPlain(ClassificationExperiment):
+    """A network on a dataset of one's own."""
+
+    def datamodule(self) -> datamodules.Plain:
+        rows = [(torch.randn(3), number % 2) for number in range(40)]
+        return datamodules.Plain(rows[:20], rows[20:], classes=2, seed=self.seed)  # pyright: ignore[reportArgumentType]
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        return tasks.Task(torch.nn.Linear(3, 2), self.objective(spec), tasks.inputs.PlainInput())
+
+
 pytestmark = pytest.mark.usefixtures("quiet")
+
+
+def test_a_network_on_plain_datasets_is_told_what_explains_it() -> None:
+    run = leyden.Run(runner.run(OnPlain(max_epochs=1, accelerator="cpu", logger=())))
+    with pytest.raises(InputError, match="Plain cannot read inputs to predict") as error:
+        run.explain(["a.png"])
+    (code,) = re.findall(r"(captum.attr.*?target=1\))", str(error.value))
+    names = {"captum": captum, "leyden": leyden, "inputs": torch.rand(2, 3)}
+    assert eval(code, names).shape == (2, 3)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ HEAD = Head(
     command="scripts/explain.py runs/Cats/20261129T120000Z-1a2b photos",
 )
 PRICES = replace(HEAD, predicts="regression")
+LABELS = replace(HEAD, predicts="multi_label")
 
 
 def figure() -> Figure:
@@ -141,7 +142,7 @@ def test_words_stand_in_their_order_and_carry_their_sign_without_colour() -> Non
 
 def test_columns_have_value_quantile_error_and_come_by_importance() -> None:
     found = Parsed(page(*ALL["table"])).shown
-    assert "OverallQual 8 83.0 % +41,200 ± 3,818 GrLivArea 2090 88.0 % +33,800" in found
+    assert "OverallQual 8 83.0 % +41,200 ± 6,199 GrLivArea 2090 88.0 % +33,800" in found
     assert "YearBuilt 1956 33.0 % \N{MINUS SIGN}9,800" in found
     assert "Alley (empty) \N{MINUS SIGN}400" in found
     assert "7 more" in found
@@ -150,20 +151,26 @@ def test_columns_have_value_quantile_error_and_come_by_importance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "expected", "said"),
+    ("head", "given", "expected", "said", "answer"),
     [
-        (HEAD, "cat", "✓ right"),
-        (HEAD, "dog", "✗ wrong"),
-        (HEAD, "", ""),
-        (replace(HEAD, asked="cat"), "dog", ""),
-        (replace(HEAD, predicts="multi_label"), "furry; cat", "✓ right"),
-        (replace(HEAD, predicts="multi_label"), "furry", "✗ wrong"),
+        (HEAD, None, "cat", "✓ right", "Answer cat, 97.3 %"),
+        (HEAD, None, "dog", "✗ wrong", "Answer cat, 97.3 %"),
+        (HEAD, None, "", "", "Answer cat, 97.3 %"),
+        (replace(HEAD, asked="cat"), None, "dog", "", "Asked about cat, 97.3 %"),
+        (LABELS, True, "furry; cat", "✓ right", "Likeliest label cat, 97.3 % (given)"),
+        (LABELS, True, "furry", "✗ wrong", "Likeliest label cat, 97.3 % (given)"),
+        (LABELS, False, "furry; cat", "✗ wrong", "Likeliest label cat, 97.3 % (not given)"),
+        (replace(LABELS, mistakes=True), False, "furry", "✓ right", "Most wrong label cat, 97.3 % (not given)"),
+        (replace(LABELS, asked="cat"), False, "", "", "Asked about cat, 97.3 % (not given)"),
     ],
 )
-def test_right_and_wrong_are_told_where_they_are_known(head: Head, expected: str, said: str) -> None:
-    shown = Parsed(page(made.explanations(replace(made.image(), expected=expected)), head)).shown
+def test_right_and_wrong_are_told_where_they_are_known(
+    head: Head, given: bool | None, expected: str, said: str, answer: str
+) -> None:
+    """A label is given as the run's thresholds decide, whatever its probability."""
+    shown = Parsed(page(made.explanations(replace(made.image(), expected=expected, given=given)), head)).shown
     assert re.findall("[✓✗] (?:right|wrong)", shown) == [said] * bool(said)
-    assert ("Asked about" if head.asked else "Answer") + " cat, 97.3 %" in shown
+    assert answer in shown
 
 
 def test_neighbours_and_what_is_odd_about_them_are_shown() -> None:
@@ -242,6 +249,7 @@ def test_texts_and_rows_without_any_weight_are_shown() -> None:
         found = replace(one, values=np.zeros(len(one.names)), error=None)
         shown = Parsed(page(made.explanations(found), HEAD)).shown
         assert "±" not in shown
+        assert "Every value is 0: nothing follows from this." in shown
     exact = replace(made.row(), error=np.zeros(len(made.ROW)))
     assert "±" not in Parsed(page(made.explanations(exact), PRICES)).shown
     assert "± and the whisker: 95 % interval" in Parsed(page(made.explanations(made.row()), PRICES)).shown
@@ -374,9 +382,33 @@ def test_head_is_read_off_the_record(tmp_path: Path) -> None:
     head = Head.of_run(tmp_path, command="explain.py x", asked="film")
     assert (head.experiment, head.predicts, head.stand_in, head.asked) == ("Cats", "multi_label", True, "film")
     assert head.scores == {"val/loss": 0.5, "val/acc": 0.9}
-    assert (head.data, head.weights, head.command) == ("folder /data/cats", "imagenet", "explain.py x")
+    assert (head.data, head.weights, head.command) == ("folder cats", "imagenet", "explain.py x")
+    command = (
+        f"python {tmp_path / 'scripts' / 'explain.py'} {tmp_path} {tmp_path / 'a.png'} --out={tmp_path / 'why.html'}"
+    )
+    place = "/".join(tmp_path.parts[-3:])
+    assert (head.run, Head.of_run(tmp_path, command=command).command) == (
+        Path(place),
+        f"python scripts/explain.py {place} a.png --out=why.html",
+    ), "the folders of this machine are nobody's business"
     with pytest.raises(InputError, match=r"no run \(it has no run.json\)"):
         Head.of_run(tmp_path / "elsewhere")
+
+
+def test_small_and_great_numbers_are_not_rounded_away() -> None:
+    head = replace(HEAD, scores={"val/auroc": 0.9999})
+    explanations = made.explanations(replace(made.text(), id=" "), replace(made.text(), id="second"))
+    assert explanations.checks.faithful
+    tiny = replace(explanations.checks.faithful, gain=4.4e-5, interval=(1.2e-5, 7.6e-5), random=-3e-7)
+    explanations.checks = replace(explanations.checks, faithful=tiny)
+    shown = Parsed(page(explanations, head)).shown
+    assert "val/auroc 0.9999" in shown
+    assert "minus deletion 0.000044 (95 % 0.000012 to 0.000076) on 60 examples, random order 0.000000: beats" in shown
+    assert "input 1" in shown, "a name for what has an empty one"
+    again = replace(tiny, gain=-0.001, interval=(-0.31, 0.2), random=-0.004)
+    line = replace(explanations.checks, faithful=again).lines()["faithful"]
+    assert "deletion 0.00 (95 % -0.31 to 0.20) on 60 examples, random order 0.00:" in line
+    assert (number(0.9999), number(0.5), number(1.0)) == ("0.9999", "0.5", "1")
 
 
 def test_write_replaces_the_file_whole(tmp_path: Path) -> None:

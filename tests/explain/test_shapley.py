@@ -13,6 +13,7 @@ from table_runs import built, labels, linear_values, number, one_class, wide
 
 from experiments.tables import TableLinear, TableRegression
 from src.explain.checks import Checks, drawn
+from src.explain.explanation import Explanation
 from src.explain.method import Attribution
 from src.explain.shapley import kernel_shap, load_shap, permutation
 from src.explain.table_gradients import integrated_gradients
@@ -91,6 +92,24 @@ def test_what_is_drawn_errs_as_far_as_it_says(many: Path) -> None:
         assert drawn([one._replace(error=np.zeros(12)) for one in found]) is None, "nothing was drawn"
         again = method(network.subject, chosen, [0] * 3, evaluations=1024)
         assert all((one.values == other.values).all() for one, other in zip(found, again, strict=True)), "seeded"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ninety_five_percent_intervals_hold_ninety_five_percent(method: Any, many: Path) -> None:
+    """By 1.96 standard errors of four estimates they would hold 85 %."""
+    network = built(TableRegression(data_dir=many, accelerator="cpu"))
+    chosen = network.examples([many])[:2]
+    exact = [one.values for one in kernel_shap(network.subject, chosen, [0] * 2, evaluations=2**13)]
+    held: list[np.ndarray] = []
+    for seed in range(10):
+        for example, true, found in zip(
+            chosen, exact, method(network.subject, chosen, [0] * 2, evaluations=192, seed=100 * seed), strict=True
+        ):
+            row = Explanation("", "table", "", 0.0, found.values, error=found.error, freedom=found.freedom)
+            there = found.error > 0
+            assert there.sum() == len(example.varying)
+            held.append((np.abs(found.values - true) <= row.margin)[there])
+    assert np.concatenate(held).mean() > 0.92
 
 
 def rms(values: Any) -> float:

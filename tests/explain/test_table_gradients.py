@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from src.configs.errors import InputError
 from src.experiment import Optim
+from src.explain.methods import unit
+from src.explain.subject import Subject
 from src.explain.table_gradients import STEPS, integrated_gradients
 from src.tasks import Task
 
@@ -32,10 +34,34 @@ def of_captum(built: Built, example: Any, target: int, steps: int) -> np.ndarray
     ]
     ends = tuple(part.expand(len(built.background), -1).detach() for part in points[1])
     starts = tuple(part.detach() for part in points[0])
-    gradients = IntegratedGradients(lambda *parts: by_hand(network, *parts))
-    found = gradients.attribute(ends, baselines=starts, target=target, n_steps=steps, method="riemann_middle")
+
+    def score(*parts: Tensor) -> Tensor:
+        outputs = by_hand(network, *parts)
+        if built.subject.spec.target.kind != "single_label":
+            return outputs[:, target]
+        prob = outputs.softmax(1)[:, target]
+        return prob.log() - (1 - prob).log()
+
+    found = IntegratedGradients(score).attribute(ends, baselines=starts, n_steps=steps, method="riemann_middle")
     numbers, *embedded = [part.double().mean(0) for part in found]
     return example.of_columns(np.array([*numbers.tolist(), *(float(part.sum()) for part in embedded)]))
+
+
+def test_those_of_a_class_add_up_to_the_log_odds_of_its_calibrated_probability(houses: Path) -> None:
+    """Of two classes, and of three."""
+    for built in (one_class(houses), one_class(houses, target="town")):
+        subject = Subject(built.subject.task, temperature=1.7)
+        (example,) = built.examples([houses])[3:4]
+        assert unit("integrated-gradients", subject.spec) == "log-odds"
+        for target in range(subject.spec.num_classes):
+            (found,) = integrated_gradients(subject, [example], [target])
+            rows = built.background.numbers, built.background.categories
+            hidden = subject.score(rows, torch.full((len(rows[0]),), target)).double()
+            shown = subject.answer(example, target)
+            assert 0.001 < shown < 0.999
+            gain = np.log(shown / (1 - shown)) - float((hidden / (1 - hidden)).log().mean())
+            size = max(abs(gain), np.abs(found.values).sum() / 10)
+            assert found.values.sum() == pytest.approx(gain, abs=0.01 * size)
 
 
 def test_they_are_captums_own_and_complete_for_each_kind_of_target(

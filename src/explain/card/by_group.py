@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from src.datamodules.tables.cells import words
 from src.datamodules.tables.spelling import PLAIN, Spelling
 from src.datamodules.tables.table_files import from_frame, read
 from src.datamodules.tables.values import as_numbers
-from src.explain.card.intervals import MAIN, Score, scores_of
+from src.explain.card.intervals import LEVEL, MAIN, Interval, Score, scores_of
 from src.explain.card.reported import Evaluated, Reported
 from src.inference.own_data import data_of, moved_to
 from src.loading import load
@@ -62,6 +62,8 @@ class Grouped:
     left_out: int
     """Groups that are not shown."""
     overall: Score
+    corrected: Interval | None = None
+    """Interval of the worst group's score, wide enough for having been picked from all that have one (Bonferroni)."""
 
     @property
     def worst(self) -> GroupScore | None:
@@ -74,11 +76,10 @@ class Grouped:
 
     @property
     def stands_out(self) -> bool:
-        """Whether the score of all lies outside the interval of the worst group."""
-        worst = self.worst
-        if worst is None or worst.score is None or worst.score.interval is None:
+        """Whether the score of all lies outside the corrected interval of the worst group."""
+        if self.corrected is None:
             return False
-        low, high = worst.score.interval
+        low, high = self.corrected
         return not low <= self.overall.value <= high
 
 
@@ -110,15 +111,21 @@ def _of_column(name: str, cells: pd.Series, evaluated: Evaluated, *, numbers: bo
     counts = group_of.value_counts()
     shown = [group for group in order if group in set(counts.index[:MOST_GROUPS])]
     kind, found = evaluated.objective.spec.target.kind, list[GroupScore]()
-    for group in shown:
+
+    def score_of(group: str, level: float = LEVEL) -> Score:
         rows = np.flatnonzero(group_of == group)
-        score = None
-        if len(rows) >= FEW:
-            part = {column: values[rows] for column, values in evaluated.predicted.items()}
-            score = scores_of(kind, part, evaluated.target[rows])[MAIN[kind]]
-        found.append(GroupScore(group, len(rows), score))
+        part = {column: values[rows] for column, values in evaluated.predicted.items()}
+        return scores_of(kind, part, evaluated.target[rows], level)[MAIN[kind]]
+
+    for group in shown:
+        count = int(counts[group])
+        found.append(GroupScore(group, count, score_of(group) if count >= FEW else None))
     overall = evaluated.scores[MAIN[kind]]
-    return Grouped(name, evaluated.split, MAIN[kind], found, len(order) - len(shown), overall)
+    each = Grouped(name, evaluated.split, MAIN[kind], found, len(order) - len(shown), overall)
+    if each.worst is None:
+        return each
+    scored = sum(group.score is not None for group in found)
+    return replace(each, corrected=score_of(each.worst.name, 1 - (1 - LEVEL) / scored).interval)
 
 
 def cut(cells: Sequence[str], *, numbers: bool = True) -> tuple[pd.Series, list[str]]:

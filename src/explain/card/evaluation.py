@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from src.configs import shown
+from src.explain import drawings
 from src.explain.card.blocks import Block, Bullets, Drawing, Section, Table, Text
 from src.explain.card.by_group import FEW, Grouped
 from src.explain.card.intervals import Score
@@ -154,7 +151,7 @@ def _group(one: Grouped) -> list[Block]:
         said = f"Fewer than two groups have {FEW} examples: nothing is said of differences."
     else:
         said = (
-            f"Worst: {worst.name}, {one.metric} {number(worst.score.value)} "
+            f"Worst: {one.column} {worst.name}, {one.metric} {number(worst.score.value)} "
             f"({interval(worst.score) or 'no interval'}, {worst.examples} examples); all together have "
             f"{number(one.overall.value)}. "
         )
@@ -172,7 +169,8 @@ def _group(one: Grouped) -> list[Block]:
 def _calibration(reported: Reported, drawn: Sequence[Drawing]) -> list[Section]:
     """Return what was chosen on validation, and what it gains."""
     found: dict[str, Any] = reported.record.get("calibration", {})
-    lines = [f"Chosen on validation: {of_calibration(found)}."] if found else []
+    lead = "On validation" if "temperature_tried" in found else "Chosen on validation"
+    lines = [f"{lead}: {of_calibration(found).removeprefix('not: ')}."] if found else []
     if "ece_before" in found:
         lines.append(f"ece is the expected calibration error in {BINS} bins, before the temperature and after it.")
     if found.get("threshold") is not None:
@@ -180,7 +178,8 @@ def _calibration(reported: Reported, drawn: Sequence[Drawing]) -> list[Section]:
         lines.append(f"Balanced accuracy of the likeliest class {before}, by the threshold {after}.")
     if not (lines or drawn):
         return []
-    return [Section("Calibration", [*([Bullets(lines)] if lines else []), *drawn])]
+    said = Bullets(lines) if lines else Text("How often what is predicted comes true is drawn in card.html.")
+    return [Section("Calibration", [said, *drawn])]
 
 
 def _drawings(reported: Reported) -> dict[str, Drawing]:
@@ -191,24 +190,9 @@ def _drawings(reported: Reported) -> dict[str, Drawing]:
     calibration = {"temperature": 1.0} | reported.record.get("calibration", {})
     figures = each.objective.figures(each.predicted, each.target, calibration)
     return {
-        name: Drawing(f"{DRAWN.get(name, name)}, {NAMES[each.split]}", svg_of(figure, f"card {name}"))
+        name: Drawing(f"{DRAWN.get(name, name)}, {NAMES[each.split]}", drawings.svg_of(figure, f"card {name}"))
         for name, figure in figures
     }
-
-
-def svg_of(figure: Figure, unique: str) -> str:
-    """Return a figure as an SVG element to stand in a page, on white.
-
-    Args:
-        figure: that is drawn.
-        unique: makes ids within the element unlike those of other images in the page.
-    """
-    file = io.StringIO()
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": unique}
-    with matplotlib.rc_context(style):
-        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :]
 
 
 def best_of(record: dict[str, Any]) -> str:

@@ -39,32 +39,33 @@ class Score(NamedTuple):
     """Where the interval comes from."""
 
 
-def scores_of(kind: TargetKind, predicted: Predicted, target: np.ndarray) -> Scores:
+def scores_of(kind: TargetKind, predicted: Predicted, target: np.ndarray, level: float = LEVEL) -> Scores:
     """Return the scores that have an interval.
 
     Args:
         kind: of target.
         predicted: as an objective reads it from a CSV, each [examples, ...].
         target: [examples] or [examples, labels].
+        level: of the intervals.
     """
     match kind:
         case "single_label":
-            return _of_classes(predicted["prob"], target)
+            return _of_classes(predicted["prob"], target, level)
         case "multi_label":
-            return _of_labels(predicted["prob"] >= 0.5, target > 0.5)
+            return _of_labels(predicted["prob"] >= 0.5, target > 0.5, level)
         case "regression":
-            return _of_numbers(predicted, target)
+            return _of_numbers(predicted, target, level)
 
 
-def share(right: np.ndarray) -> Score:
+def share(right: np.ndarray, level: float = LEVEL) -> Score:
     """Return the share of True with Wilson's interval (Wilson 1927)."""
     if len(right) < 2:
         return Score(float(np.mean(right)), None)
-    found = binomtest(int(right.sum()), len(right)).proportion_ci(LEVEL, method="wilson")
+    found = binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
     return Score(float(right.mean()), (float(found.low), float(found.high)), "Wilson")
 
 
-def area(prob: np.ndarray, target: np.ndarray) -> Score:
+def area(prob: np.ndarray, target: np.ndarray, level: float = LEVEL) -> Score:
     """Return the mean area under the ROC curve of each class against the others, of classes that are there.
 
     The variance is that of DeLong et al. 1988 (https://doi.org/10.2307/2531595) for the mean over the classes; the
@@ -73,6 +74,7 @@ def area(prob: np.ndarray, target: np.ndarray) -> Score:
     Args:
         prob: [examples, classes].
         target: [examples].
+        level: of the interval.
     """
     classes, pull = [], np.zeros(len(target))
     for position in range(prob.shape[1]):
@@ -93,12 +95,12 @@ def area(prob: np.ndarray, target: np.ndarray) -> Score:
     error = float(np.sqrt((pull**2).sum() * len(target) / (len(target) - 1))) / len(classes)
     if not (0 < value < 1 and error > 0):
         return Score(value, None)
-    half = float(norm.ppf(0.5 + LEVEL / 2)) * error / (value * (1 - value))
+    half = float(norm.ppf(0.5 + level / 2)) * error / (value * (1 - value))
     centre = float(logit(value))
     return Score(value, (float(expit(centre - half)), float(expit(centre + half))), "DeLong")
 
 
-def _of_classes(prob: np.ndarray, target: np.ndarray) -> Scores:
+def _of_classes(prob: np.ndarray, target: np.ndarray, level: float) -> Scores:
     count, label = prob.shape[1], prob.argmax(1)
     rows, right = np.arange(len(target)), label == target
     columns = np.concatenate([target[right], count + label, 2 * count + target])  # right, predicted, true
@@ -109,13 +111,13 @@ def _of_classes(prob: np.ndarray, target: np.ndarray) -> Scores:
         hits, given, true = sums[:, :count], sums[:, count : 2 * count], sums[:, 2 * count :]
         return {"balanced_acc": _mean(hits, true), "f1": _mean(2 * hits, given + true)}
 
-    found = {"acc": share(right)} | bootstrap(parts, statistic)
+    found = {"acc": share(right, level)} | bootstrap(parts, statistic, level)
     if prob.size <= MOST_RANKED:
-        found["auroc"] = area(prob, target)
+        found["auroc"] = area(prob, target, level)
     return found
 
 
-def _of_labels(given: np.ndarray, true: np.ndarray) -> Scores:
+def _of_labels(given: np.ndarray, true: np.ndarray, level: float) -> Scores:
     count = true.shape[1]
     parts = csr_array(np.concatenate([given & true, given, true], axis=1).astype(np.float64))
 
@@ -125,10 +127,10 @@ def _of_labels(given: np.ndarray, true: np.ndarray) -> Scores:
         micro = np.divide(2 * hits.sum(1), total, out=np.zeros(len(sums)), where=total > 0)
         return {"f1_micro": micro, "f1_macro": _mean(2 * hits, rest)}
 
-    return bootstrap(parts, statistic) | {"exact_match": share((given == true).all(1))}
+    return bootstrap(parts, statistic, level) | {"exact_match": share((given == true).all(1), level)}
 
 
-def _of_numbers(predicted: Predicted, target: np.ndarray) -> Scores:
+def _of_numbers(predicted: Predicted, target: np.ndarray, level: float) -> Scores:
     error, middle = predicted["prediction"] - target, target - target.mean()
     parts = csr_array(np.stack([error**2, np.abs(error), middle, middle**2], axis=1))
     count = len(target)
@@ -139,9 +141,9 @@ def _of_numbers(predicted: Predicted, target: np.ndarray) -> Scores:
             r2 = np.where(spread > 0, 1 - sums[:, 0] / spread, np.nan)
         return {"rmse": np.sqrt(sums[:, 0] / count), "mae": sums[:, 1] / count, "r2": r2}
 
-    found = bootstrap(parts, statistic)
+    found = bootstrap(parts, statistic, level)
     if "lower" in predicted:
-        found["coverage"] = share((predicted["lower"] <= target) & (target <= predicted["upper"]))
+        found["coverage"] = share((predicted["lower"] <= target) & (target <= predicted["upper"]), level)
     return found
 
 
@@ -152,12 +154,15 @@ def _mean(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return quotients.sum(1) / np.maximum(there.sum(1), 1)
 
 
-def bootstrap(parts: csr_array, statistic: Callable[[np.ndarray], dict[str, np.ndarray]], seed: int = 0) -> Scores:
+def bootstrap(
+    parts: csr_array, statistic: Callable[[np.ndarray], dict[str, np.ndarray]], level: float = LEVEL, seed: int = 0
+) -> Scores:
     """Return scores with the percentile interval over resampled examples (Efron & Tibshirani 1993, ch. 13).
 
     Args:
         parts: what each example adds to the sums that the scores are made of, [examples, parts].
         statistic: from sums [resamples, parts] to the scores [resamples].
+        level: of the intervals.
         seed: of the resamples.
     """
     values = {name: float(value[0]) for name, value in statistic(np.asarray(parts.sum(0))[None]).items()}
@@ -171,7 +176,7 @@ def bootstrap(parts: csr_array, statistic: Callable[[np.ndarray], dict[str, np.n
         if np.isnan(value) or np.isnan(resampled).all():
             found[name] = Score(value, None)
             continue
-        low, high = (float(end) for end in np.nanquantile(resampled, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)))
+        low, high = (float(end) for end in np.nanquantile(resampled, ((1 - level) / 2, (1 + level) / 2)))
         found[name] = Score(value, (low, high), "bootstrap") if high > low else Score(value, None)
     return found
 

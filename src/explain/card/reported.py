@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from src.configs.spec import DataSpec
 from src.explain import kept
 from src.explain.card.intervals import Scores, scores_of
 from src.explain.kept import Kept
+from src.explain.places import place_of, source_shown
 from src.inference.predictor import parts_of
 from src.runs import records, state
 from src.runs.compare import groups, runs
@@ -60,7 +60,7 @@ class Reported:
         spec: of the data.
         evaluated: saved predictions, in the order of `SPLITS`.
         seeds: all finished runs with the same settings, its own included; empty for children and parents.
-        checked: method -> what the checks of its explanations said, the latest last.
+        checked: method -> what the checks of the explanations of the first member said, the latest last.
     """
 
     run: Path
@@ -85,8 +85,7 @@ class Reported:
     @property
     def where(self) -> Path:
         """The run's directory from here, or from the folder of all runs where that is elsewhere."""
-        run, here = self.run.resolve(), Path.cwd().resolve()
-        return run.relative_to(here) if run.is_relative_to(here) else Path(*run.parts[-3:])
+        return place_of(self.run)
 
     @property
     def input(self) -> Kind:
@@ -123,30 +122,6 @@ def _alike(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3) or (math.isnan(one) and math.isnan(other))
 
 
-def source_shown(source: str) -> str:
-    """Return where data or weights came from without the folders of this machine, which are nobody's business.
-
-    'file /home/ada/texts.csv' becomes 'file texts.csv'.
-    """
-    kind, _, path = source.partition(" ")
-    return f"{kind} {Path(path).name or path}" if kind in ("file", "folder") and path else source
-
-
-def own_name(text: str) -> str:
-    """Return the own name of an absolute path, and any other text as it is."""
-    return Path(text).name or text if Path(text).is_absolute() else text
-
-
-def command_shown(command: str) -> str:
-    """Return a command without the folders of this machine; '' for one that no shell could read."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return ""
-    flags = [word.partition("=") if word.startswith("--") else ("", "", word) for word in words]
-    return shlex.join(f"{flag}{equal}{own_name(value)}" if value else flag + equal for flag, equal, value in flags)
-
-
 def read(run: Path) -> Reported:
     """Return a run that is done.
 
@@ -160,7 +135,7 @@ def read(run: Path) -> Reported:
     if now != "done":
         reason = f" ({record['reason']})" if record.get("reason") else ""
         raise InputError(
-            f"{run}: the run is {now}{reason}, and a card is of one that is done. Go on with it: "
+            f"{run}: the run {state.in_words(now)}{reason}, and a card is of one that is done. Go on with it: "
             f"python scripts/run.py --resume {run}"
         )
     members = parts_of(run, record, [])
@@ -171,7 +146,8 @@ def read(run: Path) -> Reported:
             record[name]
         for name in ("model", "weights", "device", "precision", "steps"):
             first[name]
-    return Reported(run, record, members, first, spec, _evaluated(run, spec), _seeds(run, record), kept.read(run))
+    checked = kept.read(members[0])
+    return Reported(run, record, members, first, spec, _evaluated(run, spec), _seeds(run, record), checked)
 
 
 def _evaluated(run: Path, spec: DataSpec) -> list[Evaluated]:

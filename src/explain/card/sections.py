@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from src.configs.errors import InputError
@@ -16,8 +17,9 @@ from src.explain.card.blocks import Block, Bullets, Code, Section, Table, Text
 from src.explain.card.by_group import Grouped
 from src.explain.card.evaluation import best_of, evaluation
 from src.explain.card.limits import limits
-from src.explain.card.reported import Reported, command_shown, own_name, source_shown
+from src.explain.card.reported import Reported
 from src.explain.kept import Kept
+from src.explain.places import command_shown, own_name, place_of, source_shown
 from src.loading import load
 from src.runs import summary
 from src.runs.compare.groups import flat, shown_value
@@ -216,16 +218,18 @@ def _speed(reported: Reported) -> Section:
 
 # ----------------------------------------------------------------------------------------------------------------- rest
 def _examined(reported: Reported) -> list[Block]:
+    first = reported.members[0]
     if not reported.checked:
-        command = f"python scripts/explain.py {shlex.quote(str(reported.where))} FILE"
+        command = f"python scripts/explain.py {shlex.quote(str(place_of(first)))} FILE"
         return [Text(f"Its answers were not explained ({command}).")]
-    return [block for method, checks in reported.checked.items() for block in _checked(method, checks)]
+    found = [block for method, checks in reported.checked.items() for block in _checked(method, checks, first)]
+    return [Text(f"Of {len(reported.members)} networks, the first:"), *found] if len(reported.members) > 1 else found
 
 
-def _checked(method: str, found: Kept) -> list[Block]:
+def _checked(method: str, found: Kept, run: Path) -> list[Block]:
     """Return what the checks said of the explanations by one method."""
     of = f", checked on {found.examples:,} validation example{'s' * (found.examples > 1)}" if found.examples else ""
-    command = command_shown(found.command)
+    command = command_shown(found.command, run)
     made = " ".join(["Made", *([found.made] if found.made else []), *(["by", command] if command else [])])
     return [
         *(Text(warning, loud=True) for warning in found.warnings),

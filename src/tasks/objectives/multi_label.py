@@ -153,15 +153,18 @@ class MultiLabel(MultiLabelAnswers, Objective):
         yield "labels", draw_label_scores(self.report(predicted, target)["classes"])
 
     @override
-    def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
+    def mistakes(
+        self, predicted: Predicted, target: np.ndarray, count: int, calibration: Mapping[str, Any] | None = None
+    ) -> Mistakes:
         """Return the examples with the least likely decision that is wrong."""
         true, prob = target > 0.5, predicted["prob"]
-        wrong = np.flatnonzero(((prob >= 0.5) != true).any(axis=1))
-        right = np.where(true, prob, 1 - prob).min(axis=1)
-        worst = wrong[np.argsort(right[wrong])][:count]
-        taken = self.names(prob[worst] >= 0.5)
+        decided: Any = self.decide(predicted, calibration or {})
+        right = np.where(decided == true, np.inf, np.where(true, prob, 1 - prob))  # of decisions that are wrong
+        wrong = np.flatnonzero((decided != true).any(axis=1))
+        worst = wrong[np.argsort(right.min(axis=1)[wrong])][:count]
+        taken = self.names(decided[worst])
         titles = [
             f"{name or 'no label'}, not {own or 'no label'}"
             for name, own in zip(self.names(true[worst]), taken, strict=True)
         ]
-        return Mistakes(worst, titles)
+        return Mistakes(worst, titles, right[worst].argmin(axis=1))

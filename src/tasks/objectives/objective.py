@@ -25,6 +25,8 @@ class Mistakes(NamedTuple):
 
     positions: np.ndarray
     titles: list[str]
+    targets: np.ndarray
+    """The class that was predicted, or the label that was decided worst, of each; 0 for a number."""
 
 
 class Objective(Answers, nn.Module):
@@ -152,8 +154,10 @@ class Objective(Answers, nn.Module):
         """Yield name and figure of what TensorBoard shows of an evaluation."""
         yield from ()
 
-    def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
-        """Return the `count` worst mistakes at most."""
+    def mistakes(
+        self, predicted: Predicted, target: np.ndarray, count: int, calibration: Mapping[str, Any] | None = None
+    ) -> Mistakes:
+        """Return the `count` worst mistakes at most, decided as `decide` does by a calibration."""
         raise NotImplementedError
 
 

@@ -162,13 +162,15 @@ class Regression(RegressionAnswers, Objective):
         yield "predictions", draw_regression(target, predicted["prediction"], self.spec.target.name, ends)
 
     @override
-    def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
+    def mistakes(
+        self, predicted: Predicted, target: np.ndarray, count: int, calibration: Mapping[str, Any] | None = None
+    ) -> Mistakes:
         prediction, name = predicted["prediction"], self.spec.target.name
         worst = np.argsort(-np.abs(target - prediction))[:count]
         titles = [
             "{} {}, predicted {}".format(name, *shown.apart(float(target[i]), float(prediction[i]))) for i in worst
         ]
-        return Mistakes(worst, titles)
+        return Mistakes(worst, titles, np.zeros(len(worst), np.int64))
 
 
 class R2(R2Score):

@@ -201,10 +201,12 @@ class SingleLabel(SingleLabelAnswers, Objective):
         yield "confusion", draw_confusion(counts, self.spec.classes)
 
     @override
-    def mistakes(self, predicted: Predicted, target: np.ndarray, count: int) -> Mistakes:
+    def mistakes(
+        self, predicted: Predicted, target: np.ndarray, count: int, calibration: Mapping[str, Any] | None = None
+    ) -> Mistakes:
         prob, classes = predicted["prob"], self.spec.classes
         label = prob.argmax(1)
         wrong = np.flatnonzero(label != target)
         worst = wrong[np.argsort(prob[wrong, target[wrong]])][:count]
         titles = [f"{classes[target[i]]}, not {classes[label[i]]} {prob[i].max():.2f}" for i in worst]
-        return Mistakes(worst, titles)
+        return Mistakes(worst, titles, label[worst])

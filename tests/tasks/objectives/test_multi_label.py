@@ -329,7 +329,7 @@ def test_the_worst_mistake_is_the_surest_one(objective: MultiLabel) -> None:
         np.float32,
     )
     target = np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]], np.float32)
-    positions, titles = objective.mistakes({"prob": prob}, target, 16)
+    positions, titles, targets = objective.mistakes({"prob": prob}, target, 16)
     assert sorted(positions[:2].tolist()) == [0, 1], "0.9 sure that it is, and that it is not"
     assert positions[2:].tolist() == [3], "a label is given from 0.5 on"
     told = dict(zip(positions.tolist(), titles, strict=True))
@@ -338,6 +338,18 @@ def test_the_worst_mistake_is_the_surest_one(objective: MultiLabel) -> None:
         1: "billing, not bug",
         3: 'no label, not very "odd"',
     }
+    bug, billing, odd = (objective.spec.classes.index(name) for name in ("bug", "billing", 'very "odd"'))
+    assert dict(zip(positions.tolist(), targets.tolist(), strict=True)) == {0: bug, 1: billing, 3: odd}
+    chosen = {"thresholds": {"bug": 0.95, "billing": 0.05}}
+    found = objective.mistakes({"prob": prob}, target, 16, chosen)
+    assert found.positions.tolist()[:2] == [3, 4], "the bug of 4 was at 0.8, and is not given"
+    assert dict(zip(found.positions.tolist(), found.titles, strict=True)) == {
+        4: "bug;billing, not billing",
+        0: "no label, not billing",
+        2: "no label, not billing",
+        3: 'no label, not billing;very "odd"',
+    }, "as the thresholds decide"
+    assert found.targets.tolist()[:2] == [odd, bug]
     assert len(objective.mistakes({"prob": prob}, target, 2).positions) == 2
     assert objective.mistakes({"prob": target}, target, 16).titles == []
 
