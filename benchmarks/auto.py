@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -79,8 +81,13 @@ def reviews(corpus: str, rows: int) -> Callable[[], pd.DataFrame]:
     return read
 
 
+def tumours() -> pd.DataFrame:
+    found: Any = load_breast_cancer(as_frame=True)
+    return found.frame
+
+
 def digits(folder: Path) -> None:
-    found = load_digits()
+    found: Any = load_digits()
     for number, (image, label) in enumerate(zip(found.images, found.target, strict=True)):
         place = folder / str(label)
         place.mkdir(parents=True, exist_ok=True)
@@ -94,7 +101,7 @@ def animals(folder: Path) -> None:
 
 
 DATA = {
-    "breast_cancer": Data("target", lambda: load_breast_cancer(as_frame=True).frame),
+    "breast_cancer": Data("target", tumours),
     "sacramento": Data("price", packaged("modeldata", "Sacramento")),
     "attrition": Data("Attrition", packaged("modeldata", "attrition")),
     "ames": Data("Sale_Price", packaged("modeldata", "ames")),
@@ -118,7 +125,7 @@ def prepare(name: str, folder: Path) -> tuple[Path, Path]:
         return folder, folder
     assert data.images is not None
     data.images(folder / "all")
-    rows = {"train": list[dict[str, object]](), "test": list[dict[str, object]]()}
+    rows = {"train": list[dict[str, Any]](), "test": list[dict[str, Any]]()}
     for path in sorted((folder / "all").glob("[!d]*/*.*")):
         split = "test" if rng.random() < TEST_SHARE else "train"
         place = folder / "images" / split / path.parent.name
@@ -158,8 +165,6 @@ def autogluon(python: Path, folder: Path, target: str, seconds: int) -> tuple[np
 
 
 def call(*words: object, environment: dict[str, str]) -> str:
-    import os
-
     done = subprocess.run(
         [sys.executable, *map(str, words)], env=os.environ | environment, capture_output=True, text=True, check=False
     )
