@@ -30,7 +30,7 @@ from src.explain.subject import Subject
 from src.explain.tables import TableExample
 from src.inference import predictor
 from src.inference.own_data import data_of, examples_of, moved_to
-from src.runs import records, state
+from src.runs import records
 
 CHECKED = 60
 """Validation examples whose explanations are checked."""
@@ -77,8 +77,7 @@ class Explainer:
     ) -> None:
         self.clock = Clock(budget)
         records.refuse_study(run, records.load(run), "Explain")
-        if children := state.children(run):
-            raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
+        run, self.notes = predictor.that_counts_most(run)
         self.run, self.data_dir, self.record = run, data_dir, records.load(run)
         module = f"leyden.load({str(run)!r}).model()"
         try:
@@ -210,7 +209,7 @@ class Explainer:
         """
         if not read.examples:
             raise InputError(next((f"{id}: {why}." for id, why in read.errors.items()), "nothing to explain."))
-        notes = [*read.notes]
+        notes = [*self.notes, *read.notes]
         examples = read.examples[:MOST]
         if len(read.examples) > MOST:
             notes.append(f"the first {MOST} inputs are explained, and no more at a time")

@@ -143,6 +143,20 @@ def parts_of(run: Path, record: dict[str, Any], inputs: Sequence[PredictionInput
     return children
 
 
+def that_counts_most(run: Path) -> tuple[Path, list[str]]:
+    """Return a run, or the member that counts most of an average by shares, and a note that says so.
+
+    Raises:
+        InputError: its members all count the same.
+    """
+    if not (children := state.children(run)):
+        return run, []
+    if not (shares := records.load(run).get("shares")):
+        raise InputError(f"{run}: its children have the weights. Explain one of them: {children[0]}.")
+    share, member = max(zip(shares, children, strict=True))
+    return member, [f"{member} is explained, which counts for {share:.0%} of the average of {len(children)} runs"]
+
+
 class Outputs(NamedTuple):
     """What one network says of the inputs."""
 
