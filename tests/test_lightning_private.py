@@ -32,6 +32,10 @@ OTHERS = {
     "src/deploy/onnx_format.py": {"_attn_implementation", "_dispatch_cache"},  # transformers'; torch's
     "src/models/images/resnet.py": {"_no_weight_decay", "_BatchNorm"},  # ours, on parameters; torch's
     "src/explain/texts.py": {"_attn_implementation"},  # transformers'
+    "src/models/tables/boosting.py": {"_predictors", "_baseline_prediction"},  # scikit-learn's
+    "src/studies/earlier_runs.py": {"_contains"},  # Optuna's
+    "src/studies/search.py": {"_trial_id"},  # Optuna's
+    "src/studies/trials.py": {"_trial_id"},  # Optuna's
     "src/models/texts/bert.py": {"_attn_implementation"},  # transformers'
     "src/runs/tensorboard.py": {"_get_file_writer"},  # torch's
     "src/tasks/epoch_so_far.py": {"_defaults", "_reductions"},  # torchmetrics'

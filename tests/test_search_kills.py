@@ -33,7 +33,7 @@ def test_a_search_that_is_killed_has_the_trials_of_one_left_alone(
     alone = only_search()
     rng = random.Random(0)
     monkeypatch.setenv("LEYDEN_RUNS", str(tmp_path / "killed"))
-    assert searches.kill_until_done(slow, wanted, rng, most=2.5, kill=3) == 3
+    assert searches.kill_until_done(slow, wanted, rng, most=1.0, kill=3) == 3
     no_trial_is_lost_or_counted_twice(only_search(), 6)
     assert story(only_search()) == story(alone)
     assert records.load(only_search())["best"] == records.load(alone)["best"]

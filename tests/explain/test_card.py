@@ -480,7 +480,7 @@ def test_an_ensemble(people: Path) -> None:
     results, record = section(card, "Results"), records.load(run)
     assert "| val/acc |" in results
     assert f"{record['members']['mean']['val/acc']:.4g} ± " in results
-    assert all(f"| member-{number} | {number - 1} |" in results for number in (1, 2))
+    assert all(f"| member-{number} | People | {number - 1} | 0.5 |" in results for number in (1, 2))
     assert "differ in the seed alone" in section(card, "Model Details")
     assert "seed of these settings" not in card.read_text()
     shutil.rmtree(run / "member-2")
