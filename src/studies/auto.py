@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,6 +45,15 @@ MOST = 25
 """Runs, the best, of which the ensemble is chosen."""
 
 
+class Attempt(NamedTuple):
+    """A run that is done."""
+
+    setting: dict[str, Any]
+    """Fields that are not as the experiment has them."""
+    loss: float
+    """Of what it predicts of the validation split; of one kind for all models."""
+
+
 @dataclass
 class Candidate:
     """A model that is tried, with its default setting first."""
@@ -55,15 +62,23 @@ class Candidate:
     folder: Path
     seconds: float = 0.0
     """That its last run took."""
-    score: float = math.inf
-    """Least loss of its runs on the validation split."""
     trials: Trials | None = None
-    runs: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    """Those that are done, and their settings; {} is the default."""
+    done: dict[Path, Attempt] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return type(self.experiment).__name__
+
+    @property
+    def least(self) -> float:
+        """The least loss of its runs."""
+        return min(attempt.loss for attempt in self.done.values())
+
+    def add(self, run: Path, setting: dict[str, Any], began: float) -> None:
+        """Count in a run that began at a time, as far as it is done."""
+        self.seconds = time.time() - began
+        if (run / "run.json").is_file() and (record := records.load(run))["state"] == "done":
+            self.done[run] = Attempt(setting, loss_of(run, record))
 
 
 def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | None = None, test: bool = False) -> Path:
@@ -95,7 +110,7 @@ def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | Non
                 attempt_each(tried, until)
                 attempt_settings(tried, until)
         except Interrupted as signal:
-            if not any(one.runs for one in tried):
+            if not any(one.done for one in tried):
                 raise
             stopped = signal
             console.line("stopped", "averaging what is there (again: at once)")
@@ -113,44 +128,33 @@ def attempt_each(tried: Sequence[Candidate], until: float) -> None:
     """
     errors: list[str] = []
     for number, one in enumerate(tried):
-        share = FIRST * (until - time.time()) / (len(tried) - number)
-        one.experiment = replace(one.experiment, max_time=clock(share))
+        began, default = time.time(), one.folder / "default"
+        one.experiment = replace(one.experiment, max_time=clock(FIRST * (until - began) / (len(tried) - number)))
         one.folder.mkdir()
-        with attempted(one, "default", errors):
-            train(one.experiment, one.folder / "default")
-            one.runs[one.folder / "default"] = {}
-    if not any(one.runs for one in tried):
+        try:
+            train(one.experiment, default)
+        except Exception as error:
+            if of_the_machine(error):
+                raise
+            errors.append(explain(error))
+            console.line("failed", f"{one.name}: {errors[-1]}")
+            continue
+        one.add(default, {}, began)
+        record = records.load(default)
+        reached = f"{record['best']['name']} {shown.metric(record['best']['value'])}"
+        console.line("tried", f"{one.name}: {reached}, {one.seconds:.1f} s, {record['reason']}")
+    if not any(one.done for one in tried):
         raise InputError(f"all models have failed: {'; '.join(dict.fromkeys(errors))}")
-
-
-@contextlib.contextmanager
-def attempted(one: Candidate, what: str, errors: list[str]) -> Iterator[None]:
-    """Time a run of a candidate, print a line of it, and let the others go on where it fails."""
-    began = time.time()
-    try:
-        yield
-    except Exception as error:
-        if of_the_machine(error):
-            raise
-        errors.append(explain(error))
-        console.line("failed", f"{one.name} {what}: {errors[-1]}")
-        return
-    one.seconds = time.time() - began
-    run = one.folder / what
-    record = records.load(run)
-    one.score = min(one.score, score_of(run, record))
-    reached = f"{record['best']['name']} {shown.metric(record['best']['value'])}"
-    console.line("tried", f"{one.name}: {reached}, {one.seconds:.1f} s, {record['reason']}")
 
 
 def attempt_settings(tried: Sequence[Candidate], until: float) -> None:
     """Try other settings of the candidates that say which, of the best half of them after each round."""
-    left = [one for one in tried if one.runs and type(one.experiment).search is not None]
+    left = [one for one in tried if one.done and type(one.experiment).search is not None]
     while left := [one for one in left if can_go_on(one, until)]:
         for _ in range(ROUND):
             for one in [one for one in left if can_go_on(one, until)]:
                 attempt_setting(one)
-        left = sorted(left, key=lambda one: one.score)[: max(1, len(left) // 2)]
+        left = sorted(left, key=lambda one: one.least)[: max(1, len(left) // 2)]
 
 
 def can_go_on(one: Candidate, until: float) -> bool:
@@ -172,18 +176,13 @@ def attempt_setting(one: Candidate) -> None:
             study.add_trial(trial_of(default, "default", search, one.experiment.monitor))
         one.trials = Trials(one.folder, one.experiment, search)
     began, taken = time.time(), one.trials.take()
-    if taken is None:
-        return
-    one.trials.do(*taken)
-    one.seconds = time.time() - began
-    child = one.folder / f"trial-{taken[0].number + 1}"
-    if (child / "run.json").is_file() and (record := records.load(child))["state"] == "done":
-        one.runs[child] = taken[1]
-        one.score = min(one.score, score_of(child, record))
+    if taken is not None:
+        one.trials.do(*taken)
+        one.add(one.folder / f"trial-{taken[0].number + 1}", taken[1], began)
 
 
-def score_of(run: Path, record: dict[str, Any]) -> float:
-    """Return the loss of a run's predictions of the validation split, which is of one kind for all models."""
+def loss_of(run: Path, record: dict[str, Any]) -> float:
+    """Return the loss of a run's predictions of the validation split; see `selection.loss`."""
     spec = records.spec_of(record)
     rows = pd.read_csv(run / "predictions_val.csv", dtype=str, keep_default_na=False)
     predicted, target = default_objective(spec).read(rows)
@@ -197,11 +196,10 @@ def decisive(predicted: dict[str, np.ndarray]) -> np.ndarray:
 
 def finish(record: Record, tried: Sequence[Candidate], began: float, *, test: bool) -> None:
     """Choose what is averaged, evaluate it, write the record, and show the leaderboard."""
-    by_run = {run: one for one in tried for run in one.runs}
+    by_run = {run: one for one in tried for run in one.done}
     if not by_run:
         raise InputError("--max-time: no model came to its end in so short a time. Give it more.")
-    losses = {run: score_of(run, records.load(run)) for run in by_run}
-    ranked = sorted(by_run, key=lambda run: losses[run])
+    ranked = sorted(by_run, key=lambda run: by_run[run].done[run].loss)
     best = by_run[ranked[0]].experiment.resolve()
     datamodule = build_data(best)
     shares = shares_of(datamodule, ranked[:MOST])
@@ -214,13 +212,13 @@ def finish(record: Record, tried: Sequence[Candidate], began: float, *, test: bo
     evaluate_average(datamodule, record, members, ("val",), counts)
     reason = f"{len(by_run)} runs of {len(tried)} models"
     record.update(reason=reason, wall_s=round(time.time() - began, 1))
-    board = [auto_summary.Row(run, losses[run], shares.get(run, 0.0), by_run[run].runs[run]) for run in ranked]
-    auto_summary.after(record, board)
+    rows = [auto_summary.Row(run, shares.get(run, 0.0), *by_run[run].done[run]) for run in ranked]
+    auto_summary.after(record, rows)
     if test:
         for member in members:
             with open(member / "output.txt", "a", encoding="utf-8", buffering=1) as file, output_to(file):
                 one = by_run[member]
-                run_again(with_fields(one.experiment, one.runs[member]), RunOptions(resume=member, test=True))
+                run_again(with_fields(one.experiment, one.done[member].setting), RunOptions(resume=member, test=True))
         evaluate_average(datamodule, record, members, ("val", "test"), counts)
         auto_summary.scores(record, "test")
 

@@ -23,12 +23,12 @@ class Row(NamedTuple):
     """A run on the leaderboard."""
 
     run: Path
-    loss: float
-    """On the validation split."""
     share: float
     """In the ensemble."""
     setting: dict[str, Any]
     """Fields that are not as the experiment has them."""
+    loss: float
+    """On the validation split."""
 
 
 def after(record: Record, rows: Sequence[Row]) -> None:
