@@ -23,12 +23,12 @@ from experiments.tables import TableRegression
 from src import api, cli
 from src.cli import commands
 from src.configs.changes import with_fields
+from src.configs.flags import flags
 from src.configs.search import Search, choice, uniform
 from src.experiment import DataSpec, InputError, log
 from src.runs import records, state
 from src.runs.compare.runs import find
 from src.studies.search import SearchOptions, search, study_of
-from src.studies.search_summary import changes, flags_of
 from src.studies.trials import Trials
 from src.tasks import Task
 
@@ -447,10 +447,8 @@ def test_flags_that_are_printed_are_read_back() -> None:
     experiment = with_fields(
         Houses(), {"compile": True, "deterministic": False, "data_dir": "a b.csv", "optim.unfreeze": True}
     )
-    changed = changes(experiment, {"mlp.width": 3, "patience": None, "optim.lr": 0.5})
-    words = shlex.split(flags_of(Houses(), changed))
-    command = cli.parse(["searches.Houses", *words])
-    assert command.experiments == [with_fields(experiment, {"mlp.width": 3, "patience": None, "optim.lr": 0.5})]
+    best = with_fields(experiment, {"mlp.width": 3, "patience": None, "optim.lr": 0.5})
+    assert cli.parse(["searches.Houses", *flags(best)]).experiments == [best]
 
 
 def test_a_full_disk_ends_the_search_and_loses_nothing(houses: Path, monkeypatch: pytest.MonkeyPatch) -> None:

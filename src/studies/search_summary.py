@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from src.configs import shown
+from src.configs.changes import with_fields
+from src.configs.flags import flags
 from src.configs.search import Search, value_of
 from src.experiment import Experiment
 from src.resources.files import ROOT
@@ -58,12 +60,10 @@ def after(record: Mapping[str, Any], experiment: Experiment, study: Any, page: P
         console.line("confirmed", confirmation.verdict(found, best["mode"]))
     console.line("time", f"{record['wall_s']:.1f} s")
     changed = changes(experiment, record["setting"])
+    words = flags(with_fields(experiment, record["setting"]), without=("seed",))
     for number, line in enumerate(class_of(experiment, changed, record).splitlines()):
         print(f"{'' if number else 'class':<{console.LABEL}} {line}".rstrip(), flush=True)
-    console.command(
-        "run",
-        f"{summary.installed('python')} scripts/run.py {target(experiment)} {flags_of(type(experiment)(), changed)}",
-    )
+    console.command("run", f"{summary.installed('python')} scripts/run.py {target(experiment)} {shlex.join(words)}")
     console.line("page", str(page))
     for command in summary.show_curves(page) if "tensorboard" in experiment.logger else []:
         console.command("curves", command)
@@ -110,20 +110,6 @@ def target(experiment: Experiment) -> str:
     place = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
     name = "" if getattr(module, "DEFAULT", None) is type(experiment) else f":{type(experiment).__name__}"
     return shlex.quote(f"{place}{name}")
-
-
-def flags_of(default: Experiment, changed: Mapping[str, Any]) -> str:
-    """Return fields as flags of run.py. One that may be None besides True and False takes a word, others a `no-`."""
-    words: list[str] = []
-    for name, value in changed.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool) and isinstance(value_of(default, name), bool):
-            above, _, last = flag.rpartition(".")
-            words.append(f"--{above}{'.' if above else ''}{'' if value else 'no-'}{last}")
-        else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{flag}", *(shlex.quote(str(one)) for one in values)]
-    return " ".join(words)
 
 
 def class_of(experiment: Experiment, changed: Mapping[str, Any], record: Mapping[str, Any]) -> str:
