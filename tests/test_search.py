@@ -22,8 +22,8 @@ from searches import SPACE, Houses, only_search, story
 from experiments.tables import TableRegression
 from src import api, cli
 from src.cli import commands
+from src.configs import flags as config_flags
 from src.configs.changes import with_fields
-from src.configs.flags import flags
 from src.configs.search import Search, choice, uniform
 from src.experiment import DataSpec, InputError, log
 from src.runs import records, state
@@ -448,7 +448,7 @@ def test_flags_that_are_printed_are_read_back() -> None:
         Houses(), {"compile": True, "deterministic": False, "data_dir": "a b.csv", "optim.unfreeze": True}
     )
     best = with_fields(experiment, {"mlp.width": 3, "patience": None, "optim.lr": 0.5})
-    assert cli.parse(["searches.Houses", *flags(best)]).experiments == [best]
+    assert cli.parse(["searches.Houses", *config_flags.flags(best)]).experiments == [best]
 
 
 def test_a_full_disk_ends_the_search_and_loses_nothing(houses: Path, monkeypatch: pytest.MonkeyPatch) -> None:
