@@ -67,6 +67,11 @@ SPEEDS = [
     Job(("benchmarks/ceiling.py", "resnet18"), 3),
     Job(("benchmarks/ceiling.py", "minilm"), 4),
 ]
+FOR_AUTO = (
+    *("breast_cancer", "sacramento", "attrition", "ames", "credit", "diamonds"),  # tables
+    *("imdb_reviews", "rotten_tomatoes"),  # texts
+    *("digits", "animals"),  # images
+)
 FULL = [
     Job(("benchmarks/images.py", "resnet18", "--score"), 60),
     Job(("benchmarks/texts.py", "lstm", "--score"), 30),
@@ -75,6 +80,7 @@ FULL = [
     Job(("benchmarks/time_to_score.py", "cats_dogs"), 75),
     Job(("benchmarks/time_to_score.py", "imdb"), 75),
     Job(("benchmarks/searching.py", "pruning"), 120),
+    *(Job(("benchmarks/auto.py", data, "--autogluon", "../autogluon/bin/python"), 30) for data in FOR_AUTO),
 ]
 PARTS = {"Speeds": SPEEDS, "Scores": FULL}
 """Of the results."""

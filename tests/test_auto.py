@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -179,11 +180,13 @@ def test_models_and_their_settings_are_tried(made: Path) -> None:
 def test_the_average_is_the_shares_of_its_members(made: Path, houses: Path) -> None:
     record, members = records.load(made), state.children(made)
     board = pd.read_csv(made / "leaderboard.csv")
-    assert record["ensemble"] == len(members) == (board["share"] > 0).sum()
-    assert record["shares"] == sorted(board["share"][board["share"] > 0], reverse=True)
-    assert [member.resolve().relative_to(made.resolve()).as_posix() for member in members] == list(
-        board.sort_values("share", ascending=False, kind="stable")["run"][: len(members)]
-    )
+    averaged = board[board["share"] > 0].sort_values("share", ascending=False, kind="stable")
+    assert (averaged["folds"] == studies.FOLDS).all(), "there was time for all"
+    assert record["ensemble"] == len(members) == studies.FOLDS * len(averaged)
+    assert record["shares"] == pytest.approx(np.repeat(averaged["share"] / studies.FOLDS, studies.FOLDS))
+    assert [member.resolve().relative_to(made.resolve()).as_posix() for member in members] == [
+        f"{run}-fold-{number}" for run in averaged["run"] for number in range(1, studies.FOLDS + 1)
+    ]
     frame = pd.read_csv(houses).drop(columns="price").head(5)
     each = [predict(member, [frame]).frame()["prediction"] for member in members]
     together = predict(made, [frame]).frame()["prediction"]
@@ -192,7 +195,44 @@ def test_the_average_is_the_shares_of_its_members(made: Path, houses: Path) -> N
     assert record["metrics"]["val/rmse"] == pytest.approx(
         float(np.sqrt(np.square(own["target"] - own["prediction"]).mean())), rel=1e-4
     )
-    assert record["metrics"]["val/rmse"] <= board["loss"].min() * (1 + 1e-6)
+
+
+def test_each_fold_predicts_what_it_was_not_trained_on(made: Path) -> None:
+    """Together they predict train and val once; no fold has seen an example of the test split."""
+    board = pd.read_csv(made / "leaderboard.csv").set_index("run")
+    run = str(board["share"].idxmax())
+    folds = [made / f"{run}-fold-{number}" for number in range(1, studies.FOLDS + 1)]
+    split = json.loads((made / run / "split.json").read_text())
+    parts = [json.loads((fold / "split.json").read_text()) for fold in folds]
+    assert sorted(name for part in parts for name in part["val"]) == sorted(split["train"] + split["val"])
+    assert all(not {*part["train"]} & {*part["val"]} for part in parts)
+    assert all(sorted(part["train"] + part["val"]) == sorted(split["train"] + split["val"]) for part in parts)
+    assert all(part["test"] == split["test"] for part in parts)
+    own = pd.read_csv(made / "predictions_val.csv").set_index("id")["prediction"]
+    expected = np.zeros(len(own))
+    for name, share in board["share"][board["share"] > 0].items():
+        files = [made / f"{name}-fold-{number}" / "predictions_val.csv" for number in range(1, studies.FOLDS + 1)]
+        unseen = pd.concat([pd.read_csv(file).set_index("id")["prediction"] for file in files])
+        expected += share * unseen.loc[own.index].to_numpy()
+    assert own.to_numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_given_validation_split_is_the_one_that_chooses(houses: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(houses)
+    for split, part in (("train", frame[:-20]), ("val", frame[-20:])):
+        part.to_csv(tmp_path / f"{split}.csv", index=False)
+    run = studies.auto([Solved(data_dir=tmp_path)], 20.0)
+    assert pd.read_csv(run / "leaderboard.csv")["folds"].tolist() == [0]
+    assert len(pd.read_csv(run / "predictions_val.csv")) == 20
+
+
+def test_what_there_is_no_time_to_train_on_folds_stays_as_it_is(houses: Path) -> None:
+    run = studies.auto([Deep(data_dir=houses, max_epochs=5000)], 12.0)
+    assert pd.read_csv(run / "leaderboard.csv")["folds"].tolist() == [0]
+    (member,) = state.children(run)
+    assert member.resolve() == (run / "Deep" / "default").resolve()
+    own, of_member = [pd.read_csv(one / "predictions_val.csv")["prediction"] for one in (run, member)]
+    assert sorted(own) == pytest.approx(sorted(of_member), rel=1e-5)
 
 
 def test_it_fails_where_all_models_do(houses: Path) -> None:

@@ -1,12 +1,13 @@
-"""Folds of a cross-validation."""
+"""Folds of a cross-validation, and folds that take turns as the validation split."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from src.configs.errors import InputError
 from src.datamodules.sources import Divisible, LoadedSplits
 from src.datamodules.splits import SPLIT_SEED, assign_folds
 
@@ -21,6 +22,8 @@ class Fold:
     number: int
     """From 1."""
     count: int
+    held_out: Literal["test", "val"] = "test"
+    """The split that the fold's share becomes. With 'val' the test split stays as it is."""
 
 
 def splits_of_fold(found: LoadedSplits[Any], fold: Fold, data: Divisible) -> LoadedSplits[Any]:
@@ -28,7 +31,12 @@ def splits_of_fold(found: LoadedSplits[Any], fold: Fold, data: Divisible) -> Loa
 
     Splits that the data came with keep their part: a given validation split chooses in every fold, and a given test
     split is not looked at.
+
+    Raises:
+        InputError: too few examples, or validation by folds of data whose validation split was given.
     """
+    if fold.held_out == "val":
+        return _other_validation(found, fold, data)
     pool = found.samples["train"] if found.whole is None else found.whole
     test = _assign(pool, fold.count, found.source, data)[fold.number - 1]
     rest = np.setdiff1d(np.arange(len(pool)), test)
@@ -47,6 +55,19 @@ def splits_of_fold(found: LoadedSplits[Any], fold: Fold, data: Divisible) -> Loa
         "test": data.subset(pool, test),
     }
     return replace(found, split=f"{how}, seed {SPLIT_SEED}; val 1/{count} of the rest", samples=samples)
+
+
+def _other_validation(found: LoadedSplits[Any], fold: Fold, data: Divisible) -> LoadedSplits[Any]:
+    """Return the splits with the fold's share of train and val, taken together, for validation."""
+    if found.whole is None:
+        raise InputError(f"{found.source}: its validation split was given, so that no fold takes its place.")
+    names = {name for split in ("train", "val") for name in data.names_of(found.samples[split], found)}
+    place = [position for position, name in enumerate(data.names_of(found.whole, found)) if name in names]
+    pool = data.subset(found.whole, np.array(place))
+    val = _assign(pool, fold.count, found.source, data)[fold.number - 1]
+    train = np.setdiff1d(np.arange(len(pool)), val)
+    samples = {**found.samples, "train": data.subset(pool, train), "val": data.subset(pool, val)}
+    return replace(found, split=f"{found.split}; fold {fold.number} of {fold.count} validates", samples=samples)
 
 
 def _assign(samples: Any, count: int, where: str, data: Divisible) -> list[list[int]]:

@@ -38,7 +38,7 @@ class Values(TypedDict, total=False):
     precision_speeds: dict[str, float]
     reproducible: str
     steps: int
-    fold: dict[str, int]
+    fold: dict[str, Any]
     metrics: dict[str, float]
     best: dict[str, Any]
     still_improving: list[float]

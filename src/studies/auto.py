@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import pandas as pd
 
 from src.callbacks import Interrupted
 from src.configs import shown
-from src.configs.changes import with_fields
 from src.configs.errors import InputError
-from src.datamodules import DataModule
+from src.datamodules import DataModule, Fold
 from src.experiment import Experiment
 from src.runs import records
 from src.runs.compare.runs import read
 from src.runs.records import Record
 from src.studies import auto_summary
+from src.studies.attempts import Attempt, Candidate, choose, for_folds
 from src.studies.earlier_runs import trial_of, why_not
-from src.studies.ensemble import evaluate_average, member_columns
+from src.studies.ensemble import average, evaluate_average, member_columns
 from src.studies.journal import lock_of, open_study
 from src.studies.multi_run import parent
-from src.studies.selection import loss, select
 from src.studies.trials import Trials, of_the_machine, output_to, train
 from src.studies.workers import Deadline
-from src.tasks.objectives import default_objective
 from src.terminal import console
 from src.training.build import build_data
 from src.training.failures import explain
@@ -41,52 +35,17 @@ FIRST = 0.8
 """Share of the time left that the models not tried yet divide among themselves, each for its first attempt."""
 ROUND = 4
 """Settings that each model tries between two halvings of the models."""
-MOST = 25
-"""Runs, the best, of which the ensemble is chosen."""
-
-
-class Attempt(NamedTuple):
-    """A run that is done."""
-
-    setting: dict[str, Any]
-    """Fields that are not as the experiment has them."""
-    loss: float
-    """Of what it predicts of the validation split; of one kind for all models."""
-
-
-@dataclass
-class Candidate:
-    """A model that is tried, with its default setting first."""
-
-    experiment: Experiment
-    folder: Path
-    seconds: float = 0.0
-    """That its last run took."""
-    trials: Trials | None = None
-    done: dict[Path, Attempt] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return type(self.experiment).__name__
-
-    @property
-    def least(self) -> float:
-        """The least loss of its runs."""
-        return min(attempt.loss for attempt in self.done.values())
-
-    def add(self, run: Path, setting: dict[str, Any], began: float) -> None:
-        """Count in a run that began at a time, as far as it is done."""
-        self.seconds = time.time() - began
-        if (run / "run.json").is_file() and (record := records.load(run))["state"] == "done":
-            self.done[run] = Attempt(setting, loss_of(run, record))
+SEARCHED = 0.5
+"""Share of the time left after the first attempts for other settings; the rest is for folds."""
+FOLDS = 5
 
 
 def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | None = None, test: bool = False) -> Path:
     """Try models and settings until the time is over; return the directory of the ensemble of the best.
 
     Each candidate runs as it stands, the quickest first. The better half, by successive halving, then tries settings
-    of its `search` (Karnin et al. 2013; https://proceedings.mlr.press/v28/karnin13.html). What is averaged, and how
-    much each counts, is chosen by `select` on the validation split.
+    of its `search` (Karnin et al. 2013; https://proceedings.mlr.press/v28/karnin13.html). What is best is trained again
+    on folds. What is averaged, and how much each counts, is chosen by `select` on what no run was trained on.
 
     Args:
         candidates: experiments on the same data, those that take least time first.
@@ -108,7 +67,11 @@ def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | Non
         try:
             with Deadline(until):
                 attempt_each(tried, until)
-                attempt_settings(tried, until)
+                datamodule = data_of(all_done(tried))
+                divisible = datamodule.loaded.whole is not None  # else the user has said what validates
+                attempt_settings(tried, until - divisible * (1 - SEARCHED) * (until - time.time()))
+                if divisible:
+                    attempt_folds(tried, datamodule, until)
         except Interrupted as signal:
             if not any(one.done for one in tried):
                 raise
@@ -181,54 +144,67 @@ def attempt_setting(one: Candidate) -> None:
         one.add(one.folder / f"trial-{taken[0].number + 1}", taken[1], began)
 
 
-def loss_of(run: Path, record: dict[str, Any]) -> float:
-    """Return the loss of a run's predictions of the validation split; see `selection.loss`."""
-    spec = records.spec_of(record)
-    rows = pd.read_csv(run / "predictions_val.csv", dtype=str, keep_default_na=False)
-    predicted, target = default_objective(spec).read(rows)
-    return loss(spec.target.kind, decisive(predicted), target)
+def attempt_folds(tried: Sequence[Candidate], datamodule: DataModule, until: float) -> None:
+    """Train what would be averaged again, once a fold on the rest of train and val, as far as there is time."""
+    done, count = all_done(tried), 0
+    for run in for_folds(datamodule, done):
+        if time.time() + FOLDS * done[run].seconds > until:
+            continue
+        folds = [run.with_name(f"{run.name}-fold-{number}") for number in range(1, FOLDS + 1)]
+        try:
+            for number, folder in enumerate(folds, 1):
+                train(done[run].experiment, folder, fold=Fold(number, FOLDS, held_out="val"))
+        except Exception as error:
+            if of_the_machine(error):
+                raise
+            console.line("failed", f"{run.parent.name}/{run.name} on folds: {explain(error)}")
+            continue
+        (owner,) = [one for one in tried if run in one.done]
+        owner.done[run] = done[run]._replace(folds=tuple(folds))
+        count += 1
+    if count:
+        console.line("folds", f"{count} settings trained again, once a fold on the rest of train and val")
 
 
-def decisive(predicted: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the probabilities, or the numbers, of predictions."""
-    return predicted["prob"] if "prob" in predicted else predicted["prediction"]
+def all_done(tried: Sequence[Candidate]) -> dict[Path, Attempt]:
+    """Return all runs that are done, the best first."""
+    done = {run: attempt for one in tried for run, attempt in one.done.items()}
+    return dict(sorted(done.items(), key=lambda item: item[1].loss))
+
+
+def data_of(done: Mapping[Path, Attempt]) -> DataModule:
+    """Return the data of the best run, set up."""
+    return build_data(next(iter(done.values())).experiment.resolve())
 
 
 def finish(record: Record, tried: Sequence[Candidate], began: float, *, test: bool) -> None:
     """Choose what is averaged, evaluate it, write the record, and show the leaderboard."""
-    by_run = {run: one for one in tried for run in one.done}
-    if not by_run:
+    done = all_done(tried)
+    if not done:
         raise InputError("--max-time: no model came to its end in so short a time. Give it more.")
-    ranked = sorted(by_run, key=lambda run: by_run[run].done[run].loss)
-    best = by_run[ranked[0]].experiment.resolve()
-    datamodule = build_data(best)
-    shares = shares_of(datamodule, ranked[:MOST])
-    members = sorted(shares, key=lambda run: -shares[run])
-    for number, member in enumerate(members, 1):
+    datamodule = data_of(done)
+    shares = choose(datamodule, done)
+    parts = {run: done[run].folds or (run,) for run in shares}
+    members = [(member, shares[run] / len(runs), done[run]) for run, runs in parts.items() for member in runs]
+    runs, counts = [member for member, _, _ in members], [share for _, share, _ in members]
+    for number, run in enumerate(runs, 1):
         place = record.folder / f"member-{number}"
-        place.symlink_to(member.relative_to(record.folder), target_is_directory=True)
-    counts = [shares[one] for one in members]
-    record.update(experiment=best.dotted_name(), fields=best.to_json(), ensemble=len(members), shares=counts)
-    evaluate_average(datamodule, record, members, ("val",), counts)
-    reason = f"{len(by_run)} runs of {len(tried)} models"
-    record.update(reason=reason, wall_s=round(time.time() - began, 1))
-    rows = [auto_summary.Row(run, shares.get(run, 0.0), *by_run[run].done[run]) for run in ranked]
-    auto_summary.after(record, rows)
+        place.symlink_to(run.relative_to(record.folder), target_is_directory=True)
+    best = next(iter(done.values())).experiment.resolve()
+    record.update(experiment=best.dotted_name(), fields=best.to_json(), ensemble=len(runs), shares=counts)
+    unseen = [member_columns(one, "val", datamodule) for one in parts.values()]
+    averages = {"val": average(unseen, [*shares.values()])}
+    began_test = time.time()
     if test:
-        for member in members:
+        for member, _, attempt in members:
             with open(member / "output.txt", "a", encoding="utf-8", buffering=1) as file, output_to(file):
-                one = by_run[member]
-                run_again(with_fields(one.experiment, one.done[member].setting), RunOptions(resume=member, test=True))
-        evaluate_average(datamodule, record, members, ("val", "test"), counts)
-        auto_summary.scores(record, "test")
-
-
-def shares_of(datamodule: DataModule, runs: Sequence[Path]) -> dict[Path, float]:
-    """Return the share of each run in the ensemble, without those that have none."""
-    objective = default_objective(datamodule.spec)
-    columns = [member_columns(run, "val", datamodule, objective) for run in runs]
-    shares = select(objective.spec.target.kind, [decisive(one) for one in columns], columns[0]["target"])
-    return {run: share for run, share in zip(runs, shares, strict=True) if share}
+                run_again(attempt.experiment, RunOptions(resume=member, test=True))
+        averages["test"] = average([member_columns([one], "test", datamodule) for one in runs], counts)
+    tested = time.time() - began_test
+    evaluate_average(datamodule, record, runs, averages, alike=False)
+    wall_s = round(time.time() - began - tested, 1)
+    record.update(reason=f"{len(done)} runs of {len(tried)} models", wall_s=wall_s)
+    auto_summary.after(record, done, shares)
 
 
 def clock(seconds: float) -> str:

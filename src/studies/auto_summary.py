@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from src.configs import shown
 from src.resources.files import atomic_write
 from src.runs import records, summary
 from src.runs.records import Record
+from src.studies.attempts import Attempt
 from src.studies.trial_lines import setting_value
 from src.terminal import console
 
@@ -19,26 +20,15 @@ SHOWN = 10
 """Runs on the leaderboard that are printed."""
 
 
-class Row(NamedTuple):
-    """A run on the leaderboard."""
-
-    run: Path
-    share: float
-    """In the ensemble."""
-    setting: dict[str, Any]
-    """Fields that are not as the experiment has them."""
-    loss: float
-    """On the validation split."""
-
-
-def after(record: Record, rows: Sequence[Row]) -> None:
+def after(record: Record, done: Mapping[Path, Attempt], shares: Mapping[Path, float]) -> None:
     """Write `leaderboard.csv`, and print its head, the ensemble's scores, and how it is used.
 
     Args:
         record: of the whole.
-        rows: the runs, the best first.
+        done: the runs, the best first.
+        shares: of those that are averaged.
     """
-    board = leaderboard(record.folder, rows)
+    board = leaderboard(record.folder, done, shares)
     atomic_write(record.folder / "leaderboard.csv", board.to_csv(index=False))
     stand_in = "  (on STAND-IN data)" if record["data"]["stand_in"] else ""
     console.title(f"\n{record['reason']}, the best first{stand_in}")
@@ -46,33 +36,31 @@ def after(record: Record, rows: Sequence[Row]) -> None:
     console.table([list(board.columns), *cells])
     count = record["ensemble"]
     console.line("chosen", f"{count} run{'s' * (count > 1)}, averaged by their shares; leaderboard.csv has all runs")
-    scores(record, "val")
+    for split in ("val", "test"):
+        found = [f"{name} {shown.metric(of)}" for name, of in record["metrics"].items() if name.startswith(f"{split}/")]
+        if found:
+            console.line(split, "  ".join(found))
     console.line("time", f"{record['wall_s']:.1f} s of {record['auto']['seconds']:g}")
     console.line("run", str(record.folder))
     for command in summary.predict_files(record, record.folder):
         console.command("next", command)
 
 
-def scores(record: Record, split: str) -> None:
-    """Print the ensemble's metrics of a split."""
-    found = {name: value for name, value in record["metrics"].items() if name.startswith(f"{split}/")}
-    console.line(split, "  ".join(f"{name} {shown.metric(value)}" for name, value in found.items()))
-
-
-def leaderboard(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
+def leaderboard(folder: Path, done: Mapping[Path, Attempt], shares: Mapping[Path, float]) -> pd.DataFrame:
     """Return for each run its scores, its share, how long it took, how fast it predicts, and its setting."""
     found: list[dict[str, Any]] = []
-    for row in rows:
-        record = records.load(row.run)
+    for run, attempt in done.items():
+        record = records.load(run)
         found.append(
             {
-                "run": str(row.run.relative_to(folder)),
-                "loss": row.loss,
+                "run": str(run.relative_to(folder)),
+                "loss": attempt.loss,
                 record["best"]["name"]: record["best"]["value"],
-                "share": row.share,
+                "share": shares.get(run, 0.0),
+                "folds": len(attempt.folds),
                 "fit_s": record["wall_s"],
                 "predicted_per_s": record["predicted_per_s"],
-                "setting": "  ".join(f"{name} {setting_value(value)}" for name, value in row.setting.items()),
+                "setting": "  ".join(f"{name} {setting_value(value)}" for name, value in attempt.setting.items()),
             }
         )
     return pd.DataFrame(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from src.runs import records, result_tables, summary
 from src.runs.records import Record
 from src.runs.tensorboard import TensorBoard
 from src.studies.multi_run import child, mean_and_spread, parent
-from src.tasks.objectives import Objective, default_objective
+from src.tasks.objectives import default_objective
 from src.training.build import build_data
 from src.training.evaluate import report
 from src.training.options import RunOptions
@@ -57,7 +57,11 @@ def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions
             for number in range(count)
         ]
         if is_rank_zero():
-            evaluate_average(build_data(requested.resolve()), record, children, ("val", "test") if test else ("val",))
+            datamodule, splits = build_data(requested.resolve()), ("val", "test") if test else ("val",)
+            columns = {
+                split: average([member_columns([one], split, datamodule) for one in children]) for split in splits
+            }
+            evaluate_average(datamodule, record, children, columns)
             summary.after_ensemble(record, folder)
     return folder
 
@@ -66,8 +70,9 @@ def evaluate_average(
     datamodule: DataModule,
     record: Record,
     children: Sequence[Path],
-    splits: Sequence[str],
-    shares: Sequence[float] | None = None,
+    averages: Mapping[str, dict[str, np.ndarray]],
+    *,
+    alike: bool = True,
 ) -> None:
     """Evaluate the average of finished members, and write the parent's record, predictions and TensorBoard.
 
@@ -75,15 +80,14 @@ def evaluate_average(
         datamodule: the data, set up.
         record: of the parent.
         children: the members.
-        splits: of 'val' and 'test', those that every member has predicted.
-        shares: of the members in the average; None: all the same.
+        averages: split -> what `average` returns of their predictions of it.
+        alike: whether the members differ in the seed alone, so that their mean and spread say something.
     """
     objective = default_objective(datamodule.spec)
     tensorboard = TensorBoard(record.folder) if "tensorboard" in record["fields"]["logger"] else None
     evaluation = Evaluation(record, datamodule, objective, tensorboard)
     metrics: dict[str, float] = {}
-    for split in splits:
-        columns = average([member_columns(one, split, datamodule, objective) for one in children], shares)
+    for split, columns in averages.items():
         predicted = {name: values for name, values in columns.items() if name not in ("index", "target")}
         metrics |= {f"{split}/{name}": value for name, value in objective.score(predicted, columns["target"]).items()}
         evaluation.leave(split, columns)
@@ -97,7 +101,7 @@ def evaluate_average(
         "wall_s": round(sum(one["wall_s"] for one in found), 1),
         "tests_read": max(one["tests_read"] for one in found),
     }
-    if shares is None:  # they differ in the seed alone
+    if alike:
         mean, spread = mean_and_spread([one["metrics"] for one in found])
         gain = {name: value - mean[name] for name, value in metrics.items()}
         result |= {"members": {"mean": mean, "spread": spread}, "gain": gain}
@@ -106,21 +110,33 @@ def evaluate_average(
         result["best"] = monitored | {"value": metrics[best["name"]]}
     if "baselines" in first:
         result["baselines"] = first["baselines"]
-    if per_class := {split: found for split in splits if (found := report(record.folder, split, objective))}:
+    if per_class := {split: found for split in averages if (found := report(record.folder, split, objective))}:
         result["per_class"] = per_class
     record.update(**result)
     if tensorboard:
-        if shares is None:
+        if alike:
             tensorboard.log_table("ensemble", result_tables.of_ensemble(record))
         tensorboard.log_run(*summary.comparable(record, record.folder))
         tensorboard.finalize("success")  # its thread would stay
 
 
-def member_columns(run: Path, split: str, datamodule: DataModule, objective: Objective) -> dict[str, np.ndarray]:
-    """Return a member's saved predictions of a split by position: 'index', 'target' and the objective's predictions."""
-    rows = pd.read_csv(run / f"predictions_{split}.csv", dtype=str, keep_default_na=False)
-    place = {str(name): position for position, name in enumerate(datamodule.ids(split))}
-    predicted, target = objective.read(rows)
+def member_columns(
+    runs: Sequence[Path], split: str, datamodule: DataModule, *, of: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Return saved predictions of examples by position: 'index', 'target' and the objective's predictions.
+
+    Args:
+        runs: a member, or runs that each predict a part of the examples.
+        split: that the runs have predicted.
+        datamodule: the data, set up.
+        of: the splits of `datamodule` that the examples are from, one after the other; `split` unless given.
+    """
+    files = [run / f"predictions_{split}.csv" for run in runs]
+    rows = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in files], ignore_index=True)
+    names = [str(name) for one in of or (split,) for name in datamodule.ids(one)]
+    place = {name: position for position, name in enumerate(names)}
+    rows = rows[rows["id"].isin(place)]
+    predicted, target = default_objective(datamodule.spec).read(rows)
     index = np.array([place[name] for name in rows["id"]])
     order = index.argsort()  # texts of like length come together
     return {name: values[order] for name, values in {"index": index, "target": target, **predicted}.items()}

@@ -51,7 +51,8 @@ def reproduce(original: Path, experiment: Experiment, options: RunOptions = RunO
     elif members := before.get("ensemble"):
         folder = ensemble(experiment, members, options)
     elif "fold" in before:
-        folder = run(experiment, replace(options, fold=Fold(**before["fold"]), test=True))
+        fold = Fold(**before["fold"])
+        folder = run(experiment, replace(options, fold=fold, test=options.test or fold.held_out == "test"))
     else:
         folder = run(experiment, options)
     after = Record.read(folder)

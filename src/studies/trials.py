@@ -20,6 +20,7 @@ from src.configs import shown
 from src.configs.changes import with_fields
 from src.configs.errors import InputError
 from src.configs.search import Search
+from src.datamodules import Fold
 from src.experiment import Experiment
 from src.runs import records, state
 from src.runs.only_writer import AtWork
@@ -240,6 +241,7 @@ def train(
     *,
     first: Path | None = None,
     test: bool = False,
+    fold: Fold | None = None,
     after_validation: AfterValidation | None = None,
 ) -> None:
     """Train in a directory, or go on there; what it prints is in its `output.txt`.
@@ -249,6 +251,7 @@ def train(
         child: the run's directory.
         first: a run that must have had the same data.
         test: read the test set too.
+        fold: as in `RunOptions`.
         after_validation: as in `RunOptions`.
     """
     there = (child / "run.json").is_file()
@@ -259,6 +262,7 @@ def train(
         same_data_as=None if there else first,
         checkpoint_every=SAVES,
         test=test,
+        fold=fold,
         after_validation=after_validation,
     )
     with open(child / "output.txt", "a", encoding="utf-8", buffering=1) as file, output_to(file):

@@ -24,7 +24,7 @@ class RunOptions:
     same_data_as: Path | None = None
     """A run that must have had the same data."""
     fold: Fold | None = None
-    """The fold of a cross-validation. A run that is resumed knows its own."""
+    """Which part of the data is held out. A run that is resumed knows its own."""
     averaged: bool = False
     """Whether the run's predictions are to be averaged with others'."""
     child: Path | None = None

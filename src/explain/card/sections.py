@@ -91,7 +91,8 @@ def _details(reported: Reported, exports: Sequence[str]) -> Table:
         ["exports", "; ".join(exports) or "none"],
     ]
     if fold := record.get("fold"):
-        rows.append(["fold", f"{fold['number']} of {fold['count']} of a cross-validation"])
+        what = "of train and val, which validates" if fold.get("held_out") == "val" else "of a cross-validation"
+        rows.append(["fold", f"{fold['number']} of {fold['count']} {what}"])
     return Table(["", ""], rows)
 
 
