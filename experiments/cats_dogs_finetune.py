@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.bases.backbones import FineTuned
+from experiments.bases.backbones import FineTuned, Probed, SmallCNN
 from experiments.bases.images import ImageClasses
 from src import datamodules, models, tasks
 from src.experiment import Augment, DataSpec, Optim
@@ -26,7 +26,7 @@ class CatsDogsFinetune(CatsDogs, FineTuned):
     """
 
 
-class CatsDogsProbe(CatsDogsFinetune):
+class CatsDogsProbe(CatsDogs, Probed):
     """Solve a linear head on the cached features of the frozen backbone, and train it on.
 
     python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsProbe --test
@@ -34,26 +34,13 @@ class CatsDogsProbe(CatsDogsFinetune):
     drawn test/acc 0.968 (0.968-0.968), 21 s
     """
 
-    cached_features = "probe"
-    max_epochs = 20
-    patience = 5
-    optim = Optim(lr=1e-3, weight_decay=0.05, warmup=0.1)
 
-
-class CatsDogsScratch(CatsDogs):
+class CatsDogsScratch(CatsDogs, SmallCNN):
     """Train a small CNN from random weights on images of 64 pixels.
 
     python scripts/run.py experiments/cats_dogs_finetune.py:CatsDogsScratch --test
     Expected, as above: drawn val/acc 0.960 (0.955-0.965), test/acc 0.941 (0.935-0.948), 1.3 min
     """
-
-    image_size = 64
-    max_epochs = 30
-    augment = Augment(crop=(0.5, 1.0), colour=0.2)
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
-
-    def task(self, spec: DataSpec) -> tasks.Task:
-        return self.image_task(models.CNN(spec.num_classes, weights=self.weights), self.objective(spec), spec)
 
 
 class CatsDogsTextbook(CatsDogs):

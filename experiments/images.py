@@ -6,10 +6,10 @@ or several columns to predict, and maybe `split` with train, val and test.
 
 from __future__ import annotations
 
-from experiments.bases.backbones import FineTuned
+from experiments.bases.backbones import FineTuned, Probed, SmallCNN
 from experiments.bases.images import ImageClasses, TableOfImages
-from src import datamodules, models, tasks
-from src.experiment import Augment, DataSpec, MultiLabelExperiment, Optim, RegressionExperiment
+from src import datamodules
+from src.experiment import MultiLabelExperiment, RegressionExperiment
 
 
 class AnyImages(ImageClasses, TableOfImages):
@@ -35,31 +35,18 @@ class Images(AnyImages, FineTuned):
     """
 
 
-class ImagesProbe(Images):
+class ImagesProbe(AnyImages, Probed):
     """Solve a linear head on the cached features of the frozen backbone, and train it on.
 
     python scripts/run.py experiments/images.py:ImagesProbe --data-dir my_pictures
     """
 
-    cached_features = "probe"
-    max_epochs = 20
-    patience = 5
-    optim = Optim(lr=1e-3, weight_decay=0.05, warmup=0.1)
 
-
-class ImagesCNN(AnyImages):
+class ImagesCNN(AnyImages, SmallCNN):
     """Train a small CNN from random weights on images of 64 pixels.
 
     python scripts/run.py experiments/images.py:ImagesCNN --data-dir my_pictures
     """
-
-    image_size = 64
-    max_epochs = 30
-    augment = Augment(crop=(0.5, 1.0), colour=0.2)
-    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
-
-    def task(self, spec: DataSpec) -> tasks.Task:
-        return self.image_task(models.CNN(spec.num_classes, weights=self.weights), self.objective(spec), spec)
 
 
 class ImagesMultiLabel(MultiLabelExperiment, FineTuned, TableOfImages):

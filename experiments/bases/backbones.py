@@ -1,12 +1,12 @@
-"""The recipe of the pretrained backbones."""
+"""The recipes of networks for images: a backbone that is fine-tuned or frozen, and a small one from scratch."""
 
 from __future__ import annotations
 
 from typing import Self
 
-from experiments.bases.images import ImageData
+from experiments.bases.images import ImageClasses, ImageData
 from src import models, tasks
-from src.experiment import DataSpec, InputError, Optim, replace
+from src.experiment import Augment, DataSpec, InputError, Optim, replace
 
 
 class FineTuned(ImageData):
@@ -57,3 +57,24 @@ class FineTuned(ImageData):
             dropout=self.dropout,
             drop_path=self.drop_path,
         )
+
+
+class Probed(FineTuned):
+    """The recipe of a frozen backbone: a linear head is solved on its cached features, and trained on."""
+
+    cached_features = "probe"
+    max_epochs = 20
+    patience = 5
+    optim = Optim(lr=1e-3, weight_decay=0.05, warmup=0.1)
+
+
+class SmallCNN(ImageClasses):
+    """The recipe of a small CNN from random weights, on images of 64 pixels."""
+
+    image_size = 64
+    max_epochs = 30
+    augment = Augment(crop=(0.5, 1.0), colour=0.2)
+    optim = Optim(lr=3e-3, weight_decay=0.05, warmup=0.1)
+
+    def task(self, spec: DataSpec) -> tasks.Task:
+        return self.image_task(models.CNN(spec.num_classes, weights=self.weights), self.objective(spec), spec)
