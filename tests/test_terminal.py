@@ -461,3 +461,14 @@ def test_a_reader_that_goes_away_ends_nothing() -> None:
             os.write(writes, b"the premise")
         for _ in range(3):
             print("x" * 100_000, file=stream, flush=True)
+
+
+def test_a_reader_of_the_help_that_goes_away_has_no_traceback() -> None:
+    """`run.py --help | head -1`."""
+    command = [sys.executable, "scripts/run.py", "experiments/tables.py", "--help"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(6) == "usage:"
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)

@@ -43,16 +43,16 @@ class Escaped:
         try:
             self.stream.write(start + escaped(text[len(start) :]))
         except BrokenPipeError:
-            self._close_pipe()
+            self.close_pipe()
         return len(text)
 
     def flush(self) -> None:
         try:
             self.stream.flush()
         except BrokenPipeError:
-            self._close_pipe()
+            self.close_pipe()
 
-    def _close_pipe(self) -> None:
+    def close_pipe(self) -> None:
         """Write what follows, and what is still in the buffer, to nowhere."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.stream.fileno())
@@ -86,12 +86,20 @@ def guard_streams() -> None:
 
 @contextlib.contextmanager
 def unguarded() -> Iterator[None]:
-    """For a while, write to the streams that `guard_streams` guards as they are."""
+    """For a while, write to the streams that `guard_streams` guards as they are.
+
+    Where the reader goes away, as in `run.py --help | head`, the program ends.
+    """
     found = {name: stream for name in ("stdout", "stderr") if isinstance(stream := getattr(sys, name), Escaped)}
     for name, stream in found.items():
         setattr(sys, name, stream.stream)
     try:
         yield
+    except BrokenPipeError:
+        if "stdout" not in found:
+            raise
+        found["stdout"].close_pipe()
+        sys.exit()
     finally:
         for name, stream in found.items():
             setattr(sys, name, stream)
