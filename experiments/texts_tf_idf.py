@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.bases.texts import LabelledTexts, TargetTexts
 from experiments.bases.tf_idf_texts import TfIdfTexts
-from src.experiment import MultiLabelExperiment, RegressionExperiment
+from src.experiment import MultiLabelExperiment, RegressionExperiment, Search, choice
 
 
 class TextsTfIdf(LabelledTexts, TfIdfTexts):
@@ -34,6 +34,8 @@ class TextsTfIdfRegression(RegressionExperiment, TargetTexts, TfIdfTexts):
     python scripts/run.py experiments/texts_tf_idf.py:TextsTfIdfRegression --data-dir reviews.csv --target stars
     Expected on the made-up reviews (2100/450/450): test/rmse 0.990, test/r2 0.575; the baseline has 0.989 and 0.576
     """
+
+    search = Search({"terms.pairs": choice(True, False), "terms.least": choice(1, 2, 4)}, trials=6)
 
 
 DEFAULT = TextsTfIdf

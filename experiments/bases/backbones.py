@@ -6,7 +6,7 @@ from typing import Self
 
 from experiments.bases.images import ImageClasses, ImageData
 from src import models, tasks
-from src.experiment import Augment, DataSpec, InputError, Optim, replace
+from src.experiment import Augment, DataSpec, InputError, Optim, Search, choice, log, replace, uniform
 
 
 class FineTuned(ImageData):
@@ -17,6 +17,11 @@ class FineTuned(ImageData):
     """
 
     cached_features = "start"
+
+    search = Search(
+        {"optim.lr": log(1e-4, 1e-3), "optim.layer_decay": uniform(0.5, 0.9), "frozen": choice(0.5, 0.7, 0.9)},
+        trials=20,
+    )
 
     weights = "imagenet"
     max_epochs = 3
@@ -63,6 +68,9 @@ class Probed(FineTuned):
     """The recipe of a frozen backbone: a linear head is solved on its cached features, and trained on."""
 
     cached_features = "probe"
+
+    search = Search({"optim.lr": log(1e-4, 1e-2), "optim.weight_decay": log(1e-2, 0.5)}, trials=20)
+
     max_epochs = 20
     patience = 5
     optim = Optim(lr=1e-3, weight_decay=0.05, warmup=0.1)
@@ -70,6 +78,11 @@ class Probed(FineTuned):
 
 class SmallCNN(ImageClasses):
     """The recipe of a small CNN from random weights, on images of 64 pixels."""
+
+    search = Search(
+        {"optim.lr": log(1e-3, 1e-2), "optim.weight_decay": log(1e-2, 0.5), "augment.colour": uniform(0.0, 0.4)},
+        trials=20,
+    )
 
     image_size = 64
     max_epochs = 30

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from experiments.bases.texts import TextData
 from src import models, tasks
-from src.experiment import DataSpec, Optim, Recurrent, Vocabulary, replace
+from src.experiment import DataSpec, Optim, Recurrent, Search, Vocabulary, choice, log, replace, uniform
 
 LEAST_STEPS, MOST_EPOCHS = 600, 100
 """Steps that `max_epochs` None asks for, within so many epochs."""
@@ -23,6 +23,17 @@ class LstmTexts(TextData):
     max_epochs = None
     batch_size = 64
     optim = Optim(lr=3e-3, weight_decay=0.1, layer_decay=0.2, warmup=0.2)
+
+    search = Search(
+        {
+            "optim.lr": log(1e-3, 1e-2),
+            "optim.weight_decay": log(1e-2, 1.0),
+            "lstm.hidden": choice(32, 64, 128),
+            "lstm.embedding_dropout": uniform(0.0, 0.5),
+            "lstm.dropout": uniform(0.0, 0.6),
+        },
+        trials=30,
+    )
 
     vocabulary: Vocabulary = Vocabulary(size=30_000, vectors="own", width=64)
     """The tokens that texts are made of, and the vectors that they start with."""

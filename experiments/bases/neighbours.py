@@ -8,7 +8,7 @@ from experiments.bases.backbones import FineTuned
 from experiments.bases.tables import TableData
 from experiments.texts import BertTexts
 from src import models, tasks
-from src.experiment import DataSpec, Experiment, Neighbours, Optim
+from src.experiment import DataSpec, Experiment, Neighbours, Optim, Search, choice, log
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,11 @@ class Nearest(Experiment):
 
     max_epochs = 1
     patience = None
+
+    search = Search(
+        {"neighbours.count": log(2, 50), "neighbours.distance": choice("euclidean", "cosine")},
+        trials=15,
+    )
 
     neighbours: Neighbours = Neighbours()
     """Which training examples vote."""

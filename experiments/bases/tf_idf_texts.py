@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.bases.texts import TextData
 from src import models, tasks
-from src.experiment import DataSpec, Optim, Terms, TextPrep, Vocabulary
+from src.experiment import DataSpec, Optim, Search, Terms, TextPrep, Vocabulary, choice, log
 
 
 class TfIdfTexts(TextData):
@@ -16,6 +16,11 @@ class TfIdfTexts(TextData):
     precision = "32-true"
     prep = TextPrep(max_length=512)
     optim = Optim(lr=0.0, weight_decay=0.0, schedule="constant")
+
+    search = Search(
+        {"terms.strength": log(0.3, 100.0), "terms.pairs": choice(True, False), "terms.least": choice(1, 2, 4)},
+        trials=20,
+    )
 
     vocabulary: Vocabulary = Vocabulary(size=100_000)
     """The words that are counted."""

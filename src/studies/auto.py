@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -111,13 +112,13 @@ def attempt_each(tried: Sequence[Candidate], until: float) -> None:
 
 
 def attempt_settings(tried: Sequence[Candidate], until: float) -> None:
-    """Try other settings of the candidates that say which, of the best half of them after each round."""
+    """Try other settings of the better half of the candidates that say which, then of the better half of these."""
     left = [one for one in tried if one.done and type(one.experiment).search is not None]
-    while left := [one for one in left if can_go_on(one, until)]:
+    while left := sorted((one for one in left if can_go_on(one, until)), key=lambda one: one.least):
+        left = left[: math.ceil(len(left) / 2)]
         for _ in range(ROUND):
             for one in [one for one in left if can_go_on(one, until)]:
                 attempt_setting(one)
-        left = sorted(left, key=lambda one: one.least)[: max(1, len(left) // 2)]
 
 
 def can_go_on(one: Candidate, until: float) -> bool:
