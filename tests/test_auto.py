@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sklearn.metrics import log_loss
 
 from experiments.tables import TableLinear, TableRegression
 from src.configs.spec import TargetKind
+from src.datamodules import Table
 from src.experiment import InputError, Perceptron, Search, choice
 from src.inference.predictor import predict
 from src.runs import records, state
@@ -154,6 +157,14 @@ class Broken(Solved):
     target = "prize"
 
 
+class Slow(Solved):
+    """Takes long before it trains."""
+
+    def datamodule(self) -> Table:
+        time.sleep(60)
+        raise AssertionError
+
+
 @pytest.fixture(scope="module")
 def made(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with own_home(tmp_path_factory.mktemp("auto")):
@@ -233,6 +244,12 @@ def test_what_there_is_no_time_to_train_on_folds_stays_as_it_is(houses: Path) ->
     assert member.resolve() == (run / "Deep" / "default").resolve()
     own, of_member = [pd.read_csv(one / "predictions_val.csv")["prediction"] for one in (run, member)]
     assert sorted(own) == pytest.approx(sorted(of_member), rel=1e-5)
+
+
+def test_a_model_that_is_slow_to_begin_leaves_time_for_others(houses: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = studies.auto([Slow(data_dir=houses), Solved(data_dir=houses)], 12.0)
+    assert pd.read_csv(run / "leaderboard.csv")["run"].tolist() == ["Solved/default"]
+    assert re.search(r"stopped +Slow: not done after \d+ s", capsys.readouterr().out)
 
 
 def test_it_fails_where_all_models_do(houses: Path) -> None:

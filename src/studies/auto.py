@@ -34,6 +34,8 @@ END = 0.03
 """Share of the time that is kept for choosing, averaging and evaluating; 4 seconds at the least."""
 FIRST = 0.8
 """Share of the time left that the models not tried yet divide among themselves, each for its first attempt."""
+PATIENCE = 2
+"""Shares after which a first attempt is stopped. Its training ends after one, but it may take long to begin."""
 ROUND = 4
 """Settings that each model tries between two halvings of the models."""
 SEARCHED = 0.5
@@ -93,15 +95,21 @@ def attempt_each(tried: Sequence[Candidate], until: float) -> None:
     errors: list[str] = []
     for number, one in enumerate(tried):
         began, default = time.time(), one.folder / "default"
-        one.experiment = replace(one.experiment, max_time=clock(FIRST * (until - began) / (len(tried) - number)))
+        share = FIRST * (until - began) / (len(tried) - number)
+        one.experiment = replace(one.experiment, max_time=clock(share))
         one.folder.mkdir()
+        limit = Deadline(began + PATIENCE * share if PATIENCE * share < until - began else None)
         try:
-            train(one.experiment, default)
+            with limit:
+                train(one.experiment, default)
         except Exception as error:
             if of_the_machine(error):
                 raise
             errors.append(explain(error))
             console.line("failed", f"{one.name}: {errors[-1]}")
+            continue
+        if limit.over:
+            console.line("stopped", f"{one.name}: not done after {time.time() - began:.0f} s")
             continue
         one.add(default, {}, began)
         record = records.load(default)
