@@ -41,6 +41,7 @@ ROUND = 4
 SEARCHED = 0.5
 """Share of the time left after the first attempts for other settings; the rest is for folds."""
 FOLDS = 5
+TOO_SHORT = "--max-time: no model came to its end in so short a time. Give it more."
 
 
 def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | None = None, test: bool = False) -> Path:
@@ -73,8 +74,8 @@ def auto(candidates: Sequence[Experiment], seconds: float, *, began: float | Non
                 datamodule = data_of(all_done(tried))
                 divisible = datamodule.loaded.whole is not None  # else the user has said what validates
                 attempt_settings(tried, until - divisible * (1 - SEARCHED) * (until - time.time()))
-                if divisible:
-                    attempt_folds(tried, datamodule, until)
+                if not (divisible and attempt_folds(tried, datamodule, until)):
+                    attempt_settings(tried, until)
         except Interrupted as signal:
             if not any(one.done for one in tried):
                 raise
@@ -90,7 +91,7 @@ def attempt_each(tried: Sequence[Candidate], until: float) -> None:
     """Run each candidate as it stands, within its share of the time.
 
     Raises:
-        InputError: all have failed.
+        InputError: all have failed, or none came to its end.
     """
     errors: list[str] = []
     for number, one in enumerate(tried):
@@ -116,7 +117,7 @@ def attempt_each(tried: Sequence[Candidate], until: float) -> None:
         reached = f"{record['best']['name']} {shown.metric(record['best']['value'])}"
         console.line("tried", f"{one.name}: {reached}, {one.seconds:.1f} s, {record['reason']}")
     if not any(one.done for one in tried):
-        raise InputError(f"all models have failed: {'; '.join(dict.fromkeys(errors))}")
+        raise InputError(f"all models have failed: {'; '.join(dict.fromkeys(errors))}" if errors else TOO_SHORT)
 
 
 def attempt_settings(tried: Sequence[Candidate], until: float) -> None:
@@ -146,15 +147,19 @@ def attempt_setting(one: Candidate) -> None:
         default = read(one.folder / "default")
         if not why_not(default, one.experiment, search):  # else it is outside of the space
             study.add_trial(trial_of(default, "default", search, one.experiment.monitor))
-        one.trials = Trials(one.folder, one.experiment, search)
+        one.trials = Trials(one.folder, one.experiment, search, model=one.name)
     began, taken = time.time(), one.trials.take()
     if taken is not None:
         one.trials.do(*taken)
         one.add(one.folder / f"trial-{taken[0].number + 1}", taken[1], began)
 
 
-def attempt_folds(tried: Sequence[Candidate], datamodule: DataModule, until: float) -> None:
-    """Train what would be averaged again, once a fold on the rest of train and val, as far as there is time."""
+def attempt_folds(tried: Sequence[Candidate], datamodule: DataModule, until: float) -> int:
+    """Train what would be averaged again, once a fold on the rest of train and val, as far as there is time.
+
+    Returns:
+        How many settings were.
+    """
     done, count = all_done(tried), 0
     for run in for_folds(datamodule, done):
         if time.time() + FOLDS * done[run].seconds > until:
@@ -173,6 +178,7 @@ def attempt_folds(tried: Sequence[Candidate], datamodule: DataModule, until: flo
         count += 1
     if count:
         console.line("folds", f"{count} settings trained again, once a fold on the rest of train and val")
+    return count
 
 
 def all_done(tried: Sequence[Candidate]) -> dict[Path, Attempt]:
@@ -190,7 +196,7 @@ def finish(record: Record, tried: Sequence[Candidate], began: float, *, test: bo
     """Choose what is averaged, evaluate it, write the record, and show the leaderboard."""
     done = all_done(tried)
     if not done:
-        raise InputError("--max-time: no model came to its end in so short a time. Give it more.")
+        raise InputError(TOO_SHORT)
     datamodule = data_of(done)
     shares = choose(datamodule, done)
     parts = {run: done[run].folds or (run,) for run in shares}

@@ -33,8 +33,15 @@ def show_data(run: Path) -> None:
             console.line("STAND-IN", "these data only stand in; no score on them holds for real ones (--data-dir)")
 
 
-def show(trial: FrozenTrial, study: Any, monitor: str) -> None:
-    """Print a trial in one line: its value, the best so far, how long it took, and its setting."""
+def show(trial: FrozenTrial, study: Any, monitor: str, *, model: str = "") -> None:
+    """Print a trial in one line: its value, the best so far, how long it took, and its setting.
+
+    Args:
+        trial: one that has ended.
+        study: that it is of.
+        monitor: the metric of its value.
+        model: what is searched, where several are in turns.
+    """
     best, values = best_of(study), trial.intermediate_values
     match trial.state.name:
         case "COMPLETE":
@@ -49,7 +56,10 @@ def show(trial: FrozenTrial, study: Any, monitor: str) -> None:
         took = f"{trial.user_attrs.get('seconds', 0.0):.1f} s"
     so_far = f"  best {shown.metric(best.value or 0.0)} (trial {best.number + 1})" if best else ""
     setting = "  ".join(f"{name} {setting_value(value)}" for name, value in trial.params.items())
-    console.line(f"trial {trial.number + 1}", f"{ended}{so_far}  {took}  {setting}")
+    label, name = f"trial {trial.number + 1}", ""
+    if model:
+        label, name = "tried", f"{model}/trial-{trial.number + 1}: "
+    console.line(label, f"{name}{ended}{so_far}  {took}  {setting}")
 
 
 def setting_value(value: Any) -> str:

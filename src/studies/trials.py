@@ -55,13 +55,21 @@ class Trials:
         search: what is searched, and how.
         workers: how many processes do so.
         failed: trials that had failed before this search went on; they do not count as signs of a hopeless one.
+        model: named in the line of each trial, where several searches take turns.
     """
 
     def __init__(
-        self, folder: Path, experiment: Experiment, search: Search, *, workers: int = 1, failed: int = 0
+        self,
+        folder: Path,
+        experiment: Experiment,
+        search: Search,
+        *,
+        workers: int = 1,
+        failed: int = 0,
+        model: str = "",
     ) -> None:
         self.folder, self.experiment, self.search = folder, experiment, search
-        self.workers, self.failed = workers, failed
+        self.workers, self.failed, self.model = workers, failed, model
         self.study, self.lock = open_study(folder), lock_of(folder)
         self.states = imported().trial.TrialState
 
@@ -225,7 +233,7 @@ class Trials:
                 trial.set_user_attr("reason", reason)
             trial.set_user_attr("seconds", seconds)
             self.study.tell(trial, value, state=self.states[ended])
-        show(self.frozen(trial), self.study, self.experiment.monitor)
+        show(self.frozen(trial), self.study, self.experiment.monitor, model=self.model)
 
     def refuse_hopeless(self, trials: Sequence[FrozenTrial]) -> None:
         """Raise an InputError where the first trials have all failed."""
