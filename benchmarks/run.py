@@ -62,7 +62,7 @@ SPEEDS = [
     Job(("benchmarks/serving.py", "rows"), 5),
     Job(("benchmarks/serving.py", "pictures"), 5),
     Job(("benchmarks/explaining.py", "explanations"), 6),
-    Job(("benchmarks/searching.py", "overhead", "--rounds", "3"), 6),
+    Job(("benchmarks/searching.py", "overhead"), 6),
     Job(("benchmarks/searching.py", "workers", "--rounds", "3"), 20),
     Job(("benchmarks/ceiling.py", "resnet18"), 3),
     Job(("benchmarks/ceiling.py", "minilm"), 4),
