@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from experiments.tables import TableLinear
 from scripts.predict import main
 from src import cli
 from src.cli.parser import PredictFlags
-from src.datamodules import ImageFolder
+from src.datamodules import Fold, ImageFolder
 from src.datamodules.quarantine import Entry, write
 from src.experiment import DataSpec, InputError
 from src.inference.batch import predict
@@ -229,10 +230,11 @@ def saved_array(array: np.ndarray) -> bytes:
         lambda path: path.write_bytes(flipped(path.read_bytes())),
         lambda path: path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x02\xff\xff\xff\xff")),
         lambda path: path.write_bytes(saved_array(np.load(path)["features"])),
-        lambda path: np.savez(path, other=np.load(path)["features"]),
-        lambda path: np.savez(path, features=np.load(path)["features"][1:]),
-        lambda path: np.savez(path, features=np.load(path)["features"][:, 1:]),
-        lambda path: np.savez(path, features=np.load(path)["features"] + 1),
+        lambda path: np.savez(path, other=np.load(path)["features"], ids=np.load(path)["ids"]),
+        lambda path: np.savez(path, features=np.load(path)["features"][1:], ids=np.load(path)["ids"]),
+        lambda path: np.savez(path, features=np.load(path)["features"][:, 1:], ids=np.load(path)["ids"]),
+        lambda path: np.savez(path, features=np.load(path)["features"] + 1, ids=np.load(path)["ids"]),
+        lambda path: np.savez(path, features=np.load(path)["features"], ids=np.load(path)["ids"][::-1]),
     ],
     ids=[
         "cut off",
@@ -245,6 +247,7 @@ def saved_array(array: np.ndarray) -> bytes:
         "fewer rows",
         "fewer columns",
         "other code",
+        "other order",
     ],
 )
 def test_damaged_kept_features_are_computed_again(images: Path, harm: Callable[[Path], object]) -> None:
@@ -259,6 +262,34 @@ def test_damaged_kept_features_are_computed_again(images: Path, harm: Callable[[
     again = cache_features(task, datamodule, trainer)
     assert all(torch.equal(again[split]["features"], first[split]["features"]) for split in ("train", "val"))
     assert all(np.array_equal(np.load(path)["features"], one) for path, one in zip(files, whole, strict=True))
+
+
+def test_folds_share_their_features(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was computed for one fold is not computed for the next; each example keeps its own."""
+    asked = replace(small(images), batch_size=4).resolve()
+    trainer = build_trainer(asked, [], logger=False)
+
+    def of_fold(number: int) -> tuple[int, list[torch.Tensor]]:
+        datamodule, task = build.build_parts(asked, Fold(number, 3))
+        seen, compute = 0, task.features
+
+        def counted(batch: Any) -> torch.Tensor:
+            nonlocal seen
+            seen += len(batch["target"])
+            return compute(batch)
+
+        monkeypatch.setattr(task, "features", counted)
+        cached = cache_features(task, datamodule, trainer, ("train", "val", "test"))
+        assert sum(datamodule.sizes().values()) > 3 * asked.batch_size
+        return seen, [cached[split]["features"] for split in cached]
+
+    first, _ = of_fold(1)
+    second, shared = of_fold(2)
+    assert second == 3 * asked.batch_size < first, "a batch of each split, to see that the features still hold"
+    monkeypatch.setenv("LEYDEN_CACHE", str(tmp_path / "other"))
+    again, alone = of_fold(2)
+    assert again == first
+    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-5) for one, other in zip(shared, alone, strict=True))
 
 
 @pytest.mark.parametrize("end", ["", "/sub/folder.csv"])

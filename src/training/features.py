@@ -41,22 +41,28 @@ def cache_features(
 def _features(task: Task, datamodule: DataModule, trainer: Trainer, split: str, key: str) -> Tensor:
     """Return the features of a split, float32 [examples, num_features], from the cache or computed."""
 
+    names = [str(name) for name in datamodule.ids(split)]
+
     def read(path: Path) -> Tensor | None:
-        found = _read(path, len(datamodule.ids(split)))
+        return held(_read(path, names))
+
+    def held(found: Tensor | None) -> Tensor | None:
         holds = found is not None and _holds(found, *next(_compute(task, datamodule, trainer, split)))
         return found if holds else None
 
     @functools.cache
     def computed() -> Tensor:
+        if (elsewhere := held(_gather(path.parent, key, datamodule, names))) is not None:
+            return elsewhere
         index, found = (torch.cat(parts) for parts in zip(*_compute(task, datamodule, trainer, split), strict=True))
         return found[index.argsort()]
 
     def fill(part: Path) -> Tensor:
         with open(part, "wb") as file:
-            np.savez(file, features=computed().numpy())  # with a checksum, unlike .npy
+            np.savez(file, features=computed().numpy(), ids=np.array(names))  # with a checksum, unlike .npy
         return computed()
 
-    ids = hashlib.sha256("\n".join(datamodule.ids(split)).encode()).hexdigest()[:16]
+    ids = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
     path = cache_dir() / "features" / f"{key}-{ids}.npz"
     return once(path, read, fill, fallback=computed, so="the next run computes these features again")
 
@@ -75,14 +81,32 @@ def _holds(cached: Tensor, index: Tensor, first: Tensor) -> bool:
     return cached.shape[1:] == first.shape[1:] and torch.allclose(cached[index], first, rtol=0.05, atol=0.05)
 
 
-def _read(path: Path, rows: int) -> Tensor | None:
-    """Return the cached features; None where there are none or the file is damaged."""
+def _gather(folder: Path, key: str, datamodule: DataModule, names: Sequence[str]) -> Tensor | None:
+    """Return features of examples that were computed for other splits of the same data, such as folds; None where one
+    is missing, or where an id does not tell which example it is."""
+    everything = [str(name) for split in datamodule.sizes() for name in datamodule.ids(split)]
+    if len(set(everything)) < len(everything):
+        return None
+    known: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob(f"{key}-*.npz")):
+        known |= dict(zip(*_load(path), strict=True))
+    return torch.from_numpy(np.stack([known[name] for name in names])) if known.keys() >= {*names} else None
+
+
+def _read(path: Path, names: Sequence[str]) -> Tensor | None:
+    """Return the cached features of examples; None where there are none or the file is damaged."""
+    there, found = _load(path)
+    return torch.from_numpy(found) if there == [*names] else None
+
+
+def _load(path: Path) -> tuple[list[str], np.ndarray]:
+    """Return ids and features of a file of the cache; none where there is no file or it is damaged."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = arrays["features"]
+            names, found = arrays["ids"].tolist(), arrays["features"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile):
-        return None
-    return torch.from_numpy(found) if len(found) == rows else None
+        return [], np.empty(0)
+    return (names, found) if len(names) == len(found) else ([], np.empty(0))
 
 
 def _key(task: Task, datamodule: DataModule, trainer: Trainer) -> str:
