@@ -263,7 +263,7 @@ def read_flags(
     coloured = own and not os.environ.get("NO_COLOR") and all(arg == streams.escaped(arg) for arg in args)
     tyro._experimental_options["ansi_codes"] = coloured
     with streams.unguarded() if coloured else contextlib.nullcontext():
-        return tyro.cli(kind, args=args, prog=prog, description=description)
+        return tyro.cli(kind, args=args, prog=prog or Path(sys.argv[0]).name, description=description)
 
 
 def exit_code(command: Callable[[], int]) -> int:
