@@ -159,7 +159,7 @@ def test_the_confirmation_is_that_of_separate_runs(searched: Searched) -> None:
 def test_the_class_that_is_printed_is_the_best_setting(searched: Searched) -> None:
     text = searched.out[searched.out.index("class      ") :]
     code = [line[11:] for line in text.splitlines() if not line.startswith(("run ", "page ", "curves "))]
-    names: dict[str, Any] = {"TableRegression": TableRegression, "Path": Path, "__name__": "experiments.tables"}
+    names: dict[str, Any] = {"TableRegression": TableRegression, "__name__": "experiments.tables"}
     exec("\n".join(code), names)
     tuned = names["TableRegressionTuned"]()
     assert {

@@ -126,8 +126,9 @@ def class_of(experiment: Experiment, changed: Mapping[str, Any], record: Mapping
         top, _, rest = name.partition(".")
         tops.setdefault(top, {})[rest] = value
     body = [f"    {top} = {changed_value(f'{base}.{top}', inner)}" for top, inner in tops.items()]
-    nested = any("." in name for name in changed)
-    return "\n".join([*(["from src.experiment import replace", ""] if nested else []), *lines, *body])
+    imports = ["from pathlib import Path"] if any(isinstance(value, Path) for value in changed.values()) else []
+    imports += ["from src.experiment import replace"] if any("." in name for name in changed) else []
+    return "\n".join([*imports, *([""] if imports else []), *lines, *body])
 
 
 def changed_value(was: str, inner: Mapping[str, Any]) -> str:
