@@ -189,7 +189,7 @@ def test_a_parent_and_its_children(validated: Validated) -> None:
     children = [records.load(child) for child in validated.children]
     for number, child in enumerate(children, 1):
         assert child["state"] == "done"
-        assert child["fold"] == {"number": number, "count": 3}
+        assert child["fold"] == {"number": number, "count": 3, "held_out": "test"}
         assert child["fields"] | child.get("sized", {"was": {}})["was"] == record["fields"], "as asked, and sized"
         assert child["data"]["split"].startswith(f"fold {number} of 3")
         assert child["tests_read"] == 1
@@ -429,7 +429,7 @@ def test_a_single_fold_can_be_resumed(houses: Path) -> None:
     mended(run / "fold-2")
     assert call("--resume", run / "fold-2", "--test") == 0
     child = records.load(run / "fold-2")
-    assert (child["state"], child["fold"]) == ("done", {"number": 2, "count": 3})
+    assert (child["state"], child["fold"]) == ("done", {"number": 2, "count": 3, "held_out": "test"})
     assert child["data"]["split"].startswith("fold 2 of 3")
 
 

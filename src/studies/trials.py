@@ -149,7 +149,9 @@ class Trials:
             if of_the_machine(error):
                 raise
             self.tell(trial, "FAIL", reason=explain(error))
-        free_memory()
+        if torch.cuda.is_initialized():  # other processes, and trials of other sizes, want it
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def wanted(self, setting: dict[str, Any]) -> Experiment:
         return with_fields(self.experiment, setting)
@@ -287,13 +289,6 @@ def output_to(file: TextIO) -> Iterator[None]:
             if not isinstance(error, InputError):
                 traceback.print_exception(error, file=file)
             raise
-
-
-def free_memory() -> None:
-    """Give a GPU's memory back to other processes, and to a next trial of other sizes."""
-    if torch.cuda.is_initialized():
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 def of_the_machine(error: BaseException | None) -> bool:
