@@ -228,6 +228,20 @@ def test_each_fold_predicts_what_it_was_not_trained_on(made: Path) -> None:
     assert own.to_numpy() == pytest.approx(expected, rel=1e-5)
 
 
+def test_no_setting_alone_is_better_than_the_average_on_what_no_fold_has_seen(made: Path) -> None:
+    board = pd.read_csv(made / "leaderboard.csv").set_index("run")
+    numbers = range(1, studies.FOLDS + 1)
+    unseen = {
+        run: pd.concat([pd.read_csv(made / f"{run}-fold-{number}" / "predictions_val.csv") for number in numbers])
+        for run in board.index[board["folds"] > 0]
+    }
+    tables = {run: table.set_index("id").sort_index() for run, table in unseen.items()}
+    mean = sum(board.loc[run, "share"] * table["prediction"] for run, table in tables.items())
+    errors = [np.square(table["prediction"] - table["target"]).mean() for table in tables.values()]
+    target = next(iter(tables.values()))["target"]
+    assert np.square(mean - target).mean() <= min(errors) * (1 + 1e-6)
+
+
 def test_a_given_validation_split_is_the_one_that_chooses(houses: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(houses)
     for split, part in (("train", frame[:-20]), ("val", frame[-20:])):
@@ -239,7 +253,9 @@ def test_a_given_validation_split_is_the_one_that_chooses(houses: Path, tmp_path
 
 def test_what_there_is_no_time_to_train_on_folds_stays_as_it_is(houses: Path) -> None:
     run = studies.auto([Deep(data_dir=houses, max_epochs=5000)], 12.0)
-    assert pd.read_csv(run / "leaderboard.csv")["folds"].tolist() == [0]
+    board = pd.read_csv(run / "leaderboard.csv")
+    assert board["folds"].tolist() == [0]
+    assert records.load(run)["metrics"]["val/rmse"] <= board["loss"].min() * (1 + 1e-6)
     (member,) = state.children(run)
     assert member.resolve() == (run / "Deep" / "default").resolve()
     own, of_member = [pd.read_csv(one / "predictions_val.csv")["prediction"] for one in (run, member)]

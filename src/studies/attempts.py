@@ -21,9 +21,9 @@ from src.studies.trials import Trials
 from src.tasks.objectives import default_objective
 
 MOST = 25
-"""Runs, the best, of which the ensemble is chosen."""
+"""The ensemble is chosen from so many runs, the best ones."""
 MOST_IN_FOLDS = 8
-"""Runs, those that count most, that are trained again on folds."""
+"""So many runs are trained again on folds: those with the largest shares."""
 
 
 class Attempt(NamedTuple):
@@ -83,21 +83,21 @@ def decisive(predicted: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def for_folds(datamodule: DataModule, done: Mapping[Path, Attempt]) -> list[Path]:
-    """Return the runs to train again on folds: those that count most in the best average on the validation split.
+    """Return the runs to train again on folds: those with the largest shares of the best average on validation.
 
     Args:
         datamodule: the data, set up.
         done: runs, the best first.
     """
     runs = list(done)[:MOST]
-    return [*heaviest_first(runs, shares_of(datamodule, [[run] for run in runs]))][:MOST_IN_FOLDS]
+    return [*largest_first(runs, shares_of(datamodule, [[run] for run in runs]))][:MOST_IN_FOLDS]
 
 
 def choose(datamodule: DataModule, done: Mapping[Path, Attempt]) -> dict[Path, float]:
-    """Return the runs to average and the share of each, that which counts most first.
+    """Return the runs to average and the share of each, the largest share first.
 
-    Where all that are wanted `for_folds` are trained on folds, these are chosen among, on what each fold predicts of
-    the examples that it was not trained on. Else all are, on the validation split, which no run was trained on either.
+    Where all runs that `for_folds` returns are trained on folds, the choice is among these. It is made on what each
+    fold predicts of the examples that it was not trained on. Else the choice is among all runs, on validation.
 
     Args:
         datamodule: the data, set up.
@@ -106,13 +106,13 @@ def choose(datamodule: DataModule, done: Mapping[Path, Attempt]) -> dict[Path, f
     wanted = for_folds(datamodule, done)
     if all(done[run].folds for run in wanted):
         shares = shares_of(datamodule, [done[run].folds for run in wanted], of=("train", "val"))
-        return heaviest_first(wanted, shares)
+        return largest_first(wanted, shares)
     runs = list(done)[:MOST]
-    return heaviest_first(runs, shares_of(datamodule, [done[run].folds or [run] for run in runs]))
+    return largest_first(runs, shares_of(datamodule, [done[run].folds or [run] for run in runs]))
 
 
-def heaviest_first(runs: Sequence[Path], shares: Sequence[float]) -> dict[Path, float]:
-    """Return the share of each run that has one."""
+def largest_first(runs: Sequence[Path], shares: Sequence[float]) -> dict[Path, float]:
+    """Return the share of each run that has one, the largest first."""
     pairs = sorted(zip(runs, shares, strict=True), key=lambda pair: -pair[1])
     return {run: share for run, share in pairs if share}
 
