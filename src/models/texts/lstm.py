@@ -82,6 +82,10 @@ class LSTM(nn.Module):
 
     def _read(self, reader: nn.LSTM, states: Tensor) -> Tensor:
         """Return the reader's states [batch, length, hidden] after each of the states that it is given."""
+        device = states.device.type
+        if states.dtype == torch.float32 and torch.is_autocast_enabled(device):
+            # Autocast casts after torch has chosen oneDNN, which has no bfloat16 on a CPU without AVX-512.
+            states = states.to(torch.get_autocast_dtype(device))
         if not (self.training and self.shape.recurrent_dropout):
             return reader(states)[0]
         start = states.new_zeros(1, len(states), reader.hidden_size)
