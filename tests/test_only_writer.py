@@ -140,7 +140,8 @@ def test_the_first_record_of_a_parent_and_of_its_child_says_what_they_are(
     assert seen[0][kind] == 2
     assert "metrics" not in seen[0]
     if study is cross_validate:
-        assert [record.get("fold") for record in seen[1:]] == [{"number": 1, "count": 2}, {"number": 2, "count": 2}]
+        expected = [{"number": number, "count": 2, "held_out": "test"} for number in (1, 2)]
+        assert [record.get("fold") for record in seen[1:]] == expected
 
 
 # ----------------------------------------------------------------------------------------------- what cannot be changed
