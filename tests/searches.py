@@ -183,7 +183,7 @@ def main(kill: int, seed: int = 0) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= {"LEYDEN_RUNS": str(folder / "runs"), "LEYDEN_CACHE": str(folder / "cache")}
-        slow = SlowHouses(data_dir=kills.write_table(folder / "table.csv"), columns=Columns(), step=0.1)
+        slow = SlowHouses(data_dir=kills.write_table(folder / "table.csv"), columns=Columns(), step=1.0)
         killed = kill_at_random(slow, replace(SPACE, trials=30), kill, random.Random(seed), 30.0)
         print(f"{len(killed)} kills: {', '.join(killed)}")
         for line in story(only_search()):
