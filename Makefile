@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test pytest test-slow test-gpu lint bench bench-full bench-gpu tensorboard clean
+.PHONY: run test pytest test-slow test-gpu test-cluster lint bench bench-full bench-gpu tensorboard clean
 
 run: .venv/installed
 	$(BIN)/python scripts/run.py experiments/cats_dogs_finetune.py
@@ -18,6 +18,10 @@ test-slow: .venv/formats
 
 test-gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu -rs
+
+test-cluster: .venv/installed  # as root, on Debian: starts a Slurm of two nodes on this machine, and stops it
+	command -v slurmctld munged >/dev/null || apt-get install --yes --no-install-recommends slurm-wlm munge
+	$(BIN)/python -m pytest -m cluster -rs
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from src import cli
 def main() -> int:
     """Return 0 if every run is done, 1 if one failed, 130 or 143 if interrupted."""
     command = cli.parse(sys.argv[1:])
-    if not (command.flags.resume or command.flags.reproduce):
+    if not (command.flags.resume or command.flags.reproduce or cli.launched()):
         for experiment in command.experiments:
             experiment.check()
     # Imports torch and lightning: only once the command line is known to be right.

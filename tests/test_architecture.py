@@ -63,6 +63,7 @@ LAYERS = (
     (
         "src.runs.records",
         "src.runs.state",
+        "src.runs.launched",
         "src.runs.metrics_csv",
         "src.runs.tensorboard",
         "src.runs.predictions",
@@ -75,6 +76,7 @@ LAYERS = (
     ("src.training",),
     ("src.inference",),
     ("src.studies", "src.data_checks", "src.deploy", "src.explain", "src.runs.compare"),
+    ("src.launch",),
     ("src.cli",),
     ("src.loaded",),
     ("src.api",),

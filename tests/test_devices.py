@@ -6,7 +6,6 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from lightning.pytorch.strategies.xla import XLAStrategy
 from torch import nn
 
 from experiments.digits import SoftmaxRegression
-from src.callbacks import SamePrecision
 from src.cli.commands import plan
 from src.experiment import InputError, replace
 from src.inference.batch import predict
@@ -189,18 +187,6 @@ def parsed(given: str, there: int) -> list[int] | None:
     if "," in given:
         return [int(number) for number in given.split(",") if number]
     return list(range(there if given == "-1" else int(given))) or None
-
-
-@pytest.mark.parametrize("own", ["bf16-mixed", "32-true"])
-def test_machines_that_choose_differently_are_refused(own: str) -> None:
-    strategy = SimpleNamespace(broadcast=lambda value: "bf16-mixed", reduce_boolean_decision=lambda decision: decision)
-    trainer: Any = SimpleNamespace(precision=own, strategy=strategy)
-    module: Any = None
-    if own == "bf16-mixed":
-        SamePrecision().setup(trainer, module, "fit")
-        return
-    with pytest.raises(InputError, match="--precision auto: the first machine would compute in bf16-mixed"):
-        SamePrecision().setup(trainer, module, "fit")
 
 
 # -------------------------------------------------------------------------------------------------------------- fields

@@ -152,7 +152,7 @@ def test_the_first_record_of_a_parent_and_of_its_child_says_what_they_are(
         ({"accumulate": 1}, r"--accumulate 1: the run was begun with 2"),
         ({"averaging": "ema"}, r"--averaging ema: the run was begun with none"),
         ({"monitor": "val/r2", "mode": "max"}, r"--monitor val/r2: the run was begun with val/rmse"),
-        ({"devices": "2"}, r"--devices 2: the run was begun on 1, here it would be on 2"),
+        ({"devices": "2", "strategy": "ddp_fork"}, r"--devices 2: the run was begun on 1, here it would be on 2"),
         ({"mlp": kills.Perceptron(width=24)}, r"size mismatch"),
         ({"optim": Optim(name="nonesuch")}, r"nonesuch"),
     ],

@@ -16,24 +16,46 @@ ROOT = Path(__file__).resolve().parents[1]
 STATES = {"sum": 0.0, "mean": 0.0, "max": -1.0, "min": 99.0}
 
 
-def start(command: Sequence[str | Path], **environment: str) -> list[subprocess.Popen[str]]:
-    """Start a command twice, as torchrun would on one machine."""
+def start(
+    command: Sequence[str | Path],
+    *,
+    apart: Path | None = None,
+    second: Sequence[str | Path] = (),
+    **environment: str,
+) -> list[subprocess.Popen[str]]:
+    """Start a command twice, as torchrun would on one machine; or on two.
+
+    Args:
+        command: for Python.
+        apart: of two machines that share no disk: a folder, below which each has one of its own to work, keep runs and
+            cache in.
+        second: words that the second process has besides.
+        environment: variables for both.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            cwd=ROOT,
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    started: list[subprocess.Popen[str]] = []
+    for rank in range(2):
+        place, own = ROOT, {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        if apart:
+            place = apart / f"machine-{rank}"
+            place.mkdir(exist_ok=True)
+            own |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": str(rank)}
+            own |= {"LEYDEN_RUNS": "runs", "LEYDEN_CACHE": "cache"}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, *map(str, command), *(map(str, second) if rank else ())],
+                cwd=place,
+                env=os.environ | common | own | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        for rank in range(2)
-    ]
+    return started
 
 
 def metric() -> Any:

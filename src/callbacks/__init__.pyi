@@ -13,7 +13,6 @@ from .loss_surface import LossSurface as LossSurface
 from .only_writer import OnlyWriter as OnlyWriter
 from .pruning import AfterValidation as AfterValidation
 from .pruning import Pruning as Pruning
-from .same_precision import SamePrecision as SamePrecision
 from .step_seeds import StepSeeds as StepSeeds
 from .terminal_bar import TerminalBar as TerminalBar
 from .time_shares import TimeShares as TimeShares

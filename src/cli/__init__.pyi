@@ -9,6 +9,7 @@ from .explain import ExplainFlags as ExplainFlags
 from .explain import explain as explain
 from .export import ExportFlags as ExportFlags
 from .export import export as export
+from .launch import launch as launch
 from .parser import CheckFlags as CheckFlags
 from .parser import Command as Command
 from .parser import NoColor as NoColor
@@ -16,6 +17,7 @@ from .parser import PredictFlags as PredictFlags
 from .parser import RunFlags as RunFlags
 from .parser import call as call
 from .parser import exit_code as exit_code
+from .parser import launched as launched
 from .parser import load as load
 from .parser import parse as parse
 from .parser import parse_check as parse_check

@@ -266,6 +266,11 @@ def read_flags(
         return tyro.cli(kind, args=args, prog=prog or Path(sys.argv[0]).name, description=description)
 
 
+def launched() -> bool:
+    """Return whether a launcher has started this process beside others: the run says what is wrong with one, once."""
+    return bool({"RANK", "NODE_RANK", "SLURM_PROCID"} & os.environ.keys())
+
+
 def exit_code(command: Callable[[], int]) -> int:
     """Call what a script does and return its exit code: 2, and no traceback, for an error that the user can put right;
     130 for Ctrl-C."""

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from src.configs.errors import InputError
 from src.resources.files import remove_leftovers
 from src.runs import records, state
+from src.runs.launched import same_launch
 from src.runs.records import Record
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -25,7 +26,7 @@ class AtWork(InputError):
 
 
 @contextlib.contextmanager
-def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
+def only_writer(run: Path, *, resumed: bool) -> Iterator[Record]:
     """Yield a run's record, and hold its lock, which ends with this process at the latest.
 
     What killed writes have left in the run directory is removed first. A lock of another host may not be seen here, and
@@ -34,15 +35,11 @@ def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
     Args:
         run: its directory.
         resumed: whether it has a record.
-        writes: whether this process does; the others of a distributed run only read.
 
     Raises:
         AtWork: another process works on the run.
         InputError: the run cannot be written, or a link leads out of it.
     """
-    if not writes:
-        yield Record.read(run) if resumed else Record(run)
-        return
     if resumed and not (run / "run.json").is_file():
         records.load(run)  # raises, and says which runs there are
     refuse_links(run)
@@ -67,6 +64,8 @@ def only_writer(run: Path, *, resumed: bool, writes: bool) -> Iterator[Record]:
 def refuse_running(record: Record, *, locked: bool) -> None:
     """Raise an `AtWork` where a process that the lock does not tell of is at work on a run."""
     here = record.get("host") == socket.gethostname()
+    if same_launch(record):
+        return
     ours = all(record.get(name) == value for name, value in state.writer().items())
     if not (ours or (here and locked)) and state.state_of(record.folder, record) == "running":
         raise _at_work(record)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
+from pathlib import Path
 
 from src.resources import files
 
@@ -32,6 +35,14 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def code_of(experiment: type) -> str:
+    """Return 16 hex digits that stand for the code of the checkout and of an experiment, committed or not."""
+    paths = [path for folder in ("src", "experiments", "scripts") for path in (files.ROOT / folder).rglob("*.py")]
+    if own := getattr(sys.modules[experiment.__module__], "__file__", None):  # a notebook has none
+        paths.append(Path(own))
+    return hashlib.sha256("".join(map(files.digest_of, sorted({*paths}))).encode()).hexdigest()[:16]
 
 
 def git_state() -> tuple[str, str]:

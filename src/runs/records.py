@@ -117,11 +117,11 @@ class Record(Mapping[str, Any]):
         if dirty:
             atomic_write(self.folder / "uncommitted.diff", dirty)
 
-    def go_on(self) -> dict[str, Any]:
-        """Write that this process works on the run from now on; return the values before."""
+    def go_on(self, **changes: Unpack[Values]) -> dict[str, Any]:
+        """Write that this process works on the run from now on, and other changes; return the values before."""
         before = dict(self._current())
         self._writer = state.writer()
-        self._write({**before, **state.process()})
+        self._write({**before, **state.process(), **changes})
         return before
 
     def give_back(self, before: Mapping[str, Any]) -> None:

@@ -27,6 +27,8 @@ class Values(TypedDict, total=False):
     command: list[str]
     git: dict[str, Any]
     versions: dict[str, str]
+    launch: list[str]
+    """What has started the processes that work on the run: torchrun's agents, Slurm's job."""
     tests_read: int
     data: dict[str, Any]
     spec: dict[str, Any]

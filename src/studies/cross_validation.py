@@ -17,7 +17,7 @@ from src.runs import records, summary
 from src.runs.values import Values
 from src.studies.multi_run import child, mean_and_spread, parent
 from src.training.options import RunOptions
-from src.training.ranks import is_rank_zero
+from src.training.ranks import is_rank_zero, meet, told
 
 
 def cross_validate(requested: Experiment, count: int, options: RunOptions = RunOptions()) -> Path:
@@ -36,7 +36,8 @@ def cross_validate(requested: Experiment, count: int, options: RunOptions = RunO
         InputError: as for `run`, or all is done already.
     """
     resume = options.resume
-    baselines = options.baselines or (resume is not None and records.load(resume)["with_baselines"])
+    meet(requested)
+    baselines = options.baselines or told(lambda: resume is not None and records.load(resume)["with_baselines"])
     options = replace(options, test=True, baselines=baselines)
     with parent(requested, resume, folds=count, with_baselines=baselines) as record:
         folder = record.folder

@@ -21,7 +21,7 @@ from src.tasks.objectives import default_objective
 from src.training.build import build_data
 from src.training.evaluate import report
 from src.training.options import RunOptions
-from src.training.ranks import is_rank_zero
+from src.training.ranks import is_rank_zero, meet, told
 
 
 def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions()) -> Path:
@@ -40,7 +40,8 @@ def ensemble(requested: Experiment, count: int, options: RunOptions = RunOptions
     Raises:
         InputError: as for `run`, or all is done already.
     """
-    before = records.load(options.resume) if options.resume else {}
+    meet(requested)
+    before = told(lambda: records.load(options.resume) if options.resume else {})
     again = options.test and not before.get("with_test")
     test = options.test or before.get("with_test", False)
     baselines = options.baselines or before.get("with_baselines", False)

@@ -17,7 +17,7 @@ from src.runs import records, state, summary
 from src.runs.only_writer import only_writer
 from src.runs.records import Record, TakenOver
 from src.training.options import RunOptions
-from src.training.ranks import is_rank_zero
+from src.training.ranks import is_rank_zero, launched, meet, told
 from src.training.runner import record_failure, run
 
 STUDIES = {"folds": "cross-validation", "ensemble": "ensemble", "ablation": "ablation"}
@@ -40,24 +40,31 @@ def parent(
     Raises:
         InputError: as for `run`, or all is done already.
     """
+    meet(requested)
     main = is_rank_zero()
-    folder = resume or (records.create(name or type(requested).__name__) if main else records.runs_dir() / "of-rank-0")
-    with only_writer(folder, resumed=resume is not None, writes=main) as record:
+
+    def begin(held: contextlib.ExitStack) -> tuple[Record, dict[str, Any]]:
+        folder = resume or records.create(name or type(requested).__name__)
+        record = held.enter_context(only_writer(folder, resumed=resume is not None))
         before = dict(record)
-        done = before.get("state") == "done"
-        if done and not again:
+        if before.get("state") == "done" and not again:
             what = next(what for name, what in STUDIES.items() if name in before)
             raise InputError(f"{resume}: the {what} is done. Start a new one.")
-        if main and not resume:
-            record.start(requested, **kept)
-        elif main:
-            record.go_on()
+        if resume:
+            record.go_on(launch=launched())
+        else:
+            record.start(requested, launch=launched(), **kept)
+        return record, before
+
+    with contextlib.ExitStack() as held:
+        record, before = told(lambda: begin(held))
+        done = before.get("state") == "done"
         try:
             if main:
                 resolved = requested.resolve()
-                told = {} if resume else records.head(requested, resolved)
-                record.update(**told, **kept, reason="")
-            with state.heartbeat(folder) if main else contextlib.nullcontext():
+                head = {} if resume else records.head(requested, resolved)
+                record.update(**head, **kept, reason="")
+            with state.heartbeat(record.folder) if main else contextlib.nullcontext():
                 yield record
         except BaseException as error:
             if main and done and not isinstance(error, TakenOver):  # what it had stays
@@ -78,17 +85,23 @@ def child(requested: Experiment, folder: Path, first: Path, options: RunOptions)
         first: that of the first child, whose data these have to be.
         options: of the child, but for where it runs.
     """
-    there = (folder / "run.json").is_file()
-    if there:
-        record = records.load(folder)
-        tested = any(name.startswith("test/") for name in record.get("metrics", {}))  # written at the end of a test
-        if record["state"] == "done" and (tested or not options.test):
-            return folder
+    there, done = told(lambda: progress(folder, test=options.test))
+    if done:
+        return folder
     if folder != first and is_rank_zero():
         print(flush=True)
     original = options.same_data_as / folder.name if options.same_data_as else None  # of a reproduction
-    same_data_as = (first if folder != first else original) if is_rank_zero() else None  # others may not see it
+    same_data_as = first if folder != first else original
     return run(requested, replace(options, resume=folder if there else None, same_data_as=same_data_as, child=folder))
+
+
+def progress(folder: Path, *, test: bool) -> tuple[bool, bool]:
+    """Return whether a child has begun, and whether all that is asked of it is done."""
+    if not (folder / "run.json").is_file():
+        return False, False
+    record = records.load(folder)
+    tested = any(name.startswith("test/") for name in record.get("metrics", {}))  # written at the end of a test
+    return True, record["state"] == "done" and (tested or not test)
 
 
 def mean_and_spread(found: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:

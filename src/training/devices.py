@@ -44,8 +44,8 @@ def on_tpu(experiment: Experiment) -> bool:
 def choose_precision(experiment: Experiment) -> str:
     """Return the experiment's precision; for 'auto' bf16-mixed where the device multiplies bfloat16 in hardware.
 
-    All processes of a machine choose alike: of GPUs, all that are asked for have to do so. Callback `SamePrecision`
-    compares machines.
+    All processes of a machine choose alike: of GPUs, all that are asked for have to do so. `agreed_precision` compares
+    machines.
     """
     if experiment.precision != "auto":
         return experiment.precision

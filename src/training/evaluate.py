@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from src.callbacks import Checkpoints, Evaluation
+from src.callbacks import Evaluation
 from src.configs.spec import DataSpec
 from src.datamodules import DataModule
 from src.datamodules.capabilities import KnowsColumns, PredictsFiles
@@ -28,6 +28,8 @@ from src.tasks.objectives import default_objective
 from src.training.loggers import tensorboard_of
 from src.training.plain import EXACTNESS, SPLIT_SEED, look_at, validates
 
+BEST = "checkpoints/best.ckpt"
+"""In the run directory: what is evaluated."""
 MOST_NAMED = 5
 """Absent classes of a split that are named."""
 
@@ -38,6 +40,7 @@ def evaluate(
     datamodule: LightningDataModule,
     data: LightningDataModule,
     record: Record,
+    best: Path,
     *,
     test: bool,
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -51,6 +54,7 @@ def evaluate(
         datamodule: the data, which names and shows the examples.
         data: what the network takes: `datamodule`, or the features cached of it.
         record: the run's.
+        best: where this process finds the best checkpoint.
         test: test too, not only validate.
     """
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
@@ -59,8 +63,6 @@ def evaluate(
         objective = task.objective if isinstance(task, Task) else default_objective(datamodule.spec)
         callbacks.append(Evaluation(record, datamodule, objective, tensorboard_of(trainer)))
     loggers, trainer.loggers = trainer.loggers, []  # these numbers are no point of the training's curves
-    ours = next(callback for callback in callbacks if isinstance(callback, Checkpoints))
-    best = ours.best_model_path or str(record.folder / "checkpoints" / "best.ckpt")
     if test and trainer.is_global_zero:  # counted before anything of it can be seen
         record.update(tests_read=record["tests_read"] + 1)
     metrics: dict[str, float] = {}

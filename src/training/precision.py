@@ -19,6 +19,8 @@ from src.datamodules import DataModule
 from src.experiment import Experiment
 from src.resources.cache import cache_dir, once
 from src.tasks import Task
+from src.training.devices import choose_precision
+from src.training.ranks import everyones, meeting
 
 CLEARLY = 1.1
 """Times as fast as 32-true that bf16-mixed has to be; it is less exact."""
@@ -33,16 +35,24 @@ Speeds = dict[str, float]
 """Precision -> training examples a second, without data and optimiser."""
 
 
+def agreed_precision(experiment: Experiment) -> str | None:
+    """Return what the hardware of all machines says of 'auto': 32-true where one does not multiply bfloat16; None for a
+    process that is alone."""
+    if meeting() is None:
+        return None
+    found = {*everyones(choose_precision(experiment))}
+    return found.pop() if len(found) == 1 else "32-true"
+
+
 def undecided(experiment: Experiment, trainer: Trainer) -> bool:
     """Return whether only a measurement can tell 'auto' the faster precision: on a CPU with instructions for bfloat16
-    but no tiles, the network decides. Several machines may differ, and stay with what their flags say.
+    but no tiles, the network decides.
     """
     cpu = torch.cpu.get_capabilities()
     return (
         experiment.precision == "auto"
         and "precision" not in experiment.trainer_kwargs()
         and trainer.strategy.root_device.type == "cpu"
-        and trainer.num_nodes == 1
         and bool(cpu.get("avx512_bf16") and not cpu.get("amx_bf16"))
     )
 
@@ -50,13 +60,11 @@ def undecided(experiment: Experiment, trainer: Trainer) -> bool:
 def measured_speeds(experiment: Experiment, task: Task, datamodule: DataModule, trainer: Trainer) -> Speeds:
     """Return the speeds of 32-true and bf16-mixed on this CPU: kept from an earlier run, else measured.
 
-    The result is kept for a network's shapes, its inputs', the batch size and the machine. So a second run decides as
-    the first, and so do all processes of a distributed one: who asks while another measures waits. The task, the data's
-    position and the random state stay as they were.
+    The result is kept for a network's shapes, its inputs', the batch size and the machine, so that a second run decides
+    as the first. The task, the data's position and the random state stay as they were.
 
     Returns:
-        Nothing where the flags decide: they tell, or the training is short, or the cache cannot be written and two
-        processes could disagree.
+        Nothing where the flags decide: they tell, or the training is short, or the cache cannot be written.
     """
     if not undecided(experiment, trainer):
         return {}

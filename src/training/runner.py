@@ -26,7 +26,8 @@ from src.runs.values import Values
 from src.tasks import Task
 from src.terminal import console
 from src.training.build import build_task, compiled, make_datamodule, prepare_features, set_up
-from src.training.evaluate import changes, describe, evaluate, improving, training_figures
+from src.training.copies import Copies
+from src.training.evaluate import BEST, changes, describe, evaluate, improving, training_figures
 from src.training.failures import explain
 from src.training.guards import (
     check,
@@ -39,12 +40,15 @@ from src.training.guards import (
 )
 from src.training.loggers import connect, cut, log_result, open_loggers
 from src.training.options import RunOptions
-from src.training.peers import Peers
+from src.training.peers import Peers, must_be_the_same
 from src.training.plain import SPLIT_SEED
-from src.training.precision import faster, measured_speeds
-from src.training.ranks import is_rank_zero
+from src.training.precision import agreed_precision, faster, measured_speeds
+from src.training.ranks import everyones, is_rank_zero, launched, meet, meeting, told
 from src.training.trainer import build_callbacks, build_trainer
 from src.training.used import Used
+
+LAST = "checkpoints/last.ckpt"
+"""In the run directory: what it goes on from."""
 
 
 def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
@@ -58,26 +62,21 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
         InputError: anything the user can put right. The record says failed, and why.
         Interrupted: the record says interrupted; `last.ckpt` is there if a step was made.
     """
+    meet(requested)
     main = is_rank_zero()
-    folder = options.resume or options.child
-    if folder is None:
-        folder = records.create(type(requested).__name__) if main else records.runs_dir() / "of-rank-0"
-    elif main and not options.resume:
-        folder.mkdir(exist_ok=True)
-    with only_writer(folder, resumed=options.resume is not None, writes=main) as record:
-        if "fold" in record:
-            options = dataclasses.replace(options, fold=Fold(**record["fold"]))
-        before = dict(record)
-        if main and not options.resume:
-            kept: Values = {"fold": dataclasses.asdict(options.fold)} if options.fold else {}
-            record.start(requested, **kept)
-        elif main and record["state"] != "done":
-            record.go_on()
+    with contextlib.ExitStack() as held:
+        record, before = told(lambda: begin(requested, options, held))
+        if "fold" in before:
+            options = dataclasses.replace(options, fold=Fold(**before["fold"]))
         started, used = time.monotonic(), Used()
-        peers = Peers(lambda error: record_failure(record, before, error, time.monotonic() - started, used))
+        peers = Peers(
+            lambda error: record_failure(record, before, error, time.monotonic() - started, used), str(record.folder)
+        )
         try:
-            with state.heartbeat(folder, used.look) if main else contextlib.nullcontext():
-                _run(requested, options, record, before, peers, used)
+            with state.heartbeat(record.folder, used.look) if main else contextlib.nullcontext():
+                copies = Copies(record.folder)
+                held.callback(copies.remove)
+                _run(requested, options, record, before, peers, copies, used)
                 peers.part()
         except BaseException as own:
             error = peers.cause(own)
@@ -92,6 +91,32 @@ def run(requested: Experiment, options: RunOptions = RunOptions()) -> Path:
         finally:
             peers.leave()
     return record.folder
+
+
+def begin(requested: Experiment, options: RunOptions, held: contextlib.ExitStack) -> tuple[Record, dict[str, Any]]:
+    """Make or take over the run directory; return its record, and what that said before.
+
+    Args:
+        requested: as the user wants it.
+        options: of the run.
+        held: keeps other processes from writing to the run until it is closed.
+
+    Raises:
+        InputError: it cannot be made, or another process is at work there.
+    """
+    folder = options.resume or options.child or records.create(type(requested).__name__)
+    if not options.resume:
+        folder.mkdir(exist_ok=True)
+    record = held.enter_context(only_writer(folder, resumed=options.resume is not None))
+    before = dict(record)
+    if not options.resume:
+        kept: Values = {"launch": launched()}
+        if options.fold:
+            kept["fold"] = dataclasses.asdict(options.fold)
+        record.start(requested, **kept)
+    elif record["state"] != "done":
+        record.go_on(launch=launched())
+    return record, before
 
 
 def record_failure(
@@ -110,34 +135,42 @@ def record_failure(
 
 
 def _run(
-    requested: Experiment, options: RunOptions, record: Record, before: Mapping[str, Any], peers: Peers, used: Used
+    requested: Experiment,
+    options: RunOptions,
+    record: Record,
+    before: Mapping[str, Any],
+    peers: Peers,
+    copies: Copies,
+    used: Used,
 ) -> None:
     started = time.monotonic()
     finished = before.get("state") == "done"
     if finished and not (options.test or options.baselines):
         raise InputError(f"{record.folder}: the run is done. Add --test to test it, or start a new one.")
-    resolved = requested.resolve()
+    resolved = told(requested.resolve)
     if options.resume:
         refuse_replaced(requested, resolved, before)
-    last = record.folder / "checkpoints" / "last.ckpt"
-    step = (check(last) if last.exists() else 0) if options.resume and not finished else None
-    earlier = records.load(options.same_data_as) if options.same_data_as else before
+        copies.fetch("*.json", "tokenizer/*", LAST)
+        peers.agree()
+    last = copies.folder / LAST
+    goes_on = options.resume is not None and not finished and told(last.exists)
+    step = told(lambda: check(last)) if goes_on else 0 if options.resume and not finished else None
+    earlier = told(lambda: records.load(options.same_data_as) if options.same_data_as else before)
     known = earlier.get("precision") if resolved.precision == "auto" else None
+    precision = known or agreed_precision(resolved)
     with open_loggers(resolved, record, step) as loggers:
         callbacks = build_callbacks(resolved, record, options)
         datamodule = make_datamodule(resolved, options.fold)
         own = isinstance(datamodule, DataModule)
         build = functools.partial(build_trainer, logger=loggers, distributed_sampler=not own, folder=record.folder)
-        trainer = build(resolved, callbacks, precision=known)
-        goes_on = step is not None and last.exists()
+        trainer = build(resolved, callbacks, precision=precision)
         if goes_on:
             refuse_processes(resolved, trainer.world_size, before)
-        peers.join(trainer)
-        main = trainer.is_global_zero
+        main = is_rank_zero()
         used.begin_on(trainer.strategy.root_device)
         if main and not options.resume:
             record.update(**records.head(requested, resolved))
-        unsized, resumed = resolved, record.folder if options.resume else None
+        unsized, resumed = resolved, copies.folder if options.resume else None
         reproduces = options.same_data_as is not None and options.child is None
         recorded = reproduces or ("data" in before and "sized" not in before)
         resolved = set_up(unsized, datamodule, resumed, devices=trainer.world_size, recorded=recorded)
@@ -145,14 +178,16 @@ def _run(
             refuse_changed(resolved, before)
         if resolved != unsized:
             callbacks = build_callbacks(resolved, record, options)
-            trainer = build(resolved, callbacks, precision=known)
+            trainer = build(resolved, callbacks, precision=precision)
         task = build_task(resolved, datamodule)
         described = describe(resolved, datamodule, task, trainer)
         refuse_parts(options, datamodule, task)
-        refuse_data(options, datamodule, described, earlier, record.folder)
+        if main:
+            refuse_data(options, datamodule, described, earlier, record.folder)
+        peers.agree(same=must_be_the_same(requested, described) if meeting() else None)
         speeds: dict[str, float] = {}
         if known is None and isinstance(task, Task) and isinstance(datamodule, DataModule):
-            speeds = measured_speeds(resolved, task, datamodule, trainer)
+            speeds = told(functools.partial(measured_speeds, resolved, task, datamodule, trainer))
         if speeds:
             trainer = build(resolved, callbacks, precision=faster(speeds))
             described["precision"] = str(trainer.precision)
@@ -174,12 +209,14 @@ def _run(
                 if step is not None:
                     cut(loggers, step)
             if isinstance(task, Task) and isinstance(datamodule, DataModule):
-                features = prepare_features(task, datamodule, trainer, resumed=last.exists(), test=options.test)
+                features = prepare_features(task, datamodule, trainer, resumed=goes_on, test=options.test)
                 data = features or datamodule
-            peers.agree()
-            reason = fit(resolved, trainer, task, data, last)
-        peers.agree()
-        metrics, per_class = evaluate(trainer, task, datamodule, data, record, test=options.test)
+        peers.agree(ready=True)
+        if not finished:
+            reason = fit(resolved, trainer, task, data, last if goes_on else None)
+        copies.fetch(BEST)
+        everyones(None)  # by now each machine has it
+        metrics, per_class = evaluate(trainer, task, datamodule, data, record, copies.folder / BEST, test=options.test)
         if main:
             if finished:  # what was measured before stays
                 metrics = before.get("metrics", {}) | metrics
@@ -204,18 +241,18 @@ def _run(
 
 
 def fit(
-    experiment: Experiment, trainer: Trainer, task: LightningModule, datamodule: LightningDataModule, last: Path
+    experiment: Experiment, trainer: Trainer, task: LightningModule, datamodule: LightningDataModule, last: Path | None
 ) -> str:
-    """Train, from `last` if that is there; return why the training ended."""
+    """Train, from checkpoint `last` if there is one; return why the training ended."""
     module = compiled(task) if experiment.compile else task
     # Whether features were cached or computed. What a data module of one's own draws in `setup` does not depend on the
     # seed; each epoch and step is seeded by itself.
     seed = experiment.seed if isinstance(datamodule, DataModule) else SPLIT_SEED
     lightning.seed_everything(seed, workers=True, verbose=False)
-    if last.exists() and trainer.is_global_zero:
+    if last and trainer.is_global_zero:
         console.line("resume", f"from {last}")
     try:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=last, weights_only=True)
     except RuntimeError as error:
         if not str(error).startswith("Early stopping conditioned on metric"):
             raise

@@ -30,7 +30,6 @@ from src.callbacks import (
     KnownMonitor,
     OnlyWriter,
     Pruning,
-    SamePrecision,
     StepSeeds,
     TerminalBar,
     TimeShares,
@@ -76,7 +75,8 @@ def quieten() -> None:
     there is no GPU, lets torch remember so. Has tokenizers keep their threads when workers are forked.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said outright, it is kept without a warning
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not torch.cuda.is_available():  # Lightning sets this; torch's optimisers then look for a driver in each step
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     for message in QUIET:
@@ -103,7 +103,6 @@ def build_callbacks(experiment: Experiment, record: Record, options: RunOptions 
     callbacks: list[Callback] = [
         OnlyWriter(record),
         TimeShares(record),  # before the others: their work at a validation's start is of the validation
-        SamePrecision(),
         StepSeeds(experiment.seed),
         FiniteLoss(checkpoints),
         KnownMonitor(experiment.monitor),

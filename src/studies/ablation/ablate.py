@@ -26,7 +26,7 @@ from src.studies.multi_run import child, parent
 from src.terminal import console
 from src.training.failures import explain
 from src.training.options import RunOptions
-from src.training.ranks import is_rank_zero
+from src.training.ranks import is_rank_zero, meet, told
 
 
 def ablate(asked: Ablation, options: RunOptions = RunOptions()) -> Path:
@@ -43,7 +43,8 @@ def ablate(asked: Ablation, options: RunOptions = RunOptions()) -> Path:
     Raises:
         InputError: as for `run`, all is done already, or the full recipe fails with each seed.
     """
-    before = records.load(options.resume) if options.resume else {}
+    meet(asked.recipe)
+    before = told(lambda: records.load(options.resume) if options.resume else {})
     test = options.test or before.get("with_test", False)
     again = (options.test and not before.get("with_test")) or bool(before.get("ablation", {}).get("failed"))
     recipe = replace(asked.recipe, seed=asked.seeds[0])
