@@ -188,7 +188,7 @@ class Task(LightningModule):
         predicted = self.objective.predictions(outputs.detach())
         metrics = cast(MetricCollection, self.metrics[stage])
         self.objective.update(metrics, predicted, target)
-        count = self.objective.count(target)
+        count: Any = float(self.objective.count(target))  # Lightning averages processes' counts; an int loses the half
         self.log(f"{stage}/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=count)
         return {"loss": loss, "target": target, "index": batch["index"], **predicted}

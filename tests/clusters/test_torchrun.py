@@ -26,7 +26,7 @@ TABLES = ("experiments/tables.py:TableRegression", "--target", "price", "--mlp.d
 EXPERIMENTS = {
     "pictures": ("experiments/digits.py:SoftmaxRegression", "--source", "sklearn"),
     "texts": (
-        *("experiments/texts.py:TextsLSTM", "--lstm.embedding-dropout", "0", "--lstm.dropout", "0"),
+        *("experiments/texts.py:TextsLstm", "--lstm.embedding-dropout", "0", "--lstm.dropout", "0"),
         *("--lstm.word-dropout", "0"),
     ),
     "tables": TABLES,
